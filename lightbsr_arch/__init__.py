@@ -1,0 +1,17 @@
+"""What the LightBSR networks are, and running them. Needs torch alone; knows nothing of BasicSR or of training."""
+
+from lightbsr_arch.idr_converters import Codes
+from lightbsr_arch.lightbsr import LightBSR, LightBSRTeacher
+from lightbsr_arch.options import infer_options
+from lightbsr_arch.published import convert_published_state_dict, is_published_state_dict
+from lightbsr_arch.version import __version__
+
+__all__ = [
+    "Codes",
+    "LightBSR",
+    "LightBSRTeacher",
+    "__version__",
+    "convert_published_state_dict",
+    "infer_options",
+    "is_published_state_dict",
+]
