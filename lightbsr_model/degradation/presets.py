@@ -1,0 +1,188 @@
+"""Named degradations for training (ranges) and for tests (points), with overrides (LightBSR, section 2)."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from lightbsr_model.degradation.kernels import anisotropic_gaussian_kernels, isotropic_gaussian_kernels
+
+Range = tuple[float, float]
+"""The two ends of a uniform distribution; equal ends mean one fixed value."""
+
+
+class DrawnDegradation(NamedTuple):
+    """One degradation, drawn from a preset."""
+
+    kernel: Tensor
+    """(21, 21), sums to 1."""
+    noise_level: Tensor
+    """Scalar in 0..255 units."""
+
+
+@dataclass(frozen=True)
+class Degradation:
+    """A distribution over blur kernels and noise levels. All draws are uniform and independent."""
+
+    kernel: Literal["isotropic", "anisotropic"] = "isotropic"
+    """Which of the parameters below count: ``sigma``, or ``lambda_1``, ``lambda_2`` and ``theta``."""
+    sigma: Range = (0.0, 0.0)
+    """Standard deviation of isotropic kernels in HR pixels; 0 is no blur."""
+    lambda_1: Range = (0.0, 0.0)
+    """Standard deviation of anisotropic kernels along the first axis, in HR pixels."""
+    lambda_2: Range = (0.0, 0.0)
+    """Standard deviation along the second axis."""
+    theta: Range = (0.0, 0.0)
+    """Angle of the first axis against the image's x axis, in degrees."""
+    noise_level: Range = (0.0, 0.0)
+    """Standard deviation of the Gaussian noise in 0..255 units."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges.
+
+        Raises:
+            ValueError: Naming the parameter, what came and what was expected.
+        """
+        if self.kernel not in ("isotropic", "anisotropic"):
+            raise ValueError(f"kernel: expected isotropic or anisotropic, got {self.kernel!r}.")
+        for name, low, high in (("sigma", 0, 100), ("lambda_1", 0, 100), ("lambda_2", 0, 100), ("noise_level", 0, 255)):
+            ends = getattr(self, name)
+            if not low <= ends[0] <= ends[1] <= high:
+                raise ValueError(f"{name}: expected {low} <= first <= second <= {high}, got {list(ends)}.")
+
+    @property
+    def is_noisy(self) -> bool:
+        """Whether any draw can have noise."""
+        return self.noise_level[1] > 0
+
+    def draw(self, generator: torch.Generator | None = None) -> DrawnDegradation:
+        """Draw a kernel and a noise level, in float64.
+
+        Args:
+            generator: On the CPU. Every draw takes the same number of values from it, whatever the ranges.
+        """
+        names = ("sigma", "lambda_1", "lambda_2", "theta", "noise_level")
+        ends = torch.tensor([getattr(self, name) for name in names], dtype=torch.float64)
+        u = torch.rand(len(names), generator=generator, dtype=torch.float64)
+        sigma, lambda_1, lambda_2, theta, noise_level = (ends[:, 0] + (ends[:, 1] - ends[:, 0]) * u).split(1)
+        if self.kernel == "isotropic":
+            kernel = isotropic_gaussian_kernels(sigma)
+        else:
+            kernel = anisotropic_gaussian_kernels(lambda_1, lambda_2, theta * math.pi / 180)
+        return DrawnDegradation(kernel[0], noise_level[0])
+
+
+def _fixed(value: float) -> Range:
+    return (value, value)
+
+
+def _isotropic(sigma: float) -> Degradation:
+    return Degradation("isotropic", sigma=_fixed(sigma))
+
+
+def _anisotropic(lambda_1: float, lambda_2: float, theta: float, noise_level: float) -> Degradation:
+    return Degradation(
+        "anisotropic",
+        lambda_1=_fixed(lambda_1),
+        lambda_2=_fixed(lambda_2),
+        theta=_fixed(theta),
+        noise_level=_fixed(noise_level),
+    )
+
+
+MAX_SIGMA = {2: 2.0, 3: 3.0, 4: 4.0}
+"""The strongest training blur at each scale."""
+
+GAUSSIAN8 = (1.8, 2.0, 2.2, 2.4, 2.6, 2.8, 3.0, 3.2)
+"""Sigmas of the Gaussian8 test set, x4."""
+
+TEST_SIGMAS = {2: (0.6, 1.2, 1.8), 3: (0.8, 1.6, 2.4), 4: (1.2, 2.4, 3.6)}
+"""Sigmas of setting 1's tests at each scale."""
+
+TEST_KERNELS = (
+    (2, 0.5, 0), (2, 1, 10), (3.5, 1.5, 30), (3.5, 2, 45), (3.5, 2, 90), (4, 1.5, 120), (4, 2, 135), (4, 3, 165), (4, 4, 180),
+)  # fmt: skip
+"""lambda_1, lambda_2 and theta (degrees) of setting 2's nine test kernels."""
+
+TEST_NOISE_LEVELS = (0, 5, 10)
+"""Noise levels of setting 2's tests."""
+
+
+def _all_presets() -> dict[str, Degradation]:
+    presets = {}
+    for scale, most in MAX_SIGMA.items():
+        presets[f"setting1_x{scale}"] = Degradation("isotropic", sigma=(0.2, most))
+        presets[f"setting2_x{scale}"] = Degradation(
+            "anisotropic", lambda_1=(0.2, most), lambda_2=(0.2, most), theta=(0, 180), noise_level=(0, 25)
+        )
+    presets["bicubic"] = _isotropic(0)
+    for sigma in sorted({*GAUSSIAN8, *(sigma for sigmas in TEST_SIGMAS.values() for sigma in sigmas)}):
+        presets[f"iso_{sigma}"] = _isotropic(sigma)
+    for number, (lambda_1, lambda_2, theta) in enumerate(TEST_KERNELS, 1):
+        for noise in TEST_NOISE_LEVELS:
+            presets[f"aniso_k{number}_n{noise}"] = _anisotropic(lambda_1, lambda_2, theta, noise)
+    for noise in TEST_NOISE_LEVELS:
+        # DASR's, KDSR's and CDFormer's tables have 0.2 where later ones have 0.5.
+        presets[f"aniso_k1old_n{noise}"] = _anisotropic(2, 0.2, 0, noise)
+    return presets
+
+
+PRESETS = _all_presets()
+"""Every preset by name.
+
+``setting1_x2|x3|x4`` and ``setting2_x2|x3|x4`` are for training; ``bicubic`` (no blur), ``iso_<sigma>``,
+``aniso_k<1..9>_n<0|5|10>`` and ``aniso_k1old_n<0|5|10>`` are for tests."""
+
+
+def get_degradation(preset: str, overrides: Mapping[str, Any] | None = None) -> Degradation:
+    """Look a preset up and override some of its parameters.
+
+    Args:
+        preset: A name in :data:`PRESETS`.
+        overrides: Fields of :class:`Degradation` by name; a number fixes a parameter, two numbers are a range.
+
+    Raises:
+        ValueError: An unknown preset or parameter (with the nearest known name), or a value out of range.
+
+    Example:
+        >>> get_degradation("iso_1.2", {"noise_level": 5}).noise_level
+        (5.0, 5.0)
+    """
+    if preset not in PRESETS:
+        raise ValueError(f"preset: no degradation is named {preset!r}{_nearest(preset, PRESETS)}.")
+    known = [field.name for field in fields(Degradation)]
+    values: dict[str, Any] = {}
+    for name, value in (overrides or {}).items():
+        if name not in known:
+            raise ValueError(f"degradation.{name}: unknown parameter{_nearest(name, known)}.")
+        values[name] = value if name == "kernel" else _range(name, value)
+    try:
+        degradation = replace(PRESETS[preset], **values)
+    except ValueError as error:
+        raise ValueError(f"degradation.{error}") from error
+    idle = ("lambda_1", "lambda_2", "theta") if degradation.kernel == "isotropic" else ("sigma",)
+    for name in idle:
+        if name in values:
+            raise ValueError(
+                f"degradation.{name}: has no effect on {degradation.kernel} kernels (preset {preset}); "
+                "add `kernel: isotropic` or `kernel: anisotropic`, or take another preset."
+            )
+    return degradation
+
+
+def _range(name: str, value: Any) -> Range:
+    ends = value if isinstance(value, (list, tuple)) else (value, value)
+    if len(ends) != 2 or not all(isinstance(end, (int, float)) and not isinstance(end, bool) for end in ends):
+        raise ValueError(f"degradation.{name}: expected a number or two numbers, got {value!r}.")
+    return (float(ends[0]), float(ends[1]))
+
+
+def _nearest(name: Any, known: Any) -> str:
+    matches = difflib.get_close_matches(str(name), list(known), n=3, cutoff=0.4)
+    return f"; did you mean {', '.join(matches)}" if matches else f"; known: {', '.join(known)}"
