@@ -32,7 +32,7 @@ def load_state_dict(path: str | Path, param_key: str | None = None) -> dict[str,
         raise FileNotFoundError(f"no such checkpoint: {path}")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
         raise ValueError(f"{path}: not a checkpoint that can be read safely, or cut short ({error}).") from error
     if not isinstance(content, Mapping):
         raise ValueError(f"{path}: expected a state dict, got {type(content).__name__}.")

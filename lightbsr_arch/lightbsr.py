@@ -247,7 +247,9 @@ class LightBSRTeacher(_Restorer):
         if self.num_noise_channels == 0:
             return code
         if noise_level is None:
-            raise ValueError(f"noise_level: this teacher's prior has {self.num_noise_channels} noise channels; got none.")
+            raise ValueError(
+                f"noise_level: this teacher's prior has {self.num_noise_channels} noise channels; got none."
+            )
         noise = (noise_level.to(code) / self.prior_noise_divisor).view(-1, 1)
         return torch.cat([code, noise.expand(-1, self.num_noise_channels)], dim=1)
 

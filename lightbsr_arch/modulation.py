@@ -51,7 +51,7 @@ class CodeModulation(nn.Module):
     def __init__(self, num_feat: int, num_spatial_feat: int, num_channel_code: int, num_spatial_code: int) -> None:
         super().__init__()
         rest = num_feat - num_spatial_feat
-        self.split = (num_spatial_feat, rest)
+        self.split = [num_spatial_feat, rest]
         self.spatial_gate = nn.Sequential(
             nn.Conv2d(num_spatial_code + num_spatial_feat, num_spatial_feat, 1, bias=False),
             nn.GELU(),

@@ -95,9 +95,7 @@ class MomentumContrast(nn.Module):
     queue: Tensor
     queue_pointer: Tensor
 
-    def __init__(
-        self, in_channels: int, num_feat: int = 32, queue_size: int = 8192, momentum: float = 0.999
-    ) -> None:
+    def __init__(self, in_channels: int, num_feat: int = 32, queue_size: int = 8192, momentum: float = 0.999) -> None:
         super().__init__()
         self.momentum = momentum
         self.query = ContrastiveEncoder(in_channels, num_feat)
@@ -135,7 +133,7 @@ class MomentumContrast(nn.Module):
             ValueError: More keys than the queue holds.
         """
         keys = _gather(keys)
-        dim, size = self.queue.shape
+        size = self.queue.shape[1]
         if keys.shape[0] > size:
             raise ValueError(f"queue_size: expected at least the joined batch, {keys.shape[0]}, got {size}.")
         places = (self.queue_pointer + torch.arange(keys.shape[0], device=keys.device)) % size

@@ -25,13 +25,22 @@ _RENAMES = [
         (r"G\.tail\.1\.", "sr.last."),
         (r"G\.body\.(\d+)\.ca_change\.avgafter\.", r"sr.groups.\1.refinement.channel."),
         (r"G\.body\.(\d+)\.xk_change\.sig1\.", r"sr.groups.\1.refinement.spatial."),
-        (r"G\.body\.(\d+)\.body\.(\d+)\.spatial_mixing\.partial_conv3\.", r"sr.groups.\1.blocks.\2.modulation.spatial_conv."),
-        (r"G\.body\.(\d+)\.body\.(\d+)\.spatial_mixing\.loc\.avgafter\.", r"sr.groups.\1.blocks.\2.modulation.channel_gate."),
+        (
+            r"G\.body\.(\d+)\.body\.(\d+)\.spatial_mixing\.partial_conv3\.",
+            r"sr.groups.\1.blocks.\2.modulation.spatial_conv.",
+        ),
+        (
+            r"G\.body\.(\d+)\.body\.(\d+)\.spatial_mixing\.loc\.avgafter\.",
+            r"sr.groups.\1.blocks.\2.modulation.channel_gate.",
+        ),
         (
             r"G\.body\.(\d+)\.body\.(\d+)\.spatial_mixing\.spatial_attention\.",
             r"sr.groups.\1.blocks.\2.modulation.spatial_gate.",
         ),
-        (r"G\.body\.(\d+)\.body\.(\d+)\.(gamma|dwconv\.|norm\.|pwconv1\.|pwconv2\.)", r"sr.groups.\1.blocks.\2.tail.\3"),
+        (
+            r"G\.body\.(\d+)\.body\.(\d+)\.(gamma|dwconv\.|norm\.|pwconv1\.|pwconv2\.)",
+            r"sr.groups.\1.blocks.\2.tail.\3",
+        ),
         (r"G\.body\.(\d+)\.body\.\d+\.(weight|bias)", r"sr.groups.\1.conv.\2"),
         (r"G\.body\.\d+\.(weight|bias)", r"sr.conv.\1"),
         (r"E\.E\.", "encoder.layers."),
@@ -125,9 +134,7 @@ def _basis(converted: Mapping[str, Tensor], prior_basis: Tensor | None) -> Tenso
     if prior_basis is None:
         return torch.full((KERNEL_SIZE**2, min(15, channels)), float("nan"))
     if prior_basis.dim() != 2 or prior_basis.shape[0] != KERNEL_SIZE**2 or prior_basis.shape[1] > channels:
-        raise ValueError(
-            f"prior_basis: expected ({KERNEL_SIZE**2}, up to {channels}), got {tuple(prior_basis.shape)}."
-        )
+        raise ValueError(f"prior_basis: expected ({KERNEL_SIZE**2}, up to {channels}), got {tuple(prior_basis.shape)}.")
     return prior_basis
 
 

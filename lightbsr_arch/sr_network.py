@@ -58,17 +58,13 @@ class SRNetwork(nn.Module):
     ) -> None:
         super().__init__()
         if not 0 < num_spatial_feat < num_feat:
-            raise ValueError(
-                f"num_spatial_feat: expected 1 to num_feat - 1 = {num_feat - 1}, got {num_spatial_feat}."
-            )
+            raise ValueError(f"num_spatial_feat: expected 1 to num_feat - 1 = {num_feat - 1}, got {num_spatial_feat}.")
         self.scale = scale
         # A constant of the method: not part of a checkpoint.
         self.register_buffer("rgb_mean", torch.tensor(RGB_MEAN).view(1, 3, 1, 1), persistent=False)
         self.head = nn.Conv2d(3, num_feat, 3, 1, 1)
         self.groups = nn.ModuleList(
-            ModulatedGroup(
-                num_block, num_feat, num_spatial_feat, num_channel_code, num_spatial_code, layer_scale_init
-            )
+            ModulatedGroup(num_block, num_feat, num_spatial_feat, num_channel_code, num_spatial_code, layer_scale_init)
             for _ in range(num_group)
         )
         self.conv = nn.Conv2d(num_feat, num_feat, 3, 1, 1)

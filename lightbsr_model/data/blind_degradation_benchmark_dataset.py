@@ -13,9 +13,9 @@ from basicsr.utils.registry import DATASET_REGISTRY
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from lightbsr_model.data.decoding import ImageError
 from lightbsr_model.data.image_sources import open_images
 from lightbsr_model.degradation import blur_and_downsample, get_degradation, quantise
+from lightbsr_model.errors import ImageError
 
 _SNAP = 2.0**20
 
@@ -47,7 +47,7 @@ def benchmark_lq(gt: Tensor, kernel: Tensor, noise_level: float, scale: int, bor
 
 
 @DATASET_REGISTRY.register()
-class BlindDegradationBenchmarkDataset(Dataset):
+class BlindDegradationBenchmarkDataset(Dataset[dict[str, Any]]):
     """HR images, cropped to a multiple of the scale, and their LR images under one preset.
 
     Args:
@@ -66,7 +66,7 @@ class BlindDegradationBenchmarkDataset(Dataset):
     pictures saved under several presets do not overwrite each other.
 
     Raises:
-        FileNotFoundError, ValueError: Options that do not fit, by key.
+        OptionError: Options that do not fit, by key.
     """
 
     def __init__(self, opt: Mapping[str, Any]) -> None:

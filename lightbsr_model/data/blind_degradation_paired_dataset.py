@@ -11,13 +11,14 @@ from basicsr.utils.registry import DATASET_REGISTRY
 from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
 
-from lightbsr_model.data.decoding import ImageError, RGBImage
+from lightbsr_model.data.decoding import RGBImage
 from lightbsr_model.data.image_sources import open_images
 from lightbsr_model.degradation import degrade, get_degradation
+from lightbsr_model.errors import ImageError, OptionError
 
 
 @DATASET_REGISTRY.register()
-class BlindDegradationPairedDataset(Dataset):
+class BlindDegradationPairedDataset(Dataset[dict[str, Any]]):
     """Random GT crops with a random degradation a sample.
 
     Args:
@@ -43,7 +44,7 @@ class BlindDegradationPairedDataset(Dataset):
     in [0, 1], RGB; with more than one view both have them as first dimension.
 
     Raises:
-        FileNotFoundError, ValueError: Options that do not fit, by key.
+        OptionError: Options that do not fit, by key.
     """
 
     def __init__(self, opt: Mapping[str, Any]) -> None:
@@ -55,14 +56,14 @@ class BlindDegradationPairedDataset(Dataset):
         self.degrade_in = opt.get("degrade_in", "device")
         self.border = opt.get("border", "clamp")
         if self.gt_size < self.scale or self.gt_size % self.scale or self.gt_size <= 10:
-            raise ValueError(
+            raise OptionError(
                 f"gt_size: expected a multiple of the scale {self.scale}, above 10 (a 21x21 kernel reflects at the border), "
                 f"got {self.gt_size}."
             )
         if self.views < 1:
-            raise ValueError(f"views: expected 1 or more, got {self.views}.")
+            raise OptionError(f"views: expected 1 or more, got {self.views}.")
         if self.degrade_in not in ("device", "loader"):
-            raise ValueError(f"degrade_in: expected device or loader, got {self.degrade_in!r}.")
+            raise OptionError(f"degrade_in: expected device or loader, got {self.degrade_in!r}.")
         self.degradation = get_degradation(opt["preset"], opt.get("degradation"))
         self.images = open_images(opt)
         self._generator = torch.Generator()
@@ -105,11 +106,12 @@ class BlindDegradationPairedDataset(Dataset):
     def _patch(self, image: RGBImage, generator: torch.Generator) -> Tensor:
         """Crop at random, every offset equally likely, then flip and rotate."""
         size = self.gt_size
-        top, left = (
-            int(torch.randint(0, side - size + 1, (), generator=generator)) for side in image.shape[:2]
-        )
+        top, left = (int(torch.randint(0, side - size + 1, (), generator=generator)) for side in image.shape[:2])
         patch = image[top : top + size, left : left + size]
-        flip, turns = int(torch.randint(0, 2, (), generator=generator)), int(torch.randint(0, 4, (), generator=generator))
+        flip, turns = (
+            int(torch.randint(0, 2, (), generator=generator)),
+            int(torch.randint(0, 4, (), generator=generator)),
+        )
         if flip and self.opt.get("use_hflip", True):
             patch = patch[:, ::-1]
         if self.opt.get("use_rot", True):

@@ -6,12 +6,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from lightbsr_model.errors import ImageError
+
 RGBImage = NDArray[np.uint8]
 """(H, W, 3), 0..255."""
-
-
-class ImageError(ValueError):
-    """An image cannot be used; the message names it."""
 
 
 def decode_rgb(content: bytes, name: str) -> tuple[RGBImage, bool]:

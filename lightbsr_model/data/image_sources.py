@@ -12,7 +12,8 @@ from typing import Any, Protocol
 import lmdb
 from basicsr.utils import get_root_logger
 
-from lightbsr_model.data.decoding import ImageError, RGBImage, decode_rgb
+from lightbsr_model.data.decoding import RGBImage, decode_rgb
+from lightbsr_model.errors import ImageError, MissingFileError, OptionError
 
 _SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm"})
 
@@ -42,23 +43,23 @@ class FolderImages:
         meta_info_file: One image a line, as BasicSR writes it: ``0001.png (480,480,3)``; the first word counts.
 
     Raises:
-        FileNotFoundError: The folder or a listed file is missing.
+        MissingFileError: The folder or a listed file is missing.
         ImageError: There is no image.
     """
 
     def __init__(self, root: Path, meta_info_file: Path | None = None) -> None:
         if not root.is_dir():
-            raise FileNotFoundError(f"dataroot_gt: there is no folder {root}. {HOW_TO_GET_DATA}")
+            raise MissingFileError(f"dataroot_gt: there is no folder {root}. {HOW_TO_GET_DATA}")
         if meta_info_file is None:
             paths = sorted(path for path in root.iterdir() if path.suffix.lower() in _SUFFIXES and path.is_file())
         else:
             if not meta_info_file.is_file():
-                raise FileNotFoundError(f"meta_info_file: there is no file {meta_info_file}.")
+                raise MissingFileError(f"meta_info_file: there is no file {meta_info_file}.")
             lines = meta_info_file.read_text(encoding="utf-8").splitlines()
             paths = [root / line.split(" (")[0].strip() for line in lines if line.strip()]
             missing = [path for path in paths if not path.is_file()]
             if missing:
-                raise FileNotFoundError(
+                raise MissingFileError(
                     f"meta_info_file: {len(missing)} of the {len(paths)} images that {meta_info_file} lists are not in "
                     f"{root}, first {missing[0].name}."
                 )
@@ -81,14 +82,14 @@ class LmdbImages:
     """The images of an LMDB in BasicSR's format: a folder ``*.lmdb`` with data.mdb and meta_info.txt.
 
     Raises:
-        FileNotFoundError: The folder or its meta_info.txt is missing.
+        MissingFileError: The folder or its meta_info.txt is missing.
         ImageError: There is no image.
     """
 
     def __init__(self, root: Path) -> None:
         meta_info = root / "meta_info.txt"
         if not meta_info.is_file():
-            raise FileNotFoundError(
+            raise MissingFileError(
                 f"dataroot_gt: {root} is no LMDB in BasicSR's format (a folder with data.mdb and meta_info.txt). "
                 f"{HOW_TO_GET_DATA}"
             )
@@ -112,7 +113,7 @@ class BundledImages:
     """Pictures that come with scikit-image, by name (astronaut, coffee, chelsea, ...), without a download.
 
     Raises:
-        FileNotFoundError: A name that scikit-image does not bundle.
+        MissingFileError: A name that scikit-image does not bundle.
     """
 
     def __init__(self, pictures: Sequence[str]) -> None:
@@ -121,7 +122,7 @@ class BundledImages:
         bundled = {path.stem: path for path in sorted(folder.glob("*")) if path.suffix.lower() in _SUFFIXES}
         unknown = [name for name in pictures if name not in bundled]
         if unknown or not pictures:
-            raise FileNotFoundError(
+            raise MissingFileError(
                 f"pictures: scikit-image bundles no {', '.join(unknown) or 'picture without a name'}; "
                 f"it has {', '.join(bundled)}."
             )
@@ -177,18 +178,18 @@ def open_images(opt: Mapping[str, Any]) -> ImageReader:
             optionally ``meta_info_file``; for ``bundled`` the list ``pictures``.
 
     Raises:
-        FileNotFoundError: Something named does not exist.
-        ValueError: An unknown backend.
+        MissingFileError: Something named does not exist.
+        OptionError: An unknown backend.
     """
     backend = opt.get("io_backend", {}).get("type", "disk")
     if backend == "bundled":
         return ImageReader(BundledImages(opt.get("pictures") or []), keep=True)
     if opt.get("dataroot_gt") is None:
-        raise ValueError("dataroot_gt: missing; give the folder or the LMDB that holds the GT images.")
+        raise OptionError("dataroot_gt: missing; give the folder or the LMDB that holds the GT images.")
     root = Path(opt["dataroot_gt"]).expanduser()
     if backend == "disk":
         meta_info = opt.get("meta_info_file")
         return ImageReader(FolderImages(root, None if meta_info is None else Path(meta_info).expanduser()))
     if backend == "lmdb":
         return ImageReader(LmdbImages(root))
-    raise ValueError(f"io_backend.type: expected disk, lmdb or bundled, got {backend!r}.")
+    raise OptionError(f"io_backend.type: expected disk, lmdb or bundled, got {backend!r}.")

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from lightbsr_model.degradation.kernels import anisotropic_gaussian_kernels, isotropic_gaussian_kernels
+from lightbsr_model.errors import OptionError
 
 Range = tuple[float, float]
 """The two ends of a uniform distribution; equal ends mean one fixed value."""
@@ -50,11 +51,11 @@ class Degradation:
             ValueError: Naming the parameter, what came and what was expected.
         """
         if self.kernel not in ("isotropic", "anisotropic"):
-            raise ValueError(f"kernel: expected isotropic or anisotropic, got {self.kernel!r}.")
+            raise OptionError(f"kernel: expected isotropic or anisotropic, got {self.kernel!r}.")
         for name, low, high in (("sigma", 0, 100), ("lambda_1", 0, 100), ("lambda_2", 0, 100), ("noise_level", 0, 255)):
             ends = getattr(self, name)
             if not low <= ends[0] <= ends[1] <= high:
-                raise ValueError(f"{name}: expected {low} <= first <= second <= {high}, got {list(ends)}.")
+                raise OptionError(f"{name}: expected {low} <= first <= second <= {high}, got {list(ends)}.")
 
     @property
     def is_noisy(self) -> bool:
@@ -148,28 +149,28 @@ def get_degradation(preset: str, overrides: Mapping[str, Any] | None = None) -> 
         overrides: Fields of :class:`Degradation` by name; a number fixes a parameter, two numbers are a range.
 
     Raises:
-        ValueError: An unknown preset or parameter (with the nearest known name), or a value out of range.
+        OptionError: An unknown preset or parameter (with the nearest known name), or a value out of range.
 
     Example:
         >>> get_degradation("iso_1.2", {"noise_level": 5}).noise_level
         (5.0, 5.0)
     """
     if preset not in PRESETS:
-        raise ValueError(f"preset: no degradation is named {preset!r}{_nearest(preset, PRESETS)}.")
+        raise OptionError(f"preset: no degradation is named {preset!r}{_nearest(preset, PRESETS)}.")
     known = [field.name for field in fields(Degradation)]
     values: dict[str, Any] = {}
     for name, value in (overrides or {}).items():
         if name not in known:
-            raise ValueError(f"degradation.{name}: unknown parameter{_nearest(name, known)}.")
+            raise OptionError(f"degradation.{name}: unknown parameter{_nearest(name, known)}.")
         values[name] = value if name == "kernel" else _range(name, value)
     try:
         degradation = replace(PRESETS[preset], **values)
-    except ValueError as error:
-        raise ValueError(f"degradation.{error}") from error
+    except OptionError as error:
+        raise OptionError(f"degradation.{error}") from error
     idle = ("lambda_1", "lambda_2", "theta") if degradation.kernel == "isotropic" else ("sigma",)
     for name in idle:
         if name in values:
-            raise ValueError(
+            raise OptionError(
                 f"degradation.{name}: has no effect on {degradation.kernel} kernels (preset {preset}); "
                 "add `kernel: isotropic` or `kernel: anisotropic`, or take another preset."
             )
@@ -179,7 +180,7 @@ def get_degradation(preset: str, overrides: Mapping[str, Any] | None = None) -> 
 def _range(name: str, value: Any) -> Range:
     ends = value if isinstance(value, (list, tuple)) else (value, value)
     if len(ends) != 2 or not all(isinstance(end, (int, float)) and not isinstance(end, bool) for end in ends):
-        raise ValueError(f"degradation.{name}: expected a number or two numbers, got {value!r}.")
+        raise OptionError(f"degradation.{name}: expected a number or two numbers, got {value!r}.")
     return (float(ends[0]), float(ends[1]))
 
 

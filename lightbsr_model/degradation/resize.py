@@ -31,7 +31,9 @@ def bicubic_downsample(images: Tensor, scale: int, border: Border = "clamp") -> 
     if border not in get_args(Border):
         raise ValueError(f"border: expected clamp or symmetric, got {border!r}.")
     if scale < 1 or height % scale or width % scale:
-        raise ValueError(f"an image of {width}x{height} cannot be shrunk by {scale}: crop it to a multiple of it first.")
+        raise ValueError(
+            f"an image of {width}x{height} cannot be shrunk by {scale}: crop it to a multiple of it first."
+        )
     if scale == 1:
         return images
     # torch's own border treatment renormalises the cut-off window; a margin of more than the window's half (2 * scale),

@@ -86,8 +86,7 @@ class LightBSRStudentModel(TwoPhaseModel):
     @torch.no_grad()
     def teacher_codes(self) -> Codes:
         """The teacher's codes of the batch; its SR network does not run."""
-        prior = self.prior if self.prior is not None else self.teacher.degradation_prior(self.kernel, self.noise_level)
-        return self.teacher.encode(self.lq, prior)
+        return self.teacher.encode(self.lq, self.batch_prior(self.teacher))
 
     def compute_losses(self, joint: bool) -> OrderedDict[str, Tensor]:
         """``l_channel`` and ``l_spatial``, and ``l_pix`` in the joint phase."""

@@ -56,30 +56,13 @@ class LightBSRTeacherModel(TwoPhaseModel):
     def compute_losses(self, joint: bool) -> OrderedDict[str, Tensor]:
         """``l_contrast``, and ``l_pix`` in the joint phase; the keys of view 0 enter the queue."""
         projections, output = self.learning_pass(self.lq_views, self.batch_prior(self.net_g))
-        losses = OrderedDict(
-            l_contrast=self.cri_contrast(projections.queries, projections.keys, projections.negatives)
-        )
+        losses = OrderedDict(l_contrast=self.cri_contrast(projections.queries, projections.keys, projections.negatives))
         self.net_g.momentum_contrast.enqueue(projections.keys[0])
         if joint:
             self.output = output
             losses["l_pix"] = self.cri_pix(output, self.gt)
         return losses
 
-    def restore_batch(self, net: nn.Module) -> Tensor:
+    def restore_batch(self, net: LightBSRTeacher) -> Tensor:
         """Restore under the true degradation."""
         return net(self.lq, self.batch_prior(net))
-
-    def batch_prior(self, net: nn.Module) -> Tensor:
-        """The prior of the batch.
-
-        Raises:
-            ValueError: The data have no kernels.
-        """
-        if self.prior is not None:
-            return self.prior
-        if self.kernel is None:
-            raise ValueError(
-                "a teacher sees the true kernel, and this data set gives none: take BlindDegradationBenchmarkDataset to "
-                "validate and BlindDegradationPairedDataset to train it."
-            )
-        return net.degradation_prior(self.kernel, self.noise_level)

@@ -5,8 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
+
+from lightbsr_model.errors import OptionError
 
 
 class TwoPhaseCosineLR(LRScheduler):
@@ -25,7 +28,7 @@ class TwoPhaseCosineLR(LRScheduler):
         last_epoch: Iterations done, less one; -1 starts anew.
 
     Raises:
-        ValueError: Lengths that do not fit into each other, by name.
+        OptionError: Lengths that do not fit into each other, by name.
     """
 
     def __init__(
@@ -39,9 +42,9 @@ class TwoPhaseCosineLR(LRScheduler):
         last_epoch: int = -1,
     ) -> None:
         if step_iter < 1:
-            raise ValueError(f"scheduler.step_iter: expected 1 or more, got {step_iter}.")
+            raise OptionError(f"scheduler.step_iter: expected 1 or more, got {step_iter}.")
         if not 0 <= warmup_iter <= max(total_iter - encoder_iter, 0):
-            raise ValueError(
+            raise OptionError(
                 f"scheduler.warmup_iter: expected 0 to the joint phase's length, total_iter - encoder_iter = "
                 f"{total_iter - encoder_iter}, got {warmup_iter}."
             )
@@ -52,9 +55,9 @@ class TwoPhaseCosineLR(LRScheduler):
         self.eta_min = eta_min
         super().__init__(optimizer, last_epoch)
 
-    def get_lr(self) -> list[float]:
+    def get_lr(self) -> list[float | Tensor]:
         """The rates of the iteration that comes next, a closed form of its number."""
-        return [self._rate(base) for base in self.base_lrs]
+        return [self._rate(float(base)) for base in self.base_lrs]
 
     def _rate(self, base: float) -> float:
         joint = self.last_epoch - self.encoder_iter

@@ -10,6 +10,7 @@ from basicsr.archs import build_network
 
 from lightbsr_arch import LightBSR, LightBSRTeacher, infer_options
 from lightbsr_arch.checkpoints import load_state_dict
+from lightbsr_model.errors import MissingFileError, OptionError
 
 _CODE_SIZES = ("num_channel_code", "num_encoder_feat")
 """What decides the shapes of the codes: all that distillation compares."""
@@ -23,11 +24,11 @@ def load_teacher(teacher_opt: Mapping[str, Any]) -> LightBSRTeacher:
             ``param_key``.
 
     Raises:
-        FileNotFoundError: There is no checkpoint.
-        ValueError: The checkpoint is of another network; every difference is named.
+        MissingFileError: There is no checkpoint.
+        OptionError: The checkpoint is of another network; every difference is named.
     """
     if "network" not in teacher_opt or not teacher_opt.get("path"):
-        raise ValueError(
+        raise OptionError(
             "teacher: expected the keys `network` (type: LightBSRTeacher, scale, ...) and `path` (its checkpoint), "
             f"got {', '.join(teacher_opt) or 'nothing'}. Train one first: options/train_teacher.yml."
         )
@@ -35,27 +36,32 @@ def load_teacher(teacher_opt: Mapping[str, Any]) -> LightBSRTeacher:
     try:
         state_dict = load_state_dict(path, teacher_opt.get("param_key"))
     except FileNotFoundError as error:
-        raise FileNotFoundError(
+        raise MissingFileError(
             f"teacher.path: {error}. Train a teacher first (options/train_teacher.yml), or name its checkpoint here."
         ) from error
     teacher = build_network(deepcopy(dict(teacher_opt["network"])))
     if not isinstance(teacher, LightBSRTeacher):
-        raise ValueError(f"teacher.network.type: expected LightBSRTeacher, got {teacher_opt['network'].get('type')!r}.")
+        raise OptionError(
+            f"teacher.network.type: expected LightBSRTeacher, got {teacher_opt['network'].get('type')!r}."
+        )
     try:
         stored = infer_options(state_dict)
     except ValueError as error:
-        raise ValueError(f"teacher.path: {path}: {error}") from error
+        raise OptionError(f"teacher.path: {path}: {error}") from error
     if stored.pop("type") != "LightBSRTeacher":
-        raise ValueError(f"teacher.path: {path} is a student's checkpoint (LightBSR), not a LightBSRTeacher's.")
+        raise OptionError(f"teacher.path: {path} is a student's checkpoint (LightBSR), not a LightBSRTeacher's.")
     wanted = {
         **teacher.options,
         "prior_components": teacher.prior_basis.shape[1],
         "queue_size": teacher.momentum_contrast.queue.shape[1],
     }
-    differences = [f"{key}: {value} in the file, {wanted[key]} in teacher.network" for key, value in stored.items()
-                   if value != wanted[key]]
+    differences = [
+        f"{key}: {value} in the file, {wanted[key]} in teacher.network"
+        for key, value in stored.items()
+        if value != wanted[key]
+    ]
     if differences:
-        raise ValueError(f"teacher.path: {path} does not fit teacher.network. " + "; ".join(differences) + ".")
+        raise OptionError(f"teacher.path: {path} does not fit teacher.network. " + "; ".join(differences) + ".")
     teacher.load_state_dict(state_dict)
     return teacher.requires_grad_(False).eval()
 
@@ -71,7 +77,7 @@ def check_fit(teacher: LightBSRTeacher, student: LightBSR, same_network: bool, n
         noisy_data: Whether the training data have noise; None if unknown.
 
     Raises:
-        ValueError: Naming all that differs.
+        OptionError: Naming all that differs.
     """
     keys = tuple(student.options) if same_network else _CODE_SIZES
     differences = [
@@ -85,7 +91,9 @@ def check_fit(teacher: LightBSRTeacher, student: LightBSR, same_network: bool, n
             f"{'have noise' if noisy_data else 'have no noise'}"
         )
     if differences:
-        raise ValueError("the teacher does not fit (teacher, network_g, datasets.train). " + "; ".join(differences) + ".")
+        raise OptionError(
+            "the teacher does not fit (teacher, network_g, datasets.train). " + "; ".join(differences) + "."
+        )
 
 
 def start_from_teacher(student: LightBSR, teacher: LightBSRTeacher) -> None:

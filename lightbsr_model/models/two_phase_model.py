@@ -12,8 +12,10 @@ from basicsr.models.sr_model import SRModel
 from basicsr.utils import get_root_logger
 from torch import Tensor, nn
 
+from lightbsr_arch import LightBSRTeacher
 from lightbsr_model.bridge.processes import broadcast_state, wrap_for_processes
 from lightbsr_model.degradation import degrade
+from lightbsr_model.errors import OptionError
 from lightbsr_model.models.schedule import TwoPhaseCosineLR
 
 
@@ -70,7 +72,7 @@ class TwoPhaseModel(SRModel):
         self.encoder_iter = train_opt.get("encoder_iter")
         total_iter = int(train_opt["total_iter"])
         if not isinstance(self.encoder_iter, int) or not 0 <= self.encoder_iter <= total_iter:
-            raise ValueError(
+            raise OptionError(
                 f"train.encoder_iter: expected the encoder phase's length in iterations, 0 to total_iter = {total_iter}, "
                 f"got {self.encoder_iter!r}."
             )
@@ -84,11 +86,13 @@ class TwoPhaseModel(SRModel):
         """Build the loss of ``train.<key>``.
 
         Raises:
-            ValueError: The section is missing.
+            OptionError: The section is missing.
         """
         loss_opt = self.opt["train"].get(key)
         if not loss_opt:
-            raise ValueError(f"train.{key}: missing; {type(self).__name__} learns by it (see options/ for its recipe).")
+            raise OptionError(
+                f"train.{key}: missing; {type(self).__name__} learns by it (see options/ for its recipe)."
+            )
         return build_loss(loss_opt).to(self.device)
 
     def setup_optimizers(self) -> None:
@@ -131,11 +135,15 @@ class TwoPhaseModel(SRModel):
         if "lq" in batch:
             lq = batch["lq"]
         else:
-            assert gt is not None and self.kernel is not None  # noqa: S101 - what our data set gives
+            if gt is None or self.kernel is None:
+                raise OptionError(
+                    f"a batch has {', '.join(data)}: expected `lq`, or `gt` and `kernel` (BlindDegradationPairedDataset)."
+                )
             train_set = self.opt["datasets"]["train"]
-            noise_level = self.noise_level if self.noise_level is not None else None
             generator = self._seeded_noise()
-            lq = degrade(gt, self.kernel, noise_level, self.opt["scale"], train_set.get("border", "clamp"), generator)
+            lq = degrade(
+                gt, self.kernel, self.noise_level, train_set["scale"], train_set.get("border", "clamp"), generator
+            )
             gt = gt[:, 0].float() / 255
         self.lq_views = lq if lq.dim() == 5 else lq[:, None]
         self.lq = self.lq_views[:, 0]
@@ -144,6 +152,21 @@ class TwoPhaseModel(SRModel):
         elif hasattr(self, "gt"):
             # SRModel's validation would compare with the last training GT (sr_model.py:147).
             del self.gt
+
+    def batch_prior(self, teacher: LightBSRTeacher) -> Tensor:
+        """The prior of the batch that was fed, in a teacher's basis.
+
+        Raises:
+            OptionError: The data have no kernels.
+        """
+        if self.prior is not None:
+            return self.prior
+        if self.kernel is None:
+            raise OptionError(
+                "a teacher sees the true kernel, and this data set gives none: take BlindDegradationBenchmarkDataset "
+                "to validate it, and BlindDegradationPairedDataset to train."
+            )
+        return teacher.degradation_prior(self.kernel, self.noise_level)
 
     def _seeded_noise(self) -> torch.Generator:
         """The noise of an iteration is a function of seed, rank and iteration: a resumed run draws the same."""
@@ -198,7 +221,7 @@ class TwoPhaseModel(SRModel):
 
     # ---- validation
 
-    def restore_batch(self, net: nn.Module) -> Tensor:
+    def restore_batch(self, net: Any) -> Tensor:
         """Super-resolve the batch that was fed, by ``net_g`` or its EMA copy."""
         return net(self.lq)
 

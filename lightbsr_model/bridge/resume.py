@@ -1,0 +1,70 @@
+"""Finding and reading the state that a run goes on from."""
+
+from __future__ import annotations
+
+import pickle
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from basicsr.utils import check_resume
+
+from lightbsr_model.errors import MissingFileError, OptionError
+
+
+def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
+    """Stand in for ``load_resume_state`` of ``basicsr/train.py`` and of the stock script.
+
+    Crosses: train.py:85 asks CUDA for a device even on a CPU machine; :71 looks for the run in the working directory,
+    where it is not if the script lies elsewhere; :75 stumbles over a state whose name is no number; options.py:188
+    writes into a folder that does not exist when the state is of a run with another name, and misc.py:117 looks for
+    that run's networks in this run's folder. A state that a kill cut short is named, and the one before is taken.
+
+    Raises:
+        OptionError: ``path.resume_state`` does not exist or cannot be read.
+    """
+    path, state = None, None
+    if opt.get("auto_resume"):
+        path, state = _newest_whole_state(Path(opt["path"]["training_states"]))
+    if state is None and opt["path"].get("resume_state"):
+        path = Path(opt["path"]["resume_state"])
+        if not path.is_file():
+            raise MissingFileError(f"path.resume_state: there is no file {path}.")
+        state = _read(path)
+        if state is None:
+            raise OptionError(f"path.resume_state: {path} is no training state, or cut short.")
+    if state is None or path is None:
+        return None
+    opt["path"]["resume_state"] = str(path)
+    check_resume(opt, state["iter"])
+    for key in ("experiments_root", "models", "training_states", "log", "visualization"):
+        Path(opt["path"][key]).mkdir(parents=True, exist_ok=True)
+    _take_networks_beside_the_state(opt, path)
+    return state
+
+
+def _newest_whole_state(folder: Path) -> tuple[Path | None, dict[str, Any] | None]:
+    states = [path for path in folder.glob("*.state") if re.fullmatch(r"\d+", path.stem)]
+    for path in sorted(states, key=lambda path: int(path.stem), reverse=True):
+        state = _read(path)
+        if state is not None:
+            return path, state
+        print(f"{path} is no training state, or cut short: the one before is taken.", flush=True)
+    return None, None
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError):
+        return None
+    return state if isinstance(state, dict) and "iter" in state else None
+
+
+def _take_networks_beside_the_state(opt: dict[str, Any], state: Path) -> None:
+    for key, value in opt["path"].items():
+        if key.startswith("pretrain_network_") and value is not None and not Path(value).exists():
+            beside = state.parent.parent / "models" / Path(value).name
+            if beside.exists():
+                opt["path"][key] = str(beside)

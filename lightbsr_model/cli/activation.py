@@ -1,0 +1,61 @@
+"""``lightbsr activate``, ``deactivate`` and ``status``."""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from lightbsr_arch import __version__
+from lightbsr_model.bridge import activation
+
+
+def run(command: str, arguments: Sequence[str]) -> None:
+    """Run one of the three commands."""
+    parser = argparse.ArgumentParser(prog=f"lightbsr {command}")
+    if command != "status":
+        parser.add_argument(
+            "--here",
+            action="store_true",
+            help="also link the installed basicsr into the working directory, for `python basicsr/train.py`"
+            if command == "activate"
+            else "also remove that link",
+        )
+    options = parser.parse_args(arguments)
+    if command == "activate":
+        _activate(options.here)
+    elif command == "deactivate":
+        _deactivate(options.here)
+    else:
+        _status()
+
+
+def _activate(here: bool) -> None:
+    print(f"Activated by {activation.activate()}: programs of {sys.prefix} that import basicsr know LightBSR.")
+    if here:
+        link = activation.link_here(Path.cwd())
+        print(f"{link} leads to {link.resolve()}: `python basicsr/train.py -opt FILE` works here.")
+
+
+def _deactivate(here: bool) -> None:
+    removed = activation.deactivate()
+    if here and (link := activation.unlink_here(Path.cwd())):
+        removed.append(link)
+    print(f"Removed {', '.join(map(str, removed))}." if removed else "Was not activated.")
+
+
+def _status() -> None:
+    active = activation.is_active()
+    print(f"lightbsr {__version__}, basicsr {version('basicsr')} in {activation.installed_basicsr()}")
+    print(
+        f"Python {platform.python_version()} in {sys.prefix}, torch {torch.__version__}, "
+        f"torchvision {version('torchvision')}, {torch.cuda.device_count()} CUDA devices"
+    )
+    print(f"{'activated' if active else 'not activated'} ({activation.startup_files()[1]})")
+    if not active:
+        print("`lightbsr train` works as it is; `lightbsr activate` is for BasicSR's own scripts.")

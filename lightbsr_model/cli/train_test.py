@@ -1,0 +1,14 @@
+"""``lightbsr train`` and ``lightbsr test``: BasicSR's pipelines, with the working directory as root."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from lightbsr_model.bridge import launcher
+
+
+def run(command: str, arguments: Sequence[str]) -> None:
+    """Hand BasicSR's flags on to its pipeline."""
+    sys.argv[0] = f"lightbsr {command}"
+    {"train": launcher.train, "test": launcher.test}[command](arguments)

@@ -1,0 +1,55 @@
+"""All metadata of the package; pyproject.toml holds the build system and the tools' settings."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "lightbsr_arch/version.py").read_text()).group(1)
+
+setup(
+    name="lightbsr",
+    version=VERSION,
+    description="LightBSR, lightweight blind super-resolution, trained and tested in BasicSR's own loop",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=[*find_packages(include=["lightbsr_arch*", "lightbsr_model*"]), "lightbsr_model.options"],
+    # The option files are shown at the top of the repository, and installed where the command finds them.
+    package_dir={"lightbsr_model.options": "options"},
+    py_modules=["lightbsr"],
+    package_data={
+        "lightbsr_arch": ["py.typed"],
+        "lightbsr_model": ["py.typed"],
+        "lightbsr_model.options": ["*.yml", "*/*.yml"],
+    },
+    install_requires=[
+        # Its sdist does not build on 3.13 (KeyError: '__version__'); older releases lack what this project registers to.
+        "basicsr>=1.4.2; python_version < '3.13'",
+        "torch>=2.2",  # torch._foreach_lerp_ with a scalar, LRScheduler by its public name, weights_only loading
+        "torchvision",
+        "opencv-python",
+        "numpy",
+        "lmdb",
+        "pyyaml",
+        "safetensors",
+        "tqdm",
+    ],
+    extras_require={
+        "test": ["pytest", "ruff", "mypy", "types-PyYAML", "types-tqdm"],
+    },
+    entry_points={"console_scripts": ["lightbsr = lightbsr:main"]},
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Intended Audience :: Science/Research",
+        "Operating System :: OS Independent",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Topic :: Scientific/Engineering :: Image Processing",
+        "Typing :: Typed",
+    ],
+)

@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import lightbsr_model  # noqa: F401 - BasicSR does not import without it
+
+from published import GOLDEN
+
+
+@pytest.fixture
+def golden() -> Callable[[str], dict[str, torch.Tensor]]:
+    def load(name: str) -> dict[str, torch.Tensor]:
+        with np.load(GOLDEN / f"{name}.npz") as data:
+            return {key: torch.from_numpy(data[key]) for key in data.files}
+
+    return load
+
+
+@pytest.fixture(scope="session")
+def image_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six 80x96 crops of real pictures."""
+    import skimage.data
+
+    folder = tmp_path_factory.mktemp("images")
+    for name in ("astronaut", "coffee", "chelsea"):
+        image = getattr(skimage.data, name)()
+        for number, left in enumerate((100, 200)):
+            cv2.imwrite(str(folder / f"{name}{number}.png"), image[100:180, left : left + 96, ::-1])
+    return folder

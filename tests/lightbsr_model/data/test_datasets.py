@@ -1,0 +1,225 @@
+from __future__ import annotations
+
+import logging
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from basicsr.data import build_dataset
+from torch.utils.data import DataLoader
+
+from lightbsr_model.degradation import blur_and_downsample, degrade, get_degradation
+from lightbsr_model.errors import ImageError, OptionError
+
+from helpers import ROOT
+
+BENCHMARK = {"type": "BlindDegradationBenchmarkDataset", "name": "b", "scale": 4, "phase": "val"}
+PAIRED = {"type": "BlindDegradationPairedDataset", "name": "p", "scale": 4, "phase": "train", "gt_size": 32}
+
+
+def _paired(folder, **options):
+    return build_dataset({**PAIRED, "dataroot_gt": str(folder), "preset": "setting2_x4", **options})
+
+
+def _benchmark(folder, **options):
+    return build_dataset({**BENCHMARK, "dataroot_gt": str(folder), "preset": "aniso_k3_n5", **options})
+
+
+# ---- training
+
+
+def test_views_for_the_device(image_folder):
+    torch.manual_seed(0)
+    sample = _paired(image_folder, views=4)[0]
+    assert sample["gt"].shape == (4, 3, 32, 32)
+    assert sample["gt"].dtype == torch.uint8
+    assert sample["kernel"].shape == (21, 21)
+    torch.testing.assert_close(sample["kernel"].sum(), torch.tensor(1.0))
+    assert 0 <= sample["noise_level"] <= 25
+    assert len({view.numpy().tobytes() for view in sample["gt"]}) == 4
+
+
+def test_finished_pairs_are_the_degraded_patches(image_folder):
+    torch.manual_seed(0)
+    sample = _paired(image_folder, degrade_in="loader", degradation={"noise_level": 0})[0]
+    assert sample["lq"].shape == (3, 8, 8)
+    assert sample["gt"].shape == (3, 32, 32)
+    expected = degrade(sample["gt"][None] * 255, sample["kernel"][None], None, 4)[0]
+    torch.testing.assert_close(sample["lq"], expected, rtol=0, atol=1.01 / 255)
+    assert ((sample["lq"] - expected).abs() > 1e-3).float().mean() < 0.01
+    views = _paired(image_folder, degrade_in="loader", views=2)[0]
+    assert views["lq"].shape == (2, 3, 8, 8)
+    assert views["gt"].shape == (2, 3, 32, 32)
+
+
+def test_every_offset_occurs(tmp_path):
+    image = np.arange(35 * 34, dtype=np.int32).reshape(35, 34)
+    coded = np.stack([image % 256, image // 256, np.zeros_like(image)], axis=2).astype(np.uint8)
+    cv2.imwrite(str(tmp_path / "a.png"), coded[:, :, ::-1])
+    torch.manual_seed(0)
+    dataset = _paired(tmp_path, views=200, use_hflip=False, use_rot=False)
+    corners = dataset[0]["gt"][:, :, 0, 0].int()
+    offsets = {divmod(int(low + 256 * high), 34) for low, high, _ in corners}
+    assert offsets == {(top, left) for top in range(4) for left in range(3)}
+
+
+@pytest.mark.parametrize(
+    ("flip", "rot", "count"), [(False, False, 1), (True, False, 2), (False, True, 4), (True, True, 8)]
+)
+def test_flips_and_rotations(tmp_path, flip, rot, count):
+    cv2.imwrite(str(tmp_path / "a.png"), np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8))
+    torch.manual_seed(0)
+    views = _paired(tmp_path, views=100, use_hflip=flip, use_rot=rot)[0]["gt"]
+    assert len({view.numpy().tobytes() for view in views}) == count
+
+
+def _epoch(dataset, workers):
+    loader = DataLoader(dataset, batch_size=2, num_workers=workers, multiprocessing_context="fork" if workers else None)
+    return torch.cat([batch["gt"].flatten(1).float() for batch in loader])
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_seed_gives_the_crops_and_epochs_differ(image_folder, workers):
+    runs = []
+    for _ in range(2):
+        torch.manual_seed(5)
+        dataset = _paired(image_folder)
+        runs.append([_epoch(dataset, workers), _epoch(dataset, workers)])
+    assert torch.equal(runs[0][0], runs[1][0])
+    assert torch.equal(runs[0][1], runs[1][1])
+    assert not torch.equal(runs[0][0], runs[0][1])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"gt_size": 30}, "gt_size: expected a multiple of the scale 4"),
+        ({"gt_size": 8}, "above 10"),
+        ({"views": 0}, "views"),
+        ({"degrade_in": "cloud"}, "device or loader, got 'cloud'"),
+        ({"preset": "setting3_x4"}, "did you mean"),
+    ],
+)
+def test_options_that_do_not_fit(image_folder, options, message):
+    with pytest.raises(OptionError, match=message):
+        _paired(image_folder, **options)
+
+
+def test_image_too_small_is_named(image_folder):
+    with pytest.raises(ImageError, match=r"astronaut0\.png: 96x80 is too small for a crop of gt_size 128"):
+        _paired(image_folder, gt_size=128)[0]
+
+
+# ---- benchmark
+
+
+def test_benchmark_sample(image_folder):
+    sample = _benchmark(image_folder, preset="iso_1.2")[2]
+    assert sample["gt"].shape == (3, 80, 96)
+    assert sample["lq"].shape == (3, 20, 24)
+    assert sample["lq_path"] == "chelsea0_iso_1.2.png"
+    assert sample["gt_path"].endswith("chelsea0.png")
+    assert sample["noise_level"] == 0
+    gt = (sample["gt"] * 255).round()[None].double()
+    expected = blur_and_downsample(gt, get_degradation("iso_1.2").draw().kernel[None], 4)[0]
+    assert (sample["lq"] * 255 - expected).abs().max() <= 0.5 + 1e-4
+
+
+def test_same_bits_whatever_order_workers_threads_and_company(tmp_path, image_folder):
+    dataset = _benchmark(image_folder)
+    first = [dataset[index]["lq"] for index in range(6)]
+    backwards = [dataset[index]["lq"] for index in reversed(range(6))][::-1]
+    loader = DataLoader(dataset, batch_size=1, num_workers=2, multiprocessing_context="fork")
+    by_workers = [batch["lq"][0] for batch in loader]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    alone = [dataset[index]["lq"] for index in range(6)]
+    torch.set_num_threads(threads)
+    for other in (backwards, by_workers, alone):
+        assert all(torch.equal(a, b) for a, b in zip(first, other, strict=True))
+    # The same picture in another set has the same noise.
+    (tmp_path / "coffee1.png").write_bytes((image_folder / "coffee1.png").read_bytes())
+    assert torch.equal(_benchmark(tmp_path)[0]["lq"], first[5])
+    assert not torch.equal(_benchmark(image_folder, seed=1)[5]["lq"], first[5])
+
+
+def test_noise_stream_is_frozen(tmp_path):
+    """The bits of another machine, another day: a change here would change everybody's test images."""
+    cv2.imwrite(str(tmp_path / "ramp.png"), np.tile(np.arange(64, dtype=np.uint8)[None, :, None] * 3, (64, 1, 3)))
+    lq = (_benchmark(tmp_path)[0]["lq"] * 255).round().int()
+    assert lq[0, 3, :8].tolist() == FROZEN
+
+
+FROZEN = [6, 20, 24, 36, 54, 68, 77, 85]
+
+
+def test_noise_has_its_level(tmp_path):
+    cv2.imwrite(str(tmp_path / "grey.png"), np.full((256, 256, 3), 128, np.uint8))
+    lq = _benchmark(tmp_path, preset="aniso_k3_n10")[0]["lq"]
+    assert abs(float((lq * 255).std()) - 10) < 0.3
+
+
+def test_sizes_are_cropped_to_the_scale(tmp_path):
+    image = np.random.default_rng(0).integers(0, 256, (31, 30, 3), dtype=np.uint8)
+    cv2.imwrite(str(tmp_path / "a.png"), image)
+    for scale, size in ((2, (30, 30)), (3, (30, 30)), (4, (28, 28))):
+        sample = _benchmark(tmp_path, scale=scale, preset="bicubic")[0]
+        assert sample["gt"].shape[1:] == size
+        assert sample["lq"].shape[1:] == (size[0] // scale, size[1] // scale)
+        expected = image[: size[0], : size[1], ::-1].transpose(2, 0, 1).astype(np.float32)
+        assert torch.equal((sample["gt"] * 255).round(), torch.from_numpy(expected))
+
+
+def test_strange_images(tmp_path, caplog):
+    rgba = np.random.default_rng(0).integers(0, 256, (32, 32, 4), dtype=np.uint8)
+    cv2.imwrite(str(tmp_path / "alpha.png"), rgba)
+    cv2.imwrite(str(tmp_path / "grey.png"), rgba[:, :, 0])
+    cv2.imwrite(str(tmp_path / "tiny.png"), rgba[:11, :11, :3])
+    dataset = _benchmark(tmp_path)
+    logger = logging.getLogger("basicsr")
+    logger.addHandler(caplog.handler)
+    try:
+        for _ in range(2):
+            assert dataset[0]["lq"].shape == (3, 8, 8)
+    finally:
+        logger.removeHandler(caplog.handler)
+    assert [record.message for record in caplog.records] == [f"{tmp_path}/alpha.png: its alpha channel is dropped."]
+    gt = dataset[1]["gt"]
+    assert torch.equal(gt[0], gt[1])
+    with pytest.raises(ImageError, match=r"tiny\.png: 11x11 is too small"):
+        dataset[2]
+
+
+# ---- the protocol
+
+
+def test_metrics_equal_published(golden):
+    from lightbsr_model.evaluation.figures import measure
+
+    data = golden("metrics")
+    sr, gt = (data[f"metric_{key}"][0].numpy().transpose(1, 2, 0).round().astype(np.uint8) for key in ("sr", "gt"))
+    figures = measure(sr, gt, 4)
+    assert abs(figures.psnr_y - float(data["metric_psnr_y"])) < 1e-4
+    assert abs(figures.ssim_y - float(data["metric_ssim_y"])) < 1e-5
+
+
+@pytest.mark.skipif(
+    not (ROOT.parent / "shared/images").is_dir(), reason="needs Set5 and Set14, which are not ours to ship"
+)
+@pytest.mark.parametrize(
+    ("name", "preset", "psnr"),
+    [("Set5", "bicubic", 28.43), ("Set14", "bicubic", 26.095), ("Set5", "iso_2.4", 25.99), ("Set14", "iso_3.6", 23.25)],
+)
+def test_bicubic_scores_as_in_the_literature(name, preset, psnr):
+    from lightbsr_arch.baselines import BicubicUpsampler
+    from lightbsr_model.evaluation.figures import mean, measure
+
+    dataset = _benchmark(ROOT.parent / "shared/images" / name, preset=preset)
+    scores = []
+    for index in range(len(dataset)):
+        sample = dataset[index]
+        sr = BicubicUpsampler(4)(sample["lq"][None])[0].clamp(0, 1)
+        pair = ((image * 255).round().byte().numpy().transpose(1, 2, 0) for image in (sr, sample["gt"]))
+        scores.append(measure(*pair, 4))
+    assert abs(mean(scores).psnr_y - psnr) < 0.02

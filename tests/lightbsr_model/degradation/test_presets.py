@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from lightbsr_model.degradation import (
+    PRESETS,
+    anisotropic_gaussian_kernels,
+    get_degradation,
+    isotropic_gaussian_kernels,
+)
+
+
+def test_every_preset_of_the_method_is_there():
+    expected = {f"setting{setting}_x{scale}" for setting in (1, 2) for scale in (2, 3, 4)} | {"bicubic"}
+    sigmas = {0.6, 1.2, 1.8, 0.8, 1.6, 2.4, 3.6, 2.0, 2.2, 2.6, 2.8, 3.0, 3.2}
+    expected |= {f"iso_{sigma}" for sigma in sigmas}
+    expected |= {f"aniso_k{kernel}_n{noise}" for kernel in [*range(1, 10), "1old"] for noise in (0, 5, 10)}
+    assert set(PRESETS) == expected
+
+
+def test_training_ranges():
+    generator = torch.Generator().manual_seed(0)
+    for scale, most in ((2, 2.0), (3, 3.0), (4, 4.0)):
+        assert get_degradation(f"setting1_x{scale}").sigma == (0.2, most)
+        second = get_degradation(f"setting2_x{scale}")
+        assert (second.lambda_1, second.lambda_2, second.theta) == ((0.2, most), (0.2, most), (0, 180))
+        assert second.noise_level == (0, 25)
+    levels = torch.stack([get_degradation("setting2_x4").draw(generator).noise_level for _ in range(400)])
+    assert levels.min() >= 0
+    assert levels.max() <= 25
+    torch.testing.assert_close(levels.mean(), torch.tensor(12.5, dtype=torch.float64), rtol=0.1, atol=0)
+
+
+def test_test_presets_are_points():
+    kernel, noise_level = get_degradation("aniso_k3_n10").draw()
+    parameters = [torch.tensor([value], dtype=torch.float64) for value in (3.5, 1.5, torch.pi * 30 / 180)]
+    torch.testing.assert_close(kernel, anisotropic_gaussian_kernels(*parameters)[0])
+    assert noise_level == 10
+    kernel, noise_level = get_degradation("iso_2.4").draw()
+    torch.testing.assert_close(kernel, isotropic_gaussian_kernels(torch.tensor([2.4], dtype=torch.float64))[0])
+    assert noise_level == 0
+    assert get_degradation("aniso_k1_n0").lambda_2 == (0.5, 0.5)
+    assert get_degradation("aniso_k1old_n0").lambda_2 == (0.2, 0.2)
+    assert float(get_degradation("bicubic").draw().kernel[10, 10]) == 1.0
+
+
+def test_draws_come_from_the_generator_alone():
+    preset = get_degradation("setting2_x4")
+    first, second = (preset.draw(torch.Generator().manual_seed(3)) for _ in range(2))
+    torch.rand(5)
+    assert torch.equal(first.kernel, second.kernel)
+    assert first.noise_level == second.noise_level
+
+
+def test_overrides():
+    degradation = get_degradation("setting1_x4", {"sigma": [1, 2], "noise_level": 7})
+    assert degradation.sigma == (1.0, 2.0)
+    assert degradation.noise_level == (7.0, 7.0)
+    assert degradation.is_noisy
+    assert not get_degradation("setting1_x4").is_noisy
+
+
+@pytest.mark.parametrize(
+    ("preset", "overrides", "message"),
+    [
+        ("seting1_x4", {}, "did you mean setting1_x4"),
+        ("setting1_x4", {"sgima": 1}, "degradation.sgima.*did you mean sigma"),
+        ("setting1_x4", {"sigma": [3, 1]}, r"sigma: expected 0 <= first <= second <= 100, got \[3.0, 1.0\]"),
+        ("setting1_x4", {"sigma": "wide"}, "a number or two numbers, got 'wide'"),
+        ("setting1_x4", {"noise_level": 300}, "noise_level"),
+        ("setting1_x4", {"lambda_1": 1}, "no effect on isotropic"),
+        ("setting2_x4", {"sigma": 1}, "no effect on anisotropic"),
+        ("setting1_x4", {"kernel": "motion"}, "kernel: expected isotropic or anisotropic"),
+    ],
+)
+def test_mistakes_are_named(preset, overrides, message):
+    with pytest.raises(ValueError, match=message):
+        get_degradation(preset, overrides)

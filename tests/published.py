@@ -1,0 +1,46 @@
+"""Weights of the published code as they were for the golden recording: a function of each name and shape."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from pathlib import Path
+
+import numpy as np
+import torch
+
+GOLDEN = Path(__file__).parent / "golden"
+RGB_MEAN = torch.tensor([0.4488, 0.4371, 0.4040])
+
+
+def published_state_dict(network: str, gain: float = 1.0, prior_channels: int = 15) -> dict[str, torch.Tensor]:
+    """A state dict in the published layout; ``network`` is student or teacher."""
+    shapes = json.loads((GOLDEN / "state_dict_shapes.json").read_text())[f"lightbsr_{network}_x4"]
+    state_dict = {}
+    for key, shape in shapes.items():
+        if key.startswith("E.encoder_") and key.endswith(".E.0.weight"):
+            shape = [shape[0], 3 + prior_channels, *shape[2:]]
+        state_dict[key] = _fill(key, shape, gain)
+    return state_dict
+
+
+def _fill(key: str, shape: list[int], gain: float) -> torch.Tensor:
+    if "sub_mean" in key or "add_mean" in key:
+        if key.endswith("weight"):
+            return torch.eye(3).view(3, 3, 1, 1)
+        return -RGB_MEAN if "sub_mean" in key else RGB_MEAN.clone()
+    if key.endswith(("num_batches_tracked", "queue_ptr")):
+        return torch.zeros(shape, dtype=torch.long)
+    if key.endswith("queue"):
+        queue = np.random.default_rng(zlib.crc32(b"queue")).standard_normal(shape)
+        return torch.tensor((queue / np.linalg.norm(queue, axis=0)).astype(np.float32))
+    z = np.random.default_rng(zlib.crc32(key.encode())).standard_normal(shape).astype(np.float32)
+    if key.endswith("running_var"):
+        z = 1 + 0.2 * np.abs(z)
+    elif key.endswith(("running_mean", "gamma", "bias")):
+        z = 0.1 * z
+    elif len(shape) == 1:
+        z = 1 + 0.1 * z
+    else:
+        z = gain * z / np.sqrt(np.prod(shape[1:]))
+    return torch.tensor(np.float32(z))
