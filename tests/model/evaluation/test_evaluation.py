@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from basicsr.utils.matlab_functions import imresize
+
+from lightbsr_arch.baselines import BicubicUpsampler
+from lightbsr_model.cli.demo import _PROGRESS
+from lightbsr_model.evaluation.figures import Figures, mean, measure
+from lightbsr_model.evaluation.side_by_side import Panel, side_by_side
+
+
+def test_side_by_side_shows_the_middle_of_each_panel_enlarged():
+    image = np.arange(20 * 30 * 3, dtype=np.uint8).reshape(20, 30, 3)
+    picture = side_by_side([Panel(image, "a"), Panel(255 - image, "b", "28.43 dB")], crop=10, zoom=10)
+    assert picture.shape == (100 + 2 * 26, 2 * 100 + 8, 3)
+    shown = picture[26:126]
+    assert (shown[::10, :100:10] == image[5:15, 10:20]).all()
+    assert (shown[9::10, 117::10] == 255 - image[5:15, 10:20]).all()
+    assert picture[126:, 108:].min() < 128  # the caption
+    assert (picture[126:, :100] == 255).all()  # none
+    with pytest.raises(ValueError, match="one size"):
+        side_by_side([Panel(image, "a"), Panel(image[:10], "b")])
+
+
+def test_figures_of_known_images():
+    gt = np.full((40, 40, 3), 100, np.uint8)
+    gt[::2] = 140
+    assert measure(gt, gt, 4).ssim_y == pytest.approx(1.0)
+    # Grey shifted by 10: Y shifts by 10 * 219 / 255.
+    shifted = measure(gt + np.uint8(10), gt, 4)
+    assert shifted.psnr_y == pytest.approx(20 * np.log10(255 / (10 * 219 / 255)), abs=1e-3)
+    assert mean([Figures(20, 0.5), Figures(30, 0.7)]) == pytest.approx((25, 0.6))
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_bicubic_upsampling_is_matlabs_away_from_the_border(scale):
+    image = torch.rand(3, 12, 14, generator=torch.Generator().manual_seed(0))
+    inside = slice(3 * scale, -3 * scale)
+    expected = imresize(image, scale)[:, inside, inside]
+    actual = BicubicUpsampler(scale)(image[None])[0]
+    assert actual.shape == (3, 12 * scale, 14 * scale)
+    torch.testing.assert_close(actual[:, inside, inside], expected, rtol=0, atol=1e-5)
+
+
+def test_progress_is_read_off_basicsr_log():
+    line = (
+        "[demo_..][epoch: 1, iter:   1,310, lr:(1.2e-04,)] [eta: 0:00:09, time (data): 0.365 (0.004)] l_pix: 1.1e+01 \n"
+    )
+    match = _PROGRESS.search(line)
+    assert match is not None
+    assert match[1] == "1,310"
+    assert match[2].strip() == "l_pix: 1.1e+01"

@@ -1,0 +1,51 @@
+"""Two processes give one process's step on the joined batch."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from lightbsr_arch import LightBSRTeacher
+
+from model_options import TEACHER_NETWORK
+
+SCRIPT = Path(__file__).with_name("two_steps.py")
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    out = tmp_path_factory.mktemp("processes")
+    torch.manual_seed(0)
+    teacher = LightBSRTeacher(**{key: value for key, value in TEACHER_NETWORK.items() if key != "type"})
+    torch.save({"params": teacher.state_dict()}, out / "teacher.pth")
+    arguments = [str(SCRIPT), str(out), str(out / "teacher.pth")]
+    subprocess.run([sys.executable, *arguments], check=True)
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    subprocess.run([sys.executable, *launcher, *arguments], check=True)
+    return {path.stem: torch.load(path) for path in out.glob("[12]_*.pth")}
+
+
+@pytest.mark.parametrize("phase", ["encoder", "joint"])
+@pytest.mark.parametrize("kind", ["teacher", "student"])
+def test_two_processes_equal_one_on_the_joined_batch(runs, kind, phase):
+    alone, first, second = (runs[name][f"{kind} {phase}"] for name in ("1_0", "2_0", "2_1"))
+    assert alone.keys() == first.keys() == second.keys()
+    gradients = [key for key in alone if key.startswith("grad ")]
+    learning = "encoder." if phase == "encoder" else "sr.head"
+    assert any(learning in key for key in gradients)
+    for key in gradients:
+        torch.testing.assert_close(first[key], alone[key], rtol=1e-4, atol=1e-5 * float(alone[key].abs().max()) + 1e-8)
+    for key in (key for key in alone if key.startswith("log ")):
+        torch.testing.assert_close(first[key], alone[key], rtol=1e-5, atol=0)
+    # The same state on both ranks, bit for bit; the rest of rank 1's log is not reduced.
+    for key in (key for key in alone if key.startswith("state ")):
+        assert torch.equal(first[key], second[key]), key
+    if kind == "teacher":
+        queue, pointer = "state momentum_contrast.queue", "state momentum_contrast.queue_pointer"
+        assert int(alone[pointer]) == int(first[pointer]) == 8
+        torch.testing.assert_close(first[queue], alone[queue], rtol=0, atol=1e-3)
+        torch.testing.assert_close(first[queue][:, :4], alone[queue][:, :4], rtol=0, atol=1e-6)

@@ -1,0 +1,66 @@
+"""Two optimiser steps of teacher and student in each phase, alone or as one of several processes.
+
+Run by test_processes.py: ``python two_steps.py OUT TEACHER`` or the same under torchrun. Every rank takes its share of
+the same joined batch and writes its gradients of the first step, and its queue after the second, to OUT.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+
+import lightbsr_model  # noqa: F401  # isort: skip - BasicSR does not import without it
+from basicsr.models import build_model
+
+from lightbsr_model.bridge.processes import init_process_group
+
+from model_options import STUDENT_NETWORK, TEACHER_NETWORK, model_options
+
+
+def main(out: Path, teacher_file: str) -> None:
+    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    rank = int(os.environ.get("RANK", "0"))
+    if world_size > 1:
+        init_process_group()
+    results = {}
+    for kind in ("teacher", "student"):
+        for phase, encoder_iter in (("encoder", 8), ("joint", 0)):
+            opt = model_options(kind, TEACHER_NETWORK if kind == "teacher" else STUDENT_NETWORK, encoder_iter)
+            opt.update(dist=world_size > 1, rank=rank, world_size=world_size)
+            opt["teacher"] = {"network": TEACHER_NETWORK, "path": teacher_file}
+            # As BasicSR seeds the ranks: differently.
+            torch.manual_seed(10 + rank)
+            results[f"{kind} {phase}"] = _two_steps(build_model(opt), rank, world_size)
+    torch.save(results, out / f"{world_size}_{rank}.pth")
+
+
+def _two_steps(model, rank: int, world_size: int) -> dict[str, torch.Tensor]:
+    for module in model.net_g.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.eval()
+    result = {}
+    for step in (1, 2):
+        generator = torch.Generator().manual_seed(step)
+        batch = {
+            "lq": torch.rand(4, 2, 3, 8, 8, generator=generator),
+            "gt": torch.rand(4, 3, 32, 32, generator=generator),
+            "prior": torch.rand(4, 15, generator=generator),
+        }
+        model.feed_data({key: value.chunk(world_size)[rank] for key, value in batch.items()})
+        model.optimize_parameters(step)
+        if step == 1:
+            gradients = {name: value.grad for name, value in model.net_g.named_parameters() if value.grad is not None}
+            result.update({f"grad {name}": value.clone() for name, value in gradients.items()})
+            result.update({f"log {name}": torch.tensor(value) for name, value in model.get_current_log().items()})
+    result.update({f"state {name}": value for name, value in model.net_g.state_dict().items()})
+    return result
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2])
