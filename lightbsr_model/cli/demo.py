@@ -22,7 +22,7 @@ import numpy as np
 import yaml
 from tqdm import tqdm
 
-from lightbsr_model.cli.option_files import option_file
+from lightbsr_model.cli.option_files import shipped_options
 from lightbsr_model.data.blind_degradation_benchmark_dataset import BlindDegradationBenchmarkDataset
 from lightbsr_model.data.decoding import RGBImage
 from lightbsr_model.errors import CommandFailed
@@ -57,8 +57,8 @@ def run(command: str, arguments: Sequence[str]) -> None:
     started = time.monotonic()
     for number, (verb, name, title) in enumerate(_STEPS, 1):
         print(f"[{number}/{len(_STEPS)}] {title}", flush=True)
-        _run_step(verb, option_file(f"demo/{name}"), folder)
-    options = yaml.safe_load(option_file("demo/test_student.yml").read_text(encoding="utf-8"))
+        _run_step(verb, shipped_options() / "demo" / name, folder)
+    options = yaml.safe_load((shipped_options() / "demo/test_student.yml").read_text(encoding="utf-8"))
     figures = {
         dataset["preset"]: _compare({**dataset, "scale": options["scale"]}, folder)
         for dataset in options["datasets"].values()

@@ -5,10 +5,28 @@ from __future__ import annotations
 from pathlib import Path
 
 import lightbsr_model
+from lightbsr_model.errors import MissingFileError
 
 
-def option_file(name: str) -> Path:
-    """Find an option file, ``demo/train_teacher.yml`` say: installed in the package, or in the clone of an editable install."""
+def shipped_options() -> Path:
+    """The folder of option files: installed in the package, or in the clone of an editable install."""
     package = Path(lightbsr_model.__file__).parent
-    installed = package / "options" / name
-    return installed if installed.is_file() else package.parent / "options" / name
+    installed = package / "options"
+    return installed if installed.is_dir() else package.parent / "options"
+
+
+def find_option_file(name: str) -> Path:
+    """Find an option file: as it is named, or ``options/...`` among those that come with the package.
+
+    Raises:
+        MissingFileError: There is none.
+    """
+    path = Path(name)
+    if path.is_file():
+        return path
+    if path.parts[:1] == ("options",) and (shipped := shipped_options().joinpath(*path.parts[1:])).is_file():
+        return shipped
+    ours = sorted(
+        f"options/{file.relative_to(shipped_options()).as_posix()}" for file in shipped_options().rglob("*.yml")
+    )
+    raise MissingFileError(f"-opt: there is no file {name}. Those that come with lightbsr: {', '.join(ours)}.")

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 import lightbsr
+from lightbsr_model.cli.option_files import find_option_file
 
 WITHOUT_BASICSR = """
 import sys
@@ -63,3 +64,15 @@ def test_unknown_commands_are_refused(arguments, capsys):
         lightbsr.main(arguments)
     assert error.value.code == 2
     assert "COMMAND" in capsys.readouterr().err
+
+
+def test_option_files_that_come_with_the_package_are_found(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert find_option_file("options/demo/train_teacher.yml").read_text().startswith("# A small teacher")
+    (tmp_path / "options").mkdir()
+    (tmp_path / "options/train_teacher.yml").write_text("name: mine")
+    assert find_option_file("options/train_teacher.yml").read_text() == "name: mine"
+    assert lightbsr.main(["train", "-opt", "options/trian_teacher.yml"]) == 2
+    message = capsys.readouterr().err
+    assert "there is no file options/trian_teacher.yml" in message
+    assert "options/demo/train_teacher.yml" in message
