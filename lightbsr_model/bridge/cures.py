@@ -1,7 +1,7 @@
-"""Switch on what a run needs to cross the hurdles of BasicSR 1.4.2 on today's stack.
+"""Switch on what a run needs to cross the hurdles of BasicSR 1.4.2.
 
 Called by our launcher and, in an activated environment, when ``basicsr`` is imported; importing ``lightbsr_model``
-alone changes nothing of BasicSR but its registries.
+alone changes nothing of BasicSR but its registries. Each cure is told of where it is made.
 """
 
 from __future__ import annotations
@@ -13,13 +13,18 @@ from typing import Any
 
 import basicsr.test
 import basicsr.train
+import torch
+from basicsr.data.prefetch_dataloader import PrefetchGenerator
 from basicsr.models.base_model import BaseModel
+from basicsr.models.lr_scheduler import MultiStepRestartLR
 from basicsr.models.sr_model import SRModel
 from basicsr.utils import dist_util, get_root_logger, options
 
-from lightbsr_model.bridge.epochs import count_whole_batches
-from lightbsr_model.bridge.processes import init_process_group, model_to_device, start_workers_by_fork
-from lightbsr_model.bridge.resume import load_resume_state
+from lightbsr_model.bridge import ema, optimiser_steps, option_parsing, processes, resume, saving, schedules, validation
+from lightbsr_model.bridge.progress import first_page
+from lightbsr_model.bridge.run import Run
+from lightbsr_model.bridge.supervision import Supervisor
+from lightbsr_model.bridge.training_data import create_loaders, hand_errors_on
 
 _applied = False
 
@@ -30,54 +35,66 @@ def apply_cures() -> None:
     if _applied:
         return
     _applied = True
-    dist_util._init_dist_pytorch = init_process_group
-    BaseModel.model_to_device = model_to_device
+    dist_util._init_dist_pytorch = processes.init_process_group
+    dist_util._init_dist_slurm = processes.init_slurm_process_group
+    BaseModel.model_to_device = processes.model_to_device
+    BaseModel.model_ema = ema.model_ema
+    BaseModel.get_optimizer = optimiser_steps.get_optimizer
+    BaseModel.save_network = saving.save_network
+    BaseModel.save_training_state = saving.save_training_state
     SRModel.test = _test_unwrapped(SRModel.test)
-    parse_options = _prepare_run(options.parse_options)
+    SRModel.dist_validation = validation.dist_validation
+    MultiStepRestartLR.get_lr = schedules.multistep_rates
+    hand_errors_on(PrefetchGenerator)
     for module in (options, basicsr.train, basicsr.test):
-        module.parse_options = parse_options
+        module.parse_options = _parse_options
     _cure_training_script(basicsr.train)
 
 
-def _cure_training_script(module: Any) -> None:
-    module.load_resume_state = load_resume_state
-    module.create_train_val_dataloader = count_whole_batches(module.create_train_val_dataloader)
-
-
-def _prepare_run(parse_options: Callable[..., Any]) -> Callable[..., Any]:
-    """Wrap ``parse_options``, the first word of every run.
+def _parse_options(root_path: str, is_train: bool = True) -> Any:
+    """The first word of every run.
 
     The stock ``train.py`` runs as ``__main__`` and holds functions of its own there, which only now exist.
     """
-
-    @functools.wraps(parse_options)
-    def wrapper(root_path: str, is_train: bool = True) -> Any:
-        main = sys.modules["__main__"]
-        if hasattr(main, "load_resume_state") and hasattr(main, "train_pipeline"):
-            _cure_training_script(main)
-        # torch.distributed.launch passes --local-rank, which BasicSR's parser does not know.
-        sys.argv[1:] = [word.replace("--local-rank", "--local_rank", 1) for word in sys.argv[1:]]
-        start_workers_by_fork()
-        opt, args = parse_options(root_path, is_train=is_train)
-        _one_gpu_without_launcher(opt)
-        return opt, args
-
-    return wrapper
+    main = sys.modules["__main__"]
+    if hasattr(main, "load_resume_state") and hasattr(main, "train_pipeline"):
+        _cure_training_script(main)
+    return option_parsing.parse_options(root_path, is_train)
 
 
-def _one_gpu_without_launcher(opt: dict[str, Any]) -> None:
-    """Our models do not run under DataParallel, which ``num_gpu: auto`` means on a machine with several GPUs."""
-    if opt["dist"] or opt["num_gpu"] in (0, 1) or not str(opt.get("model_type")).startswith("LightBSR"):
-        return
-    found, opt["num_gpu"] = opt["num_gpu"], 1
-    get_root_logger().warning(
-        f"One of {found} GPUs is used. For all of them: torchrun --nproc_per_node={found} -m lightbsr train -opt FILE "
-        "--launcher pytorch"
-    )
+def _cure_training_script(module: Any) -> None:
+    """Replace what a training script, BasicSR's own or a copy of it, calls before its loop."""
+    run = Run()
+    build_model, init_tb_loggers = module.build_model, module.init_tb_loggers
+
+    def load_state(opt: dict[str, Any]) -> Any:
+        run.reset()
+        run.resume_state = resume.load_resume_state(opt)
+        return run.resume_state
+
+    def open_tb_loggers(opt: dict[str, Any]) -> Any:
+        run.tb_logger = init_tb_loggers(opt) if opt["rank"] == 0 else None
+        return run.tb_logger
+
+    def create_train_val_dataloader(opt: dict[str, Any], logger: Any) -> Any:
+        return create_loaders(opt, logger, run)
+
+    def build_supervised_model(opt: dict[str, Any]) -> Any:
+        if opt.get("deterministic"):
+            torch.backends.cudnn.benchmark = False
+        model = build_model(opt)
+        get_root_logger().info(first_page(opt, model.device))
+        Supervisor(run, model).attach()
+        return model
+
+    module.load_resume_state = load_state
+    module.init_tb_loggers = open_tb_loggers
+    module.create_train_val_dataloader = create_train_val_dataloader
+    module.build_model = build_supervised_model
 
 
 def _test_unwrapped(test: Callable[[Any], None]) -> Callable[[Any], None]:
-    """Wrap ``SRModel.test``: validation runs on rank 0 alone, where DistributedDataParallel would wait for the others.
+    """Wrap ``SRModel.test``: the ranks validate different images, where DistributedDataParallel would wait for the others.
 
     A wrapped network with buffers broadcasts them at its first forward in evaluation mode (sr_model.py:128).
     """

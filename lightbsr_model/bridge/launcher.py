@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import basicsr.test
 import basicsr.train
 
 from lightbsr_model.bridge.cures import apply_cures
+from lightbsr_model.bridge.stopping import StopRequest
 
 
 def train(arguments: Sequence[str], root: Path | None = None) -> None:
@@ -21,7 +24,13 @@ def train(arguments: Sequence[str], root: Path | None = None) -> None:
     """
     apply_cures()
     sys.argv[1:] = arguments
-    basicsr.train.train_pipeline(str(root or Path.cwd()))
+    handlers = {number: signal.getsignal(number) for number in StopRequest.signals}
+    try:
+        basicsr.train.train_pipeline(str(root or Path.cwd()))
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
 
 
 def test(arguments: Sequence[str], root: Path | None = None) -> None:  # noqa: PT028 - not a test of ours

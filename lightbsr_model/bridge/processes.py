@@ -2,6 +2,7 @@
 
 - ``utils/dist_util.py:24``: ``_init_dist_pytorch`` divides by the number of GPUs, and ``utils/options.py:103`` keeps
   ``dist_params`` from it, so that the backend is nccl always. Here: gloo without CUDA; the GPU of LOCAL_RANK.
+- ``utils/dist_util.py:43``: the same for slurm.
 - ``utils/dist_util.py:12`` sets the start method to spawn, which costs 20 seconds an epoch. Here: fork, where it exists.
 - ``models/base_model.py:98`` wraps networks for a CUDA device, and DistributedDataParallel refuses a network in which
   nothing learns. Here: any device, and such a network is left as it is.
@@ -10,6 +11,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
+from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -17,14 +21,43 @@ import torch.multiprocessing
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from lightbsr_model.errors import OptionError
 
-def init_process_group(backend: str = "nccl", **kwargs: Any) -> None:
-    """Stand in for ``basicsr.utils.dist_util._init_dist_pytorch``, under torchrun or anything that sets its variables."""
+_TIMEOUT_MINUTES = 180
+"""torch gives up waiting for another process after 10 minutes (nccl) or 30 (gloo), less than a long validation takes."""
+
+
+def init_process_group(
+    backend: str = "nccl", port: int | None = None, timeout_minutes: float = _TIMEOUT_MINUTES
+) -> None:
+    """Stand in for ``dist_util._init_dist_pytorch``, under torchrun or anything else that sets its variables.
+
+    Args:
+        backend: ``dist_params.backend``; without CUDA it is gloo in any case.
+        port: Of no use here: whoever started the processes chose one.
+        timeout_minutes: ``dist_params.timeout_minutes``: how long a process waits for the others.
+    """
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", os.environ["RANK"])) % torch.cuda.device_count())
     else:
         backend = "gloo"
-    torch.distributed.init_process_group(backend=backend, **kwargs)
+    torch.distributed.init_process_group(backend=backend, timeout=timedelta(minutes=timeout_minutes))
+
+
+def init_slurm_process_group(
+    backend: str = "nccl", port: int | None = None, timeout_minutes: float = _TIMEOUT_MINUTES
+) -> None:
+    """Stand in for ``dist_util._init_dist_slurm``: set torchrun's variables from slurm's, then as under torchrun."""
+    os.environ["RANK"] = os.environ["SLURM_PROCID"]
+    os.environ["WORLD_SIZE"] = os.environ["SLURM_NTASKS"]
+    os.environ["LOCAL_RANK"] = os.environ.get("SLURM_LOCALID", "0")
+    if port is not None:
+        os.environ["MASTER_PORT"] = str(port)
+    os.environ.setdefault("MASTER_PORT", "29500")
+    if "MASTER_ADDR" not in os.environ:
+        nodes = ["scontrol", "show", "hostnames", os.environ["SLURM_NODELIST"]]
+        os.environ["MASTER_ADDR"] = subprocess.run(nodes, check=True, capture_output=True, text=True).stdout.split()[0]
+    init_process_group(backend, timeout_minutes=timeout_minutes)
 
 
 def start_workers_by_fork() -> None:
@@ -47,16 +80,22 @@ def wrap_for_processes(module: nn.Module, device: torch.device, find_unused_para
     return DistributedDataParallel(module, device_ids=device_ids, find_unused_parameters=find_unused_parameters)
 
 
-def broadcast_state(module: nn.Module) -> None:
-    """Give every process rank 0's parameters and buffers: BasicSR seeds the ranks differently."""
-    if is_distributed():
-        for value in module.state_dict().values():
-            torch.distributed.broadcast(value, 0)
+def synchronise_batchnorm(net: nn.Module, opt: Mapping[str, Any], device: torch.device) -> nn.Module:
+    """Turn BatchNorm into SyncBatchNorm where ``train.sync_bn`` asks for it: statistics over all processes' samples.
+
+    Raises:
+        OptionError: On a CPU, where torch has no SyncBatchNorm.
+    """
+    if not (opt.get("train") or {}).get("sync_bn") or not opt.get("is_train"):
+        return net
+    if device.type != "cuda":
+        raise OptionError("train.sync_bn: torch has SyncBatchNorm on CUDA only; leave it out on a CPU.")
+    return nn.SyncBatchNorm.convert_sync_batchnorm(net) if opt["dist"] else net
 
 
 def model_to_device(model: Any, net: nn.Module) -> nn.Module:
     """Stand in for ``BaseModel.model_to_device``, for BasicSR's own models."""
-    net = net.to(model.device)
+    net = synchronise_batchnorm(net, model.opt, model.device).to(model.device)
     if model.opt["dist"]:
         return wrap_for_processes(net, model.device, model.opt.get("find_unused_parameters", False))
     return nn.DataParallel(net) if model.opt["num_gpu"] > 1 else net

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from basicsr.utils.registry import DATASET_REGISTRY
 from torch import Tensor
-from torch.utils.data import Dataset, get_worker_info
+from torch.utils.data import Dataset
 
 from lightbsr_model.data.decoding import RGBImage
 from lightbsr_model.data.image_sources import open_images
@@ -66,14 +66,14 @@ class BlindDegradationPairedDataset(Dataset[dict[str, Any]]):
             raise OptionError(f"degrade_in: expected device or loader, got {self.degrade_in!r}.")
         self.degradation = get_degradation(opt["preset"], opt.get("degradation"))
         self.images = open_images(opt)
-        self._generator = torch.Generator()
-        self._seed: int | None = None
 
     def __len__(self) -> int:
         return len(self.images)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        generator = self._random()
+        # A generator of the sample's own, from torch's global one: of manual_seed, of the worker and the epoch in a plain
+        # loader; of the sample's place in the run under lightbsr's launcher.
+        generator = torch.Generator().manual_seed(int(torch.randint(2**62, ())))
         image = self.images.read(index)
         height, width = image.shape[:2]
         if min(height, width) < self.gt_size:
@@ -93,15 +93,6 @@ class BlindDegradationPairedDataset(Dataset[dict[str, Any]]):
         if self.views == 1:
             pair = {key: value[0] for key, value in pair.items()}
         return {**pair, **sample, "lq_path": sample["gt_path"]}
-
-    def _random(self) -> torch.Generator:
-        """This process's generator. A worker has a new seed in each epoch, from torch's own, hence from manual_seed."""
-        worker = get_worker_info()
-        seed = torch.initial_seed() if worker is None else worker.seed
-        if seed != self._seed:
-            self._seed = seed
-            self._generator.manual_seed(seed)
-        return self._generator
 
     def _patch(self, image: RGBImage, generator: torch.Generator) -> Tensor:
         """Crop at random, every offset equally likely, then flip and rotate."""

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from copy import deepcopy
 from typing import Any
 
-from basicsr.archs import build_network
+from basicsr.utils.registry import ARCH_REGISTRY
 
 from lightbsr_arch import LightBSR, LightBSRTeacher, infer_options
 from lightbsr_arch.checkpoints import load_state_dict
@@ -39,7 +38,9 @@ def load_teacher(teacher_opt: Mapping[str, Any]) -> LightBSRTeacher:
         raise MissingFileError(
             f"teacher.path: {error}. Train a teacher first (options/train_teacher.yml), or name its checkpoint here."
         ) from error
-    teacher = build_network(deepcopy(dict(teacher_opt["network"])))
+    network_opt = dict(teacher_opt["network"])
+    # Not by build_network: it logs, and BasicSR's logger must not be asked for before its file is known.
+    teacher = ARCH_REGISTRY.get(network_opt.pop("type"))(**network_opt)
     if not isinstance(teacher, LightBSRTeacher):
         raise OptionError(
             f"teacher.network.type: expected LightBSRTeacher, got {teacher_opt['network'].get('type')!r}."

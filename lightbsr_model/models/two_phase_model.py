@@ -13,7 +13,8 @@ from basicsr.utils import get_root_logger
 from torch import Tensor, nn
 
 from lightbsr_arch import LightBSRTeacher
-from lightbsr_model.bridge.processes import broadcast_state, wrap_for_processes
+from lightbsr_model.bridge.ema import model_ema
+from lightbsr_model.bridge.processes import synchronise_batchnorm, wrap_for_processes
 from lightbsr_model.degradation import degrade
 from lightbsr_model.errors import OptionError
 from lightbsr_model.models.schedule import TwoPhaseCosineLR
@@ -64,7 +65,7 @@ class TwoPhaseModel(SRModel):
 
     def model_to_device(self, net: nn.Module) -> nn.Module:
         """Move a network; it is the learning pass that is wrapped for several processes, not the network."""
-        return net.to(self.device)
+        return synchronise_batchnorm(net, self.opt, self.device).to(self.device)
 
     def init_training_settings(self) -> None:
         """Set up losses, optimiser and scheduler as SRModel does, after the options of the phases are checked."""
@@ -77,7 +78,6 @@ class TwoPhaseModel(SRModel):
                 f"got {self.encoder_iter!r}."
             )
         self.prepare_start()
-        broadcast_state(self.net_g)
         self._trainable = {name for name, value in self.net_g.named_parameters() if value.requires_grad}
         self._noise_generator = torch.Generator(self.device)
         super().init_training_settings()
@@ -214,10 +214,8 @@ class TwoPhaseModel(SRModel):
             self.model_ema(decay=self.ema_decay)
 
     def model_ema(self, decay: float = 0.999) -> None:
-        """Move the EMA copy's parameters, and copy the buffers, which BasicSR forgets (base_model.py:75)."""
-        super().model_ema(decay)
-        for copied, buffer in zip(self.net_g_ema.buffers(), self.net_g.buffers(), strict=True):
-            copied.copy_(buffer)
+        """Move the EMA copy's parameters, and copy its buffers."""
+        model_ema(self, decay)
 
     # ---- validation
 

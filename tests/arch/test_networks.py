@@ -65,8 +65,10 @@ def test_samples_of_a_batch_do_not_mix():
     net = LightBSR(layer_scale_init=0.1, **TINY).eval()
     lq = torch.rand(3, 3, 9, 11)
     with torch.no_grad():
+        for value in net.parameters():
+            value.normal_(std=0.3)  # the gates of a fresh network are all about a half
         together, alone = net(lq), torch.cat([net(image[None]) for image in lq])
-    torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-6)
+    assert (together - alone).abs().max() <= 1e-4 * alone.std()
 
 
 def test_encoding_needs_no_sr_network():

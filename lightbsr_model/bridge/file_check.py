@@ -1,0 +1,168 @@
+"""Check the files that options name: images, checkpoints, the teacher."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import torch
+from basicsr.utils.registry import ARCH_REGISTRY
+from PIL import Image
+
+from lightbsr_arch import LightBSR
+from lightbsr_arch.checkpoints import load_state_dict
+from lightbsr_model.bridge.option_document import KeyPath, OptionDocument, Problem, sections
+from lightbsr_model.data.image_sources import ImageReader, open_images
+from lightbsr_model.degradation import get_degradation
+from lightbsr_model.errors import OptionError
+from lightbsr_model.models.teacher import check_fit, load_teacher
+
+_MOST_HEADERS = 5000
+"""So many images' sizes are read before a run; more would take minutes on a slow disk."""
+
+
+def check_files(document: OptionDocument, is_train: bool) -> list[Problem]:
+    """Check everything that needs a look at the disk; for options whose keys are in order."""
+    found: list[tuple[KeyPath, str]] = []
+    options = document.options
+    for key, dataset in options["datasets"].items():
+        found += _check_dataset(("datasets", key), dataset, options)
+    found += _check_checkpoints(options)
+    if is_train and "teacher" in options:
+        found += _check_teacher(options)
+    return [document.problem(key, message) for key, message in found]
+
+
+def _check_dataset(
+    place: KeyPath, dataset: Mapping[str, Any], options: Mapping[str, Any]
+) -> Iterator[tuple[KeyPath, str]]:
+    if "preset" in dataset:
+        try:
+            get_degradation(dataset["preset"], dataset.get("degradation"))
+        except OptionError as error:
+            yield place, str(error)
+    reads_lmdb = dataset.get("io_backend", {}).get("type") == "lmdb"
+    for name in ("dataroot_gt", "dataroot_lq"):
+        root = dataset.get(name)
+        if root is not None and name == "dataroot_lq" and not Path(root).expanduser().is_dir():
+            yield (*place, name), f"there is no folder {root}"
+    if dataset.get("dataroot_gt") is None and dataset.get("io_backend", {}).get("type") != "bundled":
+        if "preset" in dataset:
+            yield (*place, "dataroot_gt"), "missing; give the folder or the LMDB that holds the GT images"
+        return
+    try:
+        images = open_images(dataset)
+    except OptionError as error:
+        named = str(error).partition(":")
+        yield (
+            (*place, named[0] if named[0] in ("dataroot_gt", "meta_info_file", "pictures") else "dataroot_gt"),
+            named[2].strip() or str(error),
+        )
+        return
+    if place[1] == "train":
+        yield from _check_training_images(place, dataset, images, reads_lmdb, options)
+
+
+def _check_training_images(
+    place: KeyPath, dataset: Mapping[str, Any], images: ImageReader, reads_lmdb: bool, options: Mapping[str, Any]
+) -> Iterator[tuple[KeyPath, str]]:
+    ratio = dataset.get("dataset_enlarge_ratio", 1)
+    batch = dataset["batch_size_per_gpu"]
+    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    if len(images) * ratio / world_size < batch:
+        yield (
+            (*place, "batch_size_per_gpu"),
+            f"{batch}, but {len(images)} images x dataset_enlarge_ratio {ratio} are fewer than a batch on every process "
+            f"({world_size} processes): raise dataset_enlarge_ratio or lower it",
+        )
+    size, scale = dataset.get("gt_size"), dataset.get("scale", options.get("scale"))
+    if size is None:
+        return
+    if scale and size % scale:
+        yield (*place, "gt_size"), f"expected a multiple of the scale {scale}, got {size}"
+    if reads_lmdb:
+        return  # the sizes are in meta_info.txt only as text of whoever wrote it; the loader names an image too small
+    for number in range(min(len(images), _MOST_HEADERS)):
+        try:
+            with Image.open(images.name(number)) as image:
+                smallest = min(image.size)
+        except OSError:
+            continue  # whether it can be decoded at all is for the loader, and skip_bad_images, to say
+        if smallest < size:
+            yield (
+                (*place, "gt_size"),
+                f"{size}, but {images.name(number)} is {image.size[0]}x{image.size[1]}: lower it, or leave the image out",
+            )
+            return
+
+
+def _check_checkpoints(options: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
+    paths = options.get("path") or {}
+    state = paths.get("resume_state")
+    if state is not None and not Path(state).expanduser().is_file():
+        yield ("path", "resume_state"), f"there is no file {state}"
+    for key, path in sections(paths, "pretrain_network_"):
+        if path is None:
+            continue
+        label = key.removeprefix("pretrain_")
+        file = Path(path).expanduser()
+        if not file.is_file():
+            yield ("path", key), f"there is no file {path}"
+        elif label in options:
+            strict = paths.get(f"strict_load_{label.removeprefix('network_')}", True)
+            yield from _check_weights(
+                ("path", key),
+                file,
+                options[label],
+                strict,
+                paths.get(f"param_key_{label.removeprefix('network_')}", "params"),
+            )
+
+
+def _check_weights(
+    place: KeyPath, file: Path, network_opt: Mapping[str, Any], strict: bool, param_key: str | None
+) -> Iterator[tuple[KeyPath, str]]:
+    try:
+        stored = load_state_dict(file, param_key)
+    except ValueError:
+        try:
+            stored = load_state_dict(file)
+        except ValueError as error:
+            yield place, str(error)
+            return
+    arguments = {key: value for key, value in deepcopy(dict(network_opt)).items() if key != "type"}
+    expected = ARCH_REGISTRY.get(network_opt["type"])(**arguments).state_dict()
+    missing = [name for name in expected if name not in stored]
+    surplus = [name for name in stored if name not in expected]
+    misfits = [name for name in expected if name in stored and expected[name].shape != stored[name].shape]
+    if strict and (missing or surplus or misfits):
+        details = [
+            f"{len(names)} values {what} (first {names[0]})"
+            for names, what in ((missing, "missing"), (surplus, "too many"), (misfits, "of another shape"))
+            if names
+        ]
+        yield place, f"{file} is of another network than {network_opt['type']} with these sizes: {', '.join(details)}"
+
+
+def _check_teacher(options: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
+    teacher_opt = options["teacher"] or {}
+    try:
+        teacher = load_teacher(teacher_opt)
+        arguments = {key: value for key, value in options["network_g"].items() if key != "type"}
+        with torch.device("meta"):
+            student = ARCH_REGISTRY.get(options["network_g"]["type"])(**arguments)
+        if not isinstance(student, LightBSR):
+            yield ("network_g", "type"), f"expected LightBSR as the student, got {options['network_g']['type']!r}"
+            return
+        train_set = options["datasets"]["train"]
+        noisy = (
+            get_degradation(train_set["preset"], train_set.get("degradation")).is_noisy
+            if "preset" in train_set
+            else None
+        )
+        check_fit(teacher, student, teacher_opt.get("start_student", True), noisy)
+    except OptionError as error:
+        yield ("teacher",), str(error)

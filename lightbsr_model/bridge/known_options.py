@@ -1,0 +1,152 @@
+"""Which keys BasicSR and this project know, and of which type, read off the code that reads them."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import re
+import sys
+from collections.abc import Collection, Iterable
+from typing import Any
+
+import torch
+from basicsr.models import lr_scheduler
+
+from lightbsr_model.models.schedule import TwoPhaseCosineLR
+
+TOP = frozenset(
+    [
+        "name",
+        "model_type",
+        "scale",
+        "num_gpu",
+        "manual_seed",
+        "datasets",
+        "path",
+        "train",
+        "val",
+        "logger",
+        "dist_params",
+        "find_unused_parameters",
+        "deterministic",
+    ]
+)
+LOADER = frozenset(
+    [
+        "name",
+        "type",
+        "phase",
+        "scale",
+        "io_backend",
+        "num_worker_per_gpu",
+        "batch_size_per_gpu",
+        "dataset_enlarge_ratio",
+        "prefetch_mode",
+        "num_prefetch_queue",
+        "pin_memory",
+        "persistent_workers",
+        "use_shuffle",
+        "skip_bad_images",
+        "dataroot_gt",
+        "dataroot_lq",
+        "meta_info_file",
+        "filename_tmpl",
+        "gt_size",
+        "use_hflip",
+        "use_rot",
+        "mean",
+        "std",
+        "color",
+    ]
+)
+TRAIN = frozenset(
+    [
+        "total_iter",
+        "warmup_iter",
+        "ema_decay",
+        "scheduler",
+        "pixel_opt",
+        "perceptual_opt",
+        "accum_iter",
+        "grad_clip",
+        "max_nonfinite",
+        "keep_checkpoints",
+        "sync_bn",
+    ]
+)
+VAL = frozenset(["val_freq", "save_img", "suffix", "metrics", "pbar"])
+LOGGER = frozenset(["print_freq", "save_checkpoint_freq", "use_tb_logger", "wandb"])
+DIST = frozenset(["backend", "port", "timeout_minutes"])
+PATH = frozenset(
+    [
+        "resume_state",
+        "ignore_resume_networks",
+        "experiments_root",
+        "models",
+        "training_states",
+        "log",
+        "visualization",
+        "results_root",
+    ]
+)
+PATH_PREFIXES = ("pretrain_network_", "param_key_", "strict_load_")
+TEACHER = frozenset(["network", "path", "param_key", "start_student"])
+
+SCHEDULERS = {
+    "MultiStepLR": lr_scheduler.MultiStepRestartLR,
+    "MultiStepRestartLR": lr_scheduler.MultiStepRestartLR,
+    "CosineAnnealingRestartLR": lr_scheduler.CosineAnnealingRestartLR,
+    "TwoPhaseCosineLR": TwoPhaseCosineLR,
+}
+"""Schedules by the names that option files use."""
+
+OPTIMISERS = {
+    name: value
+    for name, value in vars(torch.optim).items()
+    if isinstance(value, type) and issubclass(value, torch.optim.Optimizer) and value is not torch.optim.Optimizer
+}
+"""torch's optimisers by name."""
+
+_WORD_IN_CODE = re.compile(
+    r"""(?:\[|\.get\(|\.pop\(|required_loss\()\s*f?['"](\w+)['"]|['"](\w+)['"]\s+(?:not )?in\s+\w*opt"""
+)
+_WORD_IN_DOCSTRING = re.compile(r"^\s+((?:\w+, )*\w+)(?: \([^)]*\))?:", re.MULTILINE)
+
+
+def words_read_by(cls: type) -> set[str]:
+    """Every key that a class, or a class that it inherits from, reads of any dictionary, or lists in its docstring."""
+    words: set[str] = set()
+    for base in cls.__mro__:
+        if base is object or base.__module__.startswith("torch."):
+            continue
+        try:
+            source = inspect.getsource(sys.modules[base.__module__])
+        except (OSError, TypeError, KeyError):
+            continue
+        words.update(word for match in _WORD_IN_CODE.findall(source) for word in match if word)
+        for listed in _WORD_IN_DOCSTRING.findall(base.__doc__ or ""):
+            words.update(listed.split(", "))
+    return words
+
+
+def is_foreign(cls: type) -> bool:
+    """Whether a class is neither BasicSR's nor ours, so that its code may read keys in ways that cannot be seen."""
+    return not cls.__module__.startswith(("basicsr", "lightbsr"))
+
+
+def arguments_of(cls: Any, without: Collection[str] = ()) -> dict[str, inspect.Parameter] | None:
+    """A class's or function's arguments by name; None if it takes any."""
+    parameters = dict(inspect.signature(cls).parameters)
+    if any(value.kind is inspect.Parameter.VAR_KEYWORD for value in parameters.values()):
+        return None
+    return {
+        name: value
+        for name, value in parameters.items()
+        if name not in without and value.kind is not inspect.Parameter.VAR_POSITIONAL
+    }
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Words that an unknown one may have been meant for."""
+    matches = difflib.get_close_matches(word, sorted(set(known)), n=3, cutoff=0.6)
+    return f"; did you mean {', '.join(matches)}" if matches else ""

@@ -1,0 +1,152 @@
+"""The first step of every run: read the options, check them all, prepare processes, seeds and devices.
+
+Stands in for ``basicsr/utils/options.py:parse_options``, with the same result for a file without mistakes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from basicsr.utils import set_random_seed
+from basicsr.utils.dist_util import get_dist_info, init_dist
+
+from lightbsr_model.bridge.option_check import OptionProblems, check_options
+from lightbsr_model.bridge.option_document import OptionDocument, Problem, force_options, read_document
+from lightbsr_model.bridge.processes import start_workers_by_fork
+from lightbsr_model.errors import MissingFileError
+
+
+def command_line(arguments: list[str]) -> argparse.Namespace:
+    """Parse BasicSR's flags and ours."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("-opt", type=str, required=True, help="option file (YAML)")
+    parser.add_argument(
+        "--launcher", choices=["none", "pytorch", "slurm"], default="none", help="what started the processes"
+    )
+    parser.add_argument("--auto_resume", action="store_true", help="go on from the newest state, if there is one")
+    parser.add_argument(
+        "--debug", action="store_true", help="a short run: everything is printed, saved and validated often"
+    )
+    # torch.distributed.launch writes --local-rank.
+    parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)
+    parser.add_argument("--force_yml", nargs="+", default=None, metavar="KEY:KEY=VALUE", help="override options")
+    parser.add_argument("--strict", action="store_true", help="a missing GPU is an error too")
+    return parser.parse_args(arguments)
+
+
+def read_and_check(args: argparse.Namespace, is_train: bool) -> tuple[OptionDocument, list[Problem]]:
+    """Read an option file, apply forced values, check all of it.
+
+    Returns:
+        The document and warnings.
+
+    Raises:
+        OptionProblems: With all problems.
+        MissingFileError: There is no such file.
+    """
+    path = Path(args.opt)
+    if not path.is_file():
+        raise MissingFileError(f"-opt: there is no file {args.opt}.")
+    try:
+        document = read_document(path)
+    except (OSError, UnicodeDecodeError) as error:
+        raise OptionProblems(args.opt, [Problem((), f"cannot be read: {error}")]) from error
+    force_options(document, args.force_yml or [])
+    return document, check_options(document, args.opt, is_train, args.strict)
+
+
+def parse_options(root_path: str, is_train: bool = True) -> tuple[dict[str, Any], argparse.Namespace]:
+    """Parse the command line and make a run's options of it.
+
+    Args:
+        root_path: Where ``experiments/`` or ``results/`` goes.
+        is_train: For training or for a test.
+
+    Returns:
+        The options as BasicSR's pipelines expect them, and the command line.
+
+    Raises:
+        OptionProblems: With all problems of the file.
+    """
+    args = command_line(sys.argv[1:])
+    document, warnings = read_and_check(args, is_train)
+    opt = document.options
+    opt["option_file_text"] = document.text
+    _start_processes(opt, args)
+    seed = opt.get("manual_seed")
+    if seed is None:
+        opt["manual_seed"] = seed = random.randint(1, 10000)
+    set_random_seed(seed + opt["rank"])
+    if opt.get("deterministic"):
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+    opt["auto_resume"], opt["is_train"] = args.auto_resume, is_train
+    if args.debug and not opt["name"].startswith("debug"):
+        opt["name"] = f"debug_{opt['name']}"
+    _choose_devices(opt)
+    opt["path"] = opt.get("path") or {}
+    for key, dataset in opt["datasets"].items():
+        dataset["phase"] = key.split("_")[0]
+        if "scale" in opt:
+            dataset["scale"] = opt["scale"]
+        for name in ("dataroot_gt", "dataroot_lq"):
+            if dataset.get(name) is not None:
+                dataset[name] = str(Path(dataset[name]).expanduser())
+    for key, value in opt["path"].items():
+        if value is not None and ("resume_state" in key or "pretrain_network" in key):
+            opt["path"][key] = str(Path(value).expanduser())
+    _lay_out_folders(opt, Path(root_path), is_train)
+    for warning in warnings:
+        _warn(opt, f"{args.opt}: {warning}")
+    return opt, args
+
+
+def _warn(opt: dict[str, Any], message: str) -> None:
+    """Say something before BasicSR's logger knows its file: asking for it now would leave the run without a log."""
+    if opt["rank"] == 0:
+        print(f"Warning: {message}", file=sys.stderr, flush=True)
+
+
+def _start_processes(opt: dict[str, Any], args: argparse.Namespace) -> None:
+    start_workers_by_fork()
+    opt["dist"] = args.launcher != "none"
+    if opt["dist"]:
+        init_dist(args.launcher, **(opt.get("dist_params") or {}))
+    opt["rank"], opt["world_size"] = get_dist_info()
+
+
+def _choose_devices(opt: dict[str, Any]) -> None:
+    """Make ``num_gpu`` a number of GPUs that are there; our models take one a process."""
+    found = torch.cuda.device_count()
+    if opt["num_gpu"] == "auto":
+        opt["num_gpu"] = found
+    opt["num_gpu"] = min(opt["num_gpu"], found)
+    if opt["num_gpu"] > 1 and not opt["dist"] and opt["model_type"].startswith("LightBSR"):
+        _warn(
+            opt,
+            f"One of {opt['num_gpu']} GPUs is used. For all of them: torchrun --nproc_per_node={opt['num_gpu']} -m lightbsr "
+            "train -opt FILE --launcher pytorch",
+        )
+        opt["num_gpu"] = 1
+
+
+def _lay_out_folders(opt: dict[str, Any], root: Path, is_train: bool) -> None:
+    path = opt["path"]
+    if not is_train:
+        results = root / "results" / opt["name"]
+        path.update(results_root=str(results), log=str(results), visualization=str(results / "visualization"))
+        return
+    experiment = root / "experiments" / opt["name"]
+    path.update(experiments_root=str(experiment), log=str(experiment))
+    path.update({name: str(experiment / name) for name in ("models", "training_states", "visualization")})
+    if "debug" in opt["name"]:
+        if "val" in opt:
+            opt["val"]["val_freq"] = 8
+        opt["logger"]["print_freq"] = 1
+        opt["logger"]["save_checkpoint_freq"] = 8

@@ -1,0 +1,117 @@
+"""What a run shows: its first page, a bar on a terminal, rates and a picture in TensorBoard."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import platform
+import sys
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import torch
+import yaml
+from basicsr.utils.registry import ARCH_REGISTRY, LOSS_REGISTRY
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from lightbsr_arch import __version__
+from lightbsr_arch.baselines import BicubicUpsampler
+
+
+class Progress:
+    """A bar with iterations, losses and the time left, on rank 0 of a run on a terminal."""
+
+    def __init__(self, opt: Mapping[str, Any], total: int) -> None:
+        self._bar: Any = None
+        self._redirect: Any = None
+        if opt["rank"] == 0 and sys.stderr.isatty():
+            self._bar = tqdm(total=total, unit="it", dynamic_ncols=True)
+            self._redirect = logging_redirect_tqdm([logging.getLogger("basicsr")])
+            self._redirect.__enter__()
+
+    def start_at(self, iteration: int) -> None:
+        """Begin in the midst of a run."""
+        if self._bar is not None:
+            self._bar.initial = self._bar.n = iteration
+            self._bar.refresh()
+
+    def show(self, iteration: int, losses: Mapping[str, float]) -> None:
+        """Show an iteration as done."""
+        if self._bar is not None:
+            self._bar.update(iteration - self._bar.n)
+            self._bar.set_postfix({key: f"{value:.3g}" for key, value in losses.items()}, refresh=False)
+
+    def close(self) -> None:
+        """Give the terminal back."""
+        if self._bar is not None:
+            self._redirect.__exit__(None, None, None)
+            self._bar.close()
+            self._bar = None
+
+
+def first_page(opt: Mapping[str, Any], device: torch.device) -> str:
+    """What the log begins with: versions, devices, and the options with all defaults of networks and losses."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    return "\n".join(
+        [
+            f"lightbsr {__version__}, BasicSR {_version('basicsr')}, Python {platform.python_version()}, "
+            f"torch {torch.__version__}, torchvision {_version('torchvision')}, numpy {_version('numpy')}, "
+            f"OpenCV {_version('opencv-python')}, lmdb {_version('lmdb')}",
+            f"{device.type} ({name}), {opt['world_size']} processes, {torch.get_num_threads()} threads, "
+            f"deterministic: {torch.are_deterministic_algorithms_enabled()}",
+            "Options in force, defaults included:",
+            yaml.safe_dump(_plain(with_defaults(opt)), sort_keys=False, allow_unicode=True),
+        ]
+    )
+
+
+def with_defaults(opt: Mapping[str, Any]) -> dict[str, Any]:
+    """Options with the defaults of every network and loss that they name."""
+    filled = {key: dict(value) if isinstance(value, Mapping) else value for key, value in opt.items()}
+    for section, registry in ((filled, ARCH_REGISTRY), (filled.get("train", {}), LOSS_REGISTRY)):
+        for key, value in section.items():
+            if isinstance(value, Mapping) and value.get("type") in registry:
+                section[key] = {**_defaults(registry.get(value["type"])), **value}
+    filled.pop("option_file_text", None)
+    return filled
+
+
+def _defaults(cls: type) -> dict[str, Any]:
+    parameters = inspect.signature(cls).parameters
+    return {name: value.default for name, value in parameters.items() if value.default is not inspect.Parameter.empty}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(entry) for entry in value]
+    return value if isinstance(value, (int, float, str, bool, type(None))) else str(value)
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "?"
+
+
+def add_rates(tb_logger: Any, model: Any, iteration: int) -> None:
+    """Learning rates to TensorBoard, where BasicSR writes losses and metrics alone."""
+    if tb_logger is not None:
+        for number, rate in enumerate(model.get_current_learning_rate()):
+            tb_logger.add_scalar(f"rates/group_{number}", rate, iteration)
+
+
+def add_picture(tb_logger: Any, name: str, visuals: Mapping[str, Any], iteration: int) -> None:
+    """The first picture of a validation to TensorBoard: LR, bicubic, SR and GT side by side."""
+    if tb_logger is None or "lq" not in visuals or "result" not in visuals:
+        return
+    lq, sr = visuals["lq"][:1, :3].float(), visuals["result"][:1, :3].float()
+    scale = sr.shape[-1] // lq.shape[-1]
+    panels = [lq.repeat_interleave(scale, 2).repeat_interleave(scale, 3), BicubicUpsampler(scale)(lq), sr]
+    if "gt" in visuals and visuals["gt"].shape == sr.shape:
+        panels.append(visuals["gt"].float())
+    tb_logger.add_image(f"pictures/{name}: LR, bicubic, SR, GT", torch.cat(panels, dim=3)[0].clamp(0, 1), iteration)

@@ -1,0 +1,134 @@
+"""Checkpoints and states that are either whole or not there.
+
+``models/base_model.py:227`` and ``:324`` write in place, try three times and then go on: with the disk full every file
+was truncated and the run ended with exit 0. Here a file is written beside its place, flushed and renamed; a failure ends
+the run. What is written also says what it is.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from basicsr.utils.dist_util import master_only
+
+from lightbsr_arch import __version__
+from lightbsr_model.errors import CommandFailed
+
+META_KEY = "lightbsr"
+"""Entry of a checkpoint or state that tells what it is."""
+
+
+class SaveFailed(CommandFailed):
+    """A file could not be written. All older files are whole."""
+
+
+def save_atomically(content: Any, path: Path) -> None:
+    """Write a file with ``torch.save`` so that a kill or a full disk leaves either the whole new file or the old one.
+
+    Raises:
+        SaveFailed: It could not be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except (OSError, RuntimeError) as error:
+        temporary.unlink(missing_ok=True)
+        raise SaveFailed(
+            f"{path} cannot be saved ({error}). The run stops here; older checkpoints are whole. "
+            "Make room, then go on with --auto_resume."
+        ) from error
+    _flush_folder(path.parent)
+
+
+def _flush_folder(folder: Path) -> None:
+    """Make the renaming itself survive a power cut, where the system can."""
+    if hasattr(os, "O_DIRECTORY"):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def describe(model: Any, iteration: int) -> dict[str, Any]:
+    """What a file says of itself: version, networks, iteration, option file, seed. Plain values only."""
+    opt = model.opt
+    return {
+        "version": __version__,
+        "iteration": iteration,
+        "networks": {key: _plain(value) for key, value in opt.items() if key.startswith("network_")},
+        "option_file": opt.get("option_file_text", ""),
+        "manual_seed": opt.get("manual_seed"),
+        "world_size": opt.get("world_size", 1),
+    }
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(entry) for entry in value]
+    return value if isinstance(value, (int, float, str, bool, type(None))) else str(value)
+
+
+@master_only  # type: ignore[untyped-decorator]
+def save_network(model: Any, net: Any, net_label: str, current_iter: int, param_key: Any = "params") -> None:
+    """Stand in for ``BaseModel.save_network``: the same file, and an entry that tells what it is."""
+    nets = net if isinstance(net, list) else [net]
+    keys = param_key if isinstance(param_key, list) else [param_key]
+    content: dict[str, Any] = {}
+    for one, key in zip(nets, keys, strict=True):
+        state_dict = model.get_bare_model(one).state_dict()
+        content[key] = {name.removeprefix("module."): value.cpu() for name, value in state_dict.items()}
+    content[META_KEY] = describe(model, getattr(model, "completed_iter", current_iter))
+    name = "latest" if current_iter == -1 else current_iter
+    save_atomically(content, Path(model.opt["path"]["models"]) / f"{net_label}_{name}.pth")
+
+
+@master_only  # type: ignore[untyped-decorator]
+def save_training_state(model: Any, epoch: int, current_iter: int) -> None:
+    """Stand in for ``BaseModel.save_training_state``: the best metrics too, then the pruning of old checkpoints."""
+    if current_iter == -1:
+        return
+    state = {
+        "epoch": epoch,
+        "iter": current_iter,
+        "optimizers": [optimizer.state_dict() for optimizer in model.optimizers],
+        "schedulers": [scheduler.state_dict() for scheduler in model.schedulers],
+        "best_metric_results": _plain(getattr(model, "best_metric_results", {})),
+        META_KEY: describe(model, current_iter),
+    }
+    save_atomically(state, Path(model.opt["path"]["training_states"]) / f"{current_iter}.state")
+    keep = model.opt["train"].get("keep_checkpoints")
+    if keep:
+        prune_checkpoints(model, int(keep))
+
+
+def prune_checkpoints(model: Any, keep: int) -> None:
+    """Remove all numbered checkpoints and states but the newest ones and those of the best metrics."""
+    models, states = (Path(model.opt["path"][key]) for key in ("models", "training_states"))
+    iterations = sorted(int(path.stem) for path in states.glob("*.state") if path.stem.isdigit())
+    kept = set(iterations[-keep:]) | best_iterations(getattr(model, "best_metric_results", {}))
+    for iteration in iterations:
+        if iteration not in kept:
+            for path in (states / f"{iteration}.state", *models.glob(f"*_{iteration}.pth")):
+                path.unlink(missing_ok=True)
+
+
+def best_iterations(best_metric_results: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> set[int]:
+    """The iterations at which some metric of some set was best."""
+    return {
+        record["iter"]
+        for metrics in best_metric_results.values()
+        for record in metrics.values()
+        if isinstance(record["iter"], int)
+    }

@@ -1,0 +1,236 @@
+"""One model's training, supervised: each of BasicSR's calls on the model goes through here.
+
+The loop itself stays BasicSR's (``basicsr/train.py:163``). It calls, in this order and for every iteration,
+``update_learning_rate``, ``feed_data``, ``optimize_parameters``, then ``save`` and ``validation`` when due.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from basicsr.utils import get_root_logger
+from torch import nn
+
+from lightbsr_model.bridge.optimiser_steps import StepControl
+from lightbsr_model.bridge.progress import Progress, add_picture, add_rates
+from lightbsr_model.bridge.random_streams import derive_seed, seed_everything
+from lightbsr_model.bridge.run import Run
+from lightbsr_model.bridge.stopping import StopRequest
+from lightbsr_model.bridge.training_data import batch_names
+from lightbsr_model.errors import CommandFailed, OptionError
+
+
+class NotFinite(CommandFailed):
+    """Losses or gradients were not finite, too often in a row."""
+
+
+class Supervisor:
+    """Supervises the training of one model.
+
+    Options, under ``train``, for any model:
+        accum_iter (int): Parts of a batch that make one step together, to save memory. Default: 1.
+        grad_clip (float): Largest norm of an optimiser's gradients. Default: none.
+        max_nonfinite (int): Iterations in a row with a loss or gradient that is not finite, after which the run stops.
+            Each such iteration is skipped. Default: 3.
+
+    Args:
+        run: The run that the model is trained in.
+        model: Any model of BasicSR's.
+    """
+
+    def __init__(self, run: Run, model: Any) -> None:
+        self.run, self.model, self.opt = run, model, model.opt
+        train_opt = self.opt["train"]
+        self.accum_iter = int(train_opt.get("accum_iter") or 1)
+        self.max_nonfinite = int(train_opt.get("max_nonfinite") or 3)
+        self.total_iter = int(train_opt["total_iter"])
+        self.steps = StepControl(model.optimizers, train_opt.get("grad_clip"))
+        self.stop = StopRequest()
+        self.progress = Progress(self.opt, self.total_iter)
+        self.nonfinite_in_a_row = 0
+        self.nonfinite = 0
+        self._batch: dict[str, Any] = {}
+        self._validated: set[tuple[str, int]] = set()
+        self._validating = False
+        self._visuals: Any = None
+        model.completed_iter = 0
+
+    def attach(self) -> None:
+        """Put the supervision between BasicSR's loop and the model."""
+        model = self.model
+        self._feed_model = model.feed_data
+        for name in (
+            "update_learning_rate",
+            "feed_data",
+            "optimize_parameters",
+            "validation",
+            "resume_training",
+            "get_current_visuals",
+        ):
+            setattr(model, name, self._supervised(getattr(self, f"_{name}"), getattr(model, name)))
+        self.stop.install()
+
+    @staticmethod
+    def _supervised(method: Callable[..., Any], original: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            return method(original, *args, **kwargs)
+
+        return call
+
+    # ---- one iteration
+
+    def _update_learning_rate(self, original: Callable[..., Any], current_iter: int, warmup_iter: int = -1) -> None:
+        self._validate_what_a_kill_left_out()
+        if self.stop.agreed(current_iter, self.model.device):
+            self._save_and_exit()
+        seed_everything(derive_seed(self.opt["manual_seed"], "iteration", current_iter, self.opt["rank"]))
+        original(current_iter, warmup_iter=warmup_iter)
+
+    def _feed_data(self, original: Callable[..., Any], data: dict[str, Any]) -> None:
+        if self._validating:
+            original(data)
+        else:
+            self._batch = data
+
+    def _optimize_parameters(self, original: Callable[..., Any], current_iter: int) -> None:
+        parts = _split(self._batch, self.accum_iter)
+        before = self._buffers()
+        self.steps.begin()
+        logs = []
+        for number, part in enumerate(parts):
+            self.steps.begin_part(number, len(parts))
+            self._feed_model(part)
+            with self._ema_only_after(number == len(parts) - 1):
+                original(current_iter)
+            logs.append(self.model.log_dict)
+        self.model.log_dict = OrderedDict((key, sum(log[key] for log in logs) / len(logs)) for key in logs[0])
+        self._check_finite(current_iter, before)
+        self.model.completed_iter = current_iter
+        self.progress.show(current_iter, self.model.log_dict)
+        if current_iter % self.opt["logger"]["print_freq"] == 0:
+            add_rates(self.run.tb_logger, self.model, current_iter)
+
+    def _ema_only_after(self, last: bool) -> Any:
+        return _Silenced(self.model, "model_ema") if not last else _Silenced(self.model, None)
+
+    def _buffers(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Copies of what a forward pass changes: BatchNorm statistics, a queue."""
+        networks = [
+            value
+            for name, value in vars(self.model).items()
+            if name.startswith("net_") and isinstance(value, nn.Module)
+        ]
+        return [(buffer, buffer.clone()) for network in networks for buffer in network.buffers()]
+
+    def _check_finite(self, current_iter: int, before: list[tuple[torch.Tensor, torch.Tensor]]) -> None:
+        losses = self.model.log_dict
+        if not self.steps.skipped and all(math.isfinite(value) for value in losses.values()):
+            self.nonfinite_in_a_row = 0
+            return
+        with torch.no_grad():
+            for buffer, value in before:
+                buffer.copy_(value)
+        self.nonfinite_in_a_row += 1
+        self.nonfinite += 1
+        terms = ", ".join(f"{key} {value:.4g}" for key, value in losses.items())
+        rates = ", ".join(f"{rate:.3g}" for rate in self.model.get_current_learning_rate())
+        names = ", ".join(batch_names(self._batch)) or "without names"
+        message = f"iteration {current_iter}: a loss or gradient is not finite ({terms}; learning rate {rates}; images {names})"
+        if self.nonfinite_in_a_row >= self.max_nonfinite:
+            raise NotFinite(
+                f"{message}. It is the {self.nonfinite_in_a_row}. in a row (train.max_nonfinite). Look at these images, "
+                "lower the learning rate or set train.grad_clip, and go on with --auto_resume."
+            )
+        get_root_logger().warning(f"Skipped {message}; {self.nonfinite} iterations skipped so far.")
+
+    # ---- saving and stopping
+
+    def _save_and_exit(self) -> None:
+        done = self.model.completed_iter
+        if done and not self._is_saved(done):
+            self.model.save(self.run.sampler.epoch, done)
+        self.progress.close()
+        get_root_logger().info(
+            f"Stopped by {self.stop.received or 'a signal to another process'} after iteration {done}, saved. "
+            "The same command with --auto_resume goes on from here."
+        )
+        raise SystemExit(0)
+
+    def _is_saved(self, iteration: int) -> bool:
+        return iteration % self.opt["logger"]["save_checkpoint_freq"] == 0 or iteration == (
+            self.run.resume_state or {}
+        ).get("iter")
+
+    # ---- validation and resuming
+
+    def _validation(
+        self, original: Callable[..., Any], loader: Any, current_iter: Any, tb_logger: Any, save_img: bool = False
+    ) -> None:
+        done = self.model.completed_iter
+        name = loader.dataset.opt["name"]
+        if (name, done) in self._validated:
+            return
+        self._validated.add((name, done))
+        self._validating, self._visuals = True, None
+        try:
+            original(loader, done, tb_logger, save_img)
+        finally:
+            self._validating = False
+        if self._visuals is not None:
+            add_picture(tb_logger, name, self._visuals, done)
+
+    def _get_current_visuals(self, original: Callable[..., Any]) -> Any:
+        visuals = original()
+        if self._visuals is None and self._validating:
+            self._visuals = {key: value.clone() for key, value in visuals.items()}
+        return visuals
+
+    def _resume_training(self, original: Callable[..., Any], state: dict[str, Any]) -> None:
+        original(state)
+        self.model.completed_iter = state["iter"]
+        if state.get("best_metric_results"):
+            self.model.best_metric_results = state["best_metric_results"]
+        self.progress.start_at(state["iter"])
+
+    def _validate_what_a_kill_left_out(self) -> None:
+        """BasicSR saves before it validates: a resumed run owes the validation of the iteration that it starts from."""
+        state, val_opt = self.run.resume_state, self.opt.get("val")
+        if state is None or not val_opt or self.model.completed_iter != state["iter"]:
+            return
+        if state["iter"] % val_opt["val_freq"] == 0:
+            for loader in self.run.val_loaders:
+                self.model.validation(loader, state["iter"], self.run.tb_logger, val_opt.get("save_img", False))
+
+
+class _Silenced:
+    """A context in which a method of an object does nothing."""
+
+    def __init__(self, owner: Any, name: str | None) -> None:
+        self.owner, self.name = owner, name
+
+    def __enter__(self) -> None:
+        if self.name is not None:
+            setattr(self.owner, self.name, lambda *_, **__: None)
+
+    def __exit__(self, *_: object) -> None:
+        if self.name is not None:
+            delattr(self.owner, self.name)
+
+
+def _split(batch: dict[str, Any], parts: int) -> list[dict[str, Any]]:
+    """Split a batch into equal parts.
+
+    Raises:
+        OptionError: It has another number of samples than can be split.
+    """
+    if parts == 1:
+        return [batch]
+    size = next(len(value) for value in batch.values() if torch.is_tensor(value))
+    if size % parts:
+        raise OptionError(f"train.accum_iter: a batch of {size} cannot be split into {parts} equal parts.")
+    step = size // parts
+    return [{key: value[start : start + step] for key, value in batch.items()} for start in range(0, size, step)]

@@ -1,0 +1,227 @@
+"""The training loader of a run: resumable to the sample, random by place, and loud about images it cannot read.
+
+Stands in for ``create_train_val_dataloader`` of ``basicsr/train.py`` and of the stock script. It crosses:
+
+- train.py:45 rounds the iterations of an epoch up, but the loader drops the last, incomplete batch: 8 images, batches of 5
+  and ``total_iter: 12`` stopped at 7; fewer images than a batch trained nothing and saved that.
+- train.py:129 starts a resumed run's epoch again from its first batch.
+- data/data_sampler.py:31 shuffles by the epoch alone, so that ``manual_seed`` does not change the order.
+- data/__init__.py:97 gives each epoch's workers the same random numbers.
+- data/prefetch_dataloader.py:29: an error in the prefetching thread left the training waiting for ever.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sized
+from typing import Any
+
+import torch
+from basicsr.data import build_dataloader, build_dataset
+from basicsr.data.prefetch_dataloader import PrefetchGenerator
+from torch.utils.data import Dataset, Sampler
+
+from lightbsr_model.bridge.random_streams import derive_seed, seeded
+from lightbsr_model.bridge.run import Run
+from lightbsr_model.errors import OptionError
+
+
+class SampleIndex(int):
+    """An index that knows its sample's seed. A plain int to everything else."""
+
+    seed: int
+
+    def __new__(cls, index: int, seed: int) -> SampleIndex:
+        """Make an int that carries a seed."""
+        sample = super().__new__(cls, index)
+        sample.seed = seed
+        return sample
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return SampleIndex, (int(self), self.seed)
+
+
+class ResumableSampler(Sampler[SampleIndex]):
+    """A shuffled, enlarged epoch, split over the ranks, that can start in its midst.
+
+    Args:
+        dataset: Gives its length.
+        world_size: Ranks.
+        rank: This one.
+        ratio: How often each image occurs in an epoch.
+        seed: ``manual_seed``; order and samples' seeds are functions of it, of the epoch and of the place in it.
+    """
+
+    def __init__(self, dataset: Sized, world_size: int, rank: int, ratio: float, seed: int) -> None:
+        self.size = len(dataset)
+        self.world_size = world_size
+        self.rank = rank
+        self.seed = seed
+        self.num_samples = math.ceil(self.size * ratio / world_size)
+        self.epoch = 0
+        self._skip: tuple[int, int] | None = None
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch that the next iteration runs through."""
+        self.epoch = epoch
+
+    def start_at(self, epoch: int, samples: int) -> None:
+        """Leave out the first samples of an epoch, which an earlier process has seen."""
+        self._skip = (epoch, samples)
+
+    def __iter__(self) -> Iterator[SampleIndex]:
+        generator = torch.Generator().manual_seed(derive_seed(self.seed, "order", self.epoch))
+        order = torch.randperm(self.num_samples * self.world_size, generator=generator).tolist()
+        first = self._skip[1] if self._skip is not None and self._skip[0] == self.epoch else 0
+        for place in range(self.rank + first * self.world_size, len(order), self.world_size):
+            yield SampleIndex(order[place] % self.size, derive_seed(self.seed, "sample", self.epoch, place))
+
+    def __len__(self) -> int:
+        # Of a whole epoch: how many batches an epoch has does not depend on where a run was resumed.
+        return self.num_samples
+
+
+class SampleError(OptionError):
+    """A sample could not be made; the message names its file."""
+
+
+class SupervisedDataset(Dataset[Any]):
+    """A training set whose samples are random by their place, and whose errors name the file.
+
+    Args:
+        dataset: Any data set of BasicSR's.
+        skip_bad_images: How many samples may fail before it is an error; a failed one is replaced by the next image.
+    """
+
+    def __init__(self, dataset: Any, skip_bad_images: int = 0) -> None:
+        self.dataset = dataset
+        self.opt = dataset.opt
+        self.skip_bad_images = skip_bad_images
+        # Shared by the workers.
+        self._failed = torch.zeros((), dtype=torch.long).share_memory_()
+
+    @property
+    def skipped(self) -> int:
+        """Samples that were replaced so far."""
+        return int(self._failed)
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> Any:
+        seed = index.seed if isinstance(index, SampleIndex) else derive_seed("sample", index)
+        for step in range(len(self)):
+            number = (int(index) + step) % len(self)
+            try:
+                with seeded(seed):
+                    return self.dataset[number]
+            except Exception as error:
+                message = f"sample {number} ({self._name(number)}) cannot be made: {type(error).__name__}: {error}"
+                self._failed += 1
+                if self.skipped > self.skip_bad_images:
+                    advice = "mend or remove it, or set datasets.train.skip_bad_images to go on without it."
+                    if self.skip_bad_images:
+                        advice = f"it is one more than datasets.train.skip_bad_images, {self.skip_bad_images}, allows."
+                    raise SampleError(f"datasets.train: {message}. Now {advice}") from error
+                print(f"Skipped ({self.skipped} of {self.skip_bad_images}): {message}", flush=True)
+        raise SampleError("datasets.train: no sample can be made of any image.")
+
+    def _name(self, number: int) -> str:
+        images = getattr(self.dataset, "images", None)
+        if images is not None:
+            return str(images.name(number))
+        paths = getattr(self.dataset, "paths", None) or getattr(self.dataset, "keys", None)
+        if isinstance(paths, list) and number < len(paths):
+            entry = paths[number]
+            return str(entry.get("gt_path", entry) if isinstance(entry, dict) else entry)
+        return str(self.opt.get("dataroot_gt", "?"))
+
+
+def create_loaders(opt: dict[str, Any], logger: Any, run: Run) -> tuple[Any, ...]:
+    """Build the loaders of a training run and tell how many epochs it has.
+
+    Returns:
+        The training loader and its sampler, the validation loaders, the number of epochs, ``total_iter``.
+
+    Raises:
+        OptionError: Fewer images than a batch.
+    """
+    sets = opt["datasets"]
+    train_opt = sets["train"]
+    ratio = train_opt.get("dataset_enlarge_ratio", 1)
+    dataset = SupervisedDataset(build_dataset(train_opt), int(train_opt.get("skip_bad_images", 0)))
+    sampler = ResumableSampler(dataset, opt["world_size"], opt["rank"], ratio, opt["manual_seed"])
+    loader = build_dataloader(
+        dataset,
+        _readable_in_order(train_opt, logger),
+        num_gpu=opt["num_gpu"],
+        dist=opt["dist"],
+        sampler=sampler,
+        seed=opt["manual_seed"],
+    )
+    batches = len(loader)
+    total_iter = int(opt["train"]["total_iter"])
+    if batches == 0:
+        raise OptionError(
+            f"datasets.train: {len(dataset)} images times dataset_enlarge_ratio {ratio} are fewer than a batch on every "
+            f"process (batch_size_per_gpu {train_opt['batch_size_per_gpu']}, {opt['world_size']} processes): "
+            "raise dataset_enlarge_ratio or lower batch_size_per_gpu."
+        )
+    total_epochs = math.ceil(total_iter / batches)
+    logger.info(
+        f"Training data: {len(dataset)} images, enlarged {ratio} times, {batches} iterations an epoch, "
+        f"{total_epochs} epochs, {total_iter} iterations."
+    )
+    val_loaders = []
+    for phase, dataset_opt in sets.items():
+        if phase.split("_")[0] == "val":
+            val_set = build_dataset(dataset_opt)
+            val_loaders.append(build_dataloader(val_set, dataset_opt, num_gpu=opt["num_gpu"], dist=opt["dist"]))
+            logger.info(f"Validation data {dataset_opt['name']}: {len(val_set)} images.")
+        elif phase != "train":
+            raise OptionError(f"datasets.{phase}: expected train, val or val_<name>.")
+    run.start_data(loader, sampler, val_loaders, batches)
+    return loader, sampler, val_loaders, total_epochs, total_iter
+
+
+def _readable_in_order(train_opt: dict[str, Any], logger: Any) -> dict[str, Any]:
+    """Do without BasicSR's prefetching thread where it would read images itself.
+
+    Without workers it draws from the generators that the training itself draws from, at the same time.
+    """
+    if train_opt.get("prefetch_mode") == "cpu" and train_opt.get("num_worker_per_gpu", 0) == 0:
+        logger.warning("prefetch_mode: cpu has no effect without workers (num_worker_per_gpu: 0).")
+        return {**train_opt, "prefetch_mode": None}
+    return train_opt
+
+
+def hand_errors_on(generator: type[PrefetchGenerator]) -> None:
+    """Let an error in BasicSR's prefetching thread end the training instead of the thread alone."""
+
+    def run(self: Any) -> None:
+        try:
+            for item in self.generator:
+                self.queue.put(item)
+        except BaseException as error:
+            self.queue.put(error)
+        else:
+            self.queue.put(None)
+
+    def next_item(self: Any) -> Any:
+        item = self.queue.get()
+        if isinstance(item, BaseException):
+            raise item
+        if item is None:
+            raise StopIteration
+        return item
+
+    generator.run = run
+    generator.__next__ = next_item
+
+
+def batch_names(batch: dict[str, Any]) -> list[str]:
+    """The files of a batch."""
+    for key in ("gt_path", "lq_path", "key"):
+        if key in batch:
+            return [str(name) for name in batch[key]]
+    return []
