@@ -17,6 +17,10 @@ _BASICSR_FLAGS = (
 _COMMANDS = {
     "train": ("train_test", f"train in BasicSR's own loop. {_BASICSR_FLAGS}"),
     "test": ("train_test", f"test in BasicSR's own loop. {_BASICSR_FLAGS}"),
+    "check": (
+        "check",
+        "tell all that is wrong with an option file: -opt FILE [--force_yml KEY:KEY=VALUE ...] [--strict]",
+    ),
     "demo": ("demo", "train a small teacher and student on bundled pictures, test them, show what came out"),
     "activate": ("activation", "let BasicSR's unmodified scripts know LightBSR, in this environment"),
     "deactivate": ("activation", "take that back"),

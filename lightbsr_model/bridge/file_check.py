@@ -14,6 +14,7 @@ from PIL import Image
 
 from lightbsr_arch import LightBSR
 from lightbsr_arch.checkpoints import load_state_dict
+from lightbsr_model.bridge.known_options import look_up
 from lightbsr_model.bridge.option_document import KeyPath, OptionDocument, Problem, sections
 from lightbsr_model.data.image_sources import ImageReader, open_images
 from lightbsr_model.degradation import get_degradation
@@ -134,7 +135,7 @@ def _check_weights(
             yield place, str(error)
             return
     arguments = {key: value for key, value in deepcopy(dict(network_opt)).items() if key != "type"}
-    expected = ARCH_REGISTRY.get(network_opt["type"])(**arguments).state_dict()
+    expected = look_up(ARCH_REGISTRY, network_opt["type"])(**arguments).state_dict()
     missing = [name for name in expected if name not in stored]
     surplus = [name for name in stored if name not in expected]
     misfits = [name for name in expected if name in stored and expected[name].shape != stored[name].shape]
@@ -153,7 +154,7 @@ def _check_teacher(options: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
         teacher = load_teacher(teacher_opt)
         arguments = {key: value for key, value in options["network_g"].items() if key != "type"}
         with torch.device("meta"):
-            student = ARCH_REGISTRY.get(options["network_g"]["type"])(**arguments)
+            student = look_up(ARCH_REGISTRY, options["network_g"]["type"])(**arguments)
         if not isinstance(student, LightBSR):
             yield ("network_g", "type"), f"expected LightBSR as the student, got {options['network_g']['type']!r}"
             return

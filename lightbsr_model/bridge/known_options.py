@@ -129,6 +129,17 @@ def words_read_by(cls: type) -> set[str]:
     return words
 
 
+def look_up(registry: Any, name: Any) -> Any:
+    """A class by name in one of BasicSR's registries or a dictionary; None if there is none.
+
+    BasicSR registers some of its own under ``<name>_basicsr`` and finds them by the bare name (registry.py:64).
+    """
+    for candidate in (name, f"{name}_basicsr"):
+        if candidate in registry:
+            return registry[candidate] if isinstance(registry, dict) else registry.get(candidate)
+    return None
+
+
 def is_foreign(cls: type) -> bool:
     """Whether a class is neither BasicSR's nor ours, so that its code may read keys in ways that cannot be seen."""
     return not cls.__module__.startswith(("basicsr", "lightbsr"))

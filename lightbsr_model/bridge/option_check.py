@@ -116,12 +116,12 @@ class OptionCheck:
             self.report(key, f"expected a section with the `type` of the {what}, got {section!r}")
             return
         names = list(registry.keys())
-        if section["type"] not in registry:
+        cls = known.look_up(registry, section["type"])
+        if cls is None:
             self.report(
                 (*key, "type"), f"no {what} is named {section['type']!r}{known.nearest(section['type'], names)}"
             )
             return
-        cls = registry[section["type"]] if isinstance(registry, dict) else registry.get(section["type"])
         self._arguments(key, section, cls, without, extra)
 
     def _arguments(
@@ -155,7 +155,7 @@ class OptionCheck:
 
     def _model(self) -> type | None:
         name = self.options.get("model_type")
-        return MODEL_REGISTRY.get(name) if name in MODEL_REGISTRY else None
+        return known.look_up(MODEL_REGISTRY, name)
 
     # ---- sections
 

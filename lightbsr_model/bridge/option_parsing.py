@@ -22,9 +22,9 @@ from lightbsr_model.bridge.processes import start_workers_by_fork
 from lightbsr_model.errors import MissingFileError
 
 
-def command_line(arguments: list[str]) -> argparse.Namespace:
+def command_line(arguments: list[str], prog: str | None = None) -> argparse.Namespace:
     """Parse BasicSR's flags and ours."""
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(prog=prog)
     parser.add_argument("-opt", type=str, required=True, help="option file (YAML)")
     parser.add_argument(
         "--launcher", choices=["none", "pytorch", "slurm"], default="none", help="what started the processes"
@@ -40,8 +40,12 @@ def command_line(arguments: list[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def read_and_check(args: argparse.Namespace, is_train: bool) -> tuple[OptionDocument, list[Problem]]:
+def read_and_check(args: argparse.Namespace, is_train: bool | None = None) -> tuple[OptionDocument, list[Problem]]:
     """Read an option file, apply forced values, check all of it.
+
+    Args:
+        args: The command line.
+        is_train: For training or for a test; None takes a file with a ``train`` section for training.
 
     Returns:
         The document and warnings.
@@ -58,6 +62,8 @@ def read_and_check(args: argparse.Namespace, is_train: bool) -> tuple[OptionDocu
     except (OSError, UnicodeDecodeError) as error:
         raise OptionProblems(args.opt, [Problem((), f"cannot be read: {error}")]) from error
     force_options(document, args.force_yml or [])
+    if is_train is None:
+        is_train = "train" in document.options
     return document, check_options(document, args.opt, is_train, args.strict)
 
 

@@ -18,6 +18,8 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from lightbsr_arch import __version__
 from lightbsr_arch.baselines import BicubicUpsampler
+from lightbsr_model.bridge.known_options import look_up
+from lightbsr_model.bridge.plain_values import plain
 
 
 class Progress:
@@ -62,7 +64,7 @@ def first_page(opt: Mapping[str, Any], device: torch.device) -> str:
             f"{device.type} ({name}), {opt['world_size']} processes, {torch.get_num_threads()} threads, "
             f"deterministic: {torch.are_deterministic_algorithms_enabled()}",
             "Options in force, defaults included:",
-            yaml.safe_dump(_plain(with_defaults(opt)), sort_keys=False, allow_unicode=True),
+            yaml.safe_dump(plain(with_defaults(opt)), sort_keys=False, allow_unicode=True),
         ]
     )
 
@@ -72,8 +74,8 @@ def with_defaults(opt: Mapping[str, Any]) -> dict[str, Any]:
     filled = {key: dict(value) if isinstance(value, Mapping) else value for key, value in opt.items()}
     for section, registry in ((filled, ARCH_REGISTRY), (filled.get("train", {}), LOSS_REGISTRY)):
         for key, value in section.items():
-            if isinstance(value, Mapping) and value.get("type") in registry:
-                section[key] = {**_defaults(registry.get(value["type"])), **value}
+            if isinstance(value, Mapping) and (cls := look_up(registry, value.get("type"))) is not None:
+                section[key] = {**_defaults(cls), **value}
     filled.pop("option_file_text", None)
     return filled
 
@@ -81,14 +83,6 @@ def with_defaults(opt: Mapping[str, Any]) -> dict[str, Any]:
 def _defaults(cls: type) -> dict[str, Any]:
     parameters = inspect.signature(cls).parameters
     return {name: value.default for name, value in parameters.items() if value.default is not inspect.Parameter.empty}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _plain(entry) for key, entry in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(entry) for entry in value]
-    return value if isinstance(value, (int, float, str, bool, type(None))) else str(value)
 
 
 def _version(name: str) -> str:

@@ -16,6 +16,7 @@ import torch
 from basicsr.utils.dist_util import master_only
 
 from lightbsr_arch import __version__
+from lightbsr_model.bridge.plain_values import plain
 from lightbsr_model.errors import CommandFailed
 
 META_KEY = "lightbsr"
@@ -65,19 +66,11 @@ def describe(model: Any, iteration: int) -> dict[str, Any]:
     return {
         "version": __version__,
         "iteration": iteration,
-        "networks": {key: _plain(value) for key, value in opt.items() if key.startswith("network_")},
+        "networks": {key: plain(value) for key, value in opt.items() if key.startswith("network_")},
         "option_file": opt.get("option_file_text", ""),
         "manual_seed": opt.get("manual_seed"),
         "world_size": opt.get("world_size", 1),
     }
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _plain(entry) for key, entry in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(entry) for entry in value]
-    return value if isinstance(value, (int, float, str, bool, type(None))) else str(value)
 
 
 @master_only  # type: ignore[untyped-decorator]
@@ -104,7 +97,7 @@ def save_training_state(model: Any, epoch: int, current_iter: int) -> None:
         "iter": current_iter,
         "optimizers": [optimizer.state_dict() for optimizer in model.optimizers],
         "schedulers": [scheduler.state_dict() for scheduler in model.schedulers],
-        "best_metric_results": _plain(getattr(model, "best_metric_results", {})),
+        "best_metric_results": plain(getattr(model, "best_metric_results", {})),
         META_KEY: describe(model, current_iter),
     }
     save_atomically(state, Path(model.opt["path"]["training_states"]) / f"{current_iter}.state")

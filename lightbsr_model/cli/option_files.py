@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import lightbsr_model
@@ -13,6 +14,19 @@ def shipped_options() -> Path:
     package = Path(lightbsr_model.__file__).parent
     installed = package / "options"
     return installed if installed.is_dir() else package.parent / "options"
+
+
+def with_shipped_options(arguments: Sequence[str]) -> list[str]:
+    """A command line whose ``-opt`` names a file that exists.
+
+    Raises:
+        MissingFileError: There is none.
+    """
+    words = list(arguments)
+    if "-opt" in words[:-1]:
+        place = words.index("-opt") + 1
+        words[place] = str(find_option_file(words[place]))
+    return words
 
 
 def find_option_file(name: str) -> Path:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from lightbsr_model.bridge import launcher
-from lightbsr_model.cli.option_files import find_option_file
+from lightbsr_model.cli.option_files import with_shipped_options
 
 
 def run(command: str, arguments: Sequence[str]) -> None:
@@ -15,9 +15,5 @@ def run(command: str, arguments: Sequence[str]) -> None:
     Raises:
         MissingFileError: There is no such option file.
     """
-    words = list(arguments)
-    if "-opt" in words[:-1]:
-        place = words.index("-opt") + 1
-        words[place] = str(find_option_file(words[place]))
     sys.argv[0] = f"lightbsr {command}"
-    {"train": launcher.train, "test": launcher.test}[command](words)
+    {"train": launcher.train, "test": launcher.test}[command](with_shipped_options(arguments))

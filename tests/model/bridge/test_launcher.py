@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 import yaml
-from basicsr.utils.logger import initialized_logger
 
 import lightbsr
 from lightbsr_arch import LightBSR
@@ -20,80 +17,18 @@ from lightbsr_model.bridge import launcher
 from lightbsr_model.errors import OptionError
 
 from helpers import TINY
-from model_options import TEACHER_NETWORK, model_options
-
-METRICS = {"psnr": {"type": "calculate_psnr", "crop_border": 4, "test_y_channel": True}}
-
-
-def _training(images: Path, **changes: Any) -> dict[str, Any]:
-    """A file's content: a teacher, 6 images in batches of 2."""
-    opt = model_options("teacher", TEACHER_NETWORK, encoder_iter=2, total_iter=5)
-    for key in ("is_train", "dist", "rank", "world_size"):
-        del opt[key]
-    opt["name"] = "run"
-    opt["datasets"] = {
-        "train": {
-            "name": "train",
-            "type": "BlindDegradationPairedDataset",
-            "dataroot_gt": str(images),
-            "preset": "setting1_x4",
-            "gt_size": 32,
-            "views": 2,
-            "num_worker_per_gpu": 0,
-            "batch_size_per_gpu": 2,
-        },
-        "val": {
-            "name": "val",
-            "type": "BlindDegradationBenchmarkDataset",
-            "dataroot_gt": str(images),
-            "preset": "iso_2.4",
-        },
-    }
-    opt["val"] = {"val_freq": 4, "save_img": False, "metrics": METRICS}
-    opt["logger"] = {"print_freq": 1, "save_checkpoint_freq": 2, "use_tb_logger": False}
-    for key, value in changes.items():
-        opt[key] = {**opt.get(key, {}), **value} if isinstance(value, dict) else value
-    return opt
-
-
-def _plain_training(images: Path, network: dict[str, Any], **train: Any) -> dict[str, Any]:
-    """The same with BasicSR's own SRModel."""
-    opt = _training(images, model_type="SRModel")
-    opt["network_g"] = network
-    opt["datasets"]["train"].update(degrade_in="loader", views=1)
-    del opt["train"]["contrastive_opt"], opt["train"]["encoder_iter"]
-    opt["train"].update(scheduler={"type": "MultiStepLR", "milestones": [4], "gamma": 0.5}, **train)
-    return opt
-
-
-MSRRESNET = {"type": "MSRResNet", "num_in_ch": 3, "num_out_ch": 3, "num_feat": 8, "num_block": 1, "upscale": 4}
-
-
-@pytest.fixture
-def run(tmp_path, monkeypatch):
-    """Write an option file and run a pipeline on it, with tmp_path as root."""
-    monkeypatch.setattr(sys, "argv", ["lightbsr"])
-
-    def run_pipeline(pipeline, opt, *flags):
-        # BasicSR opens the log file of a process's first run only.
-        initialized_logger.clear()
-        logging.getLogger("basicsr").handlers.clear()
-        path = tmp_path / f"{opt['name']}.yml"
-        path.write_text(yaml.safe_dump(opt))
-        pipeline(["-opt", str(path), *flags], tmp_path)
-
-    return run_pipeline
+from training_files import MSRRESNET, plain_training, training_options
 
 
 def test_basicsr_own_model_trains_lightbsr(run, tmp_path, image_folder):
-    opt = _plain_training(image_folder, {"type": "LightBSR", "scale": 4, **TINY}, ema_decay=0.5)
+    opt = plain_training(image_folder, {"type": "LightBSR", "scale": 4, **TINY}, ema_decay=0.5)
     run(launcher.train, opt)
     saved = torch.load(tmp_path / "experiments/run/models/net_g_latest.pth")
     LightBSR(scale=4, **TINY).load_state_dict(saved["params_ema"])
 
 
 def test_basicsr_own_network_trains_on_our_data(run, tmp_path, image_folder):
-    opt = _plain_training(image_folder, MSRRESNET)
+    opt = plain_training(image_folder, MSRRESNET)
     run(launcher.train, opt)
     assert (tmp_path / "experiments/run/models/net_g_latest.pth").is_file()
     test = {key: opt[key] for key in ("model_type", "scale", "num_gpu", "manual_seed", "network_g")}
@@ -104,7 +39,7 @@ def test_basicsr_own_network_trains_on_our_data(run, tmp_path, image_folder):
 
 
 def test_bicubic_through_basicsr_own_test(run, tmp_path, image_folder):
-    opt = _training(image_folder)
+    opt = training_options(image_folder)
     test = {key: opt[key] for key in ("scale", "num_gpu", "manual_seed")}
     test.update(name="bicubic", model_type="SRModel", network_g={"type": "BicubicUpsampler", "scale": 4}, path={})
     test.update(datasets={"test": opt["datasets"]["val"]}, val={**opt["val"], "suffix": None})
@@ -114,14 +49,14 @@ def test_bicubic_through_basicsr_own_test(run, tmp_path, image_folder):
 
 def test_all_iterations_run_although_the_last_batch_is_dropped(run, tmp_path, image_folder):
     # 6 images in batches of 4: one whole batch an epoch. BasicSR counts two, and would stop at 4 of 7.
-    opt = _training(image_folder, train={"total_iter": 7}, logger={"save_checkpoint_freq": 7})
+    opt = training_options(image_folder, train={"total_iter": 7}, logger={"save_checkpoint_freq": 7})
     opt["datasets"]["train"]["batch_size_per_gpu"] = 4
     run(launcher.train, opt)
     assert (tmp_path / "experiments/run/training_states/7.state").is_file()
 
 
 def test_fewer_images_than_a_batch_are_an_error(run, image_folder):
-    opt = _training(image_folder)
+    opt = training_options(image_folder)
     opt["datasets"]["train"]["batch_size_per_gpu"] = 7
     with pytest.raises(
         OptionError, match=r"batch_size_per_gpu: 7, but 6 images.*fewer than a batch.*dataset_enlarge_ratio"
@@ -130,36 +65,36 @@ def test_fewer_images_than_a_batch_are_an_error(run, image_folder):
 
 
 def test_resume_takes_the_newest_whole_state(run, tmp_path, image_folder, capsys):
-    run(launcher.train, _training(image_folder))
+    run(launcher.train, training_options(image_folder))
     states = tmp_path / "experiments/run/training_states"
     (states / "4.state").write_bytes((states / "4.state").read_bytes()[:200])
     (states / "best.state").write_bytes(b"")
     capsys.readouterr()
-    run(launcher.train, _training(image_folder), "--auto_resume")
+    run(launcher.train, training_options(image_folder), "--auto_resume")
     assert "4.state is no training state, or cut short" in capsys.readouterr().out
     assert torch.load(states / "4.state")["iter"] == 4
 
 
 def test_resume_from_another_run(run, tmp_path, image_folder):
-    run(launcher.train, _training(image_folder))
+    run(launcher.train, training_options(image_folder))
     state = tmp_path / "experiments/run/training_states/4.state"
-    opt = _training(image_folder, name="other", path={"resume_state": str(state)})
+    opt = training_options(image_folder, name="other", path={"resume_state": str(state)})
     run(launcher.train, opt)
     other = torch.load(tmp_path / "experiments/other/models/net_g_latest.pth")["params"]
     assert other.keys() == torch.load(tmp_path / "experiments/run/models/net_g_4.pth")["params"].keys()
     with pytest.raises(OptionError, match=r"none\.state"):
-        run(launcher.train, _training(image_folder, path={"resume_state": "none.state"}))
+        run(launcher.train, training_options(image_folder, path={"resume_state": "none.state"}))
     (tmp_path / "text.state").write_text("no state")
     with pytest.raises(OptionError, match=r"text\.state"):
-        run(launcher.train, _training(image_folder, path={"resume_state": str(tmp_path / "text.state")}))
+        run(launcher.train, training_options(image_folder, path={"resume_state": str(tmp_path / "text.state")}))
 
 
 def test_resumed_run_ends_where_an_undisturbed_one_does(run, tmp_path, image_folder):
     """The optimiser, the scheduler, the queue and the phase go on."""
-    run(launcher.train, _training(image_folder))
+    run(launcher.train, training_options(image_folder))
     whole = torch.load(tmp_path / "experiments/run/training_states/4.state")
     (tmp_path / "experiments/run/training_states/4.state").unlink()
-    run(launcher.train, _training(image_folder), "--auto_resume")
+    run(launcher.train, training_options(image_folder), "--auto_resume")
     resumed = torch.load(tmp_path / "experiments/run/training_states/4.state")
     assert resumed["schedulers"] == whole["schedulers"]
     steps = [float(state["step"]) for state in resumed["optimizers"][0]["state"].values()]
@@ -169,7 +104,7 @@ def test_resumed_run_ends_where_an_undisturbed_one_does(run, tmp_path, image_fol
 
 
 def test_two_processes_train_resume_and_test(tmp_path, image_folder):
-    opt = _training(image_folder, train={"ema_decay": 0.5})
+    opt = training_options(image_folder, train={"ema_decay": 0.5})
     opt["datasets"]["train"]["num_worker_per_gpu"] = 1
     (tmp_path / "run.yml").write_text(yaml.safe_dump(opt))
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "lightbsr"]
@@ -196,7 +131,7 @@ def test_two_processes_train_resume_and_test(tmp_path, image_folder):
 
 def test_missing_data_are_told_without_a_traceback(run, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "run.yml").write_text(yaml.safe_dump(_training(Path("datasets/DF2K/HR"))))
+    (tmp_path / "run.yml").write_text(yaml.safe_dump(training_options(Path("datasets/DF2K/HR"))))
     assert lightbsr.main(["train", "-opt", "run.yml"]) == 2
     message = capsys.readouterr().err
     assert message.startswith("lightbsr train: run.yml has 2 problems:\n")

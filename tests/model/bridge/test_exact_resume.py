@@ -1,0 +1,211 @@
+"""A run that is stopped and started again is the run that was never stopped, bit for bit."""
+
+from __future__ import annotations
+
+import random
+import re
+import signal
+from pathlib import Path
+from typing import Any
+
+import cv2
+import lmdb
+import pytest
+import torch
+import yaml
+
+from lightbsr_arch import LightBSRTeacher
+
+from helpers import TINY
+from model_options import LOSSES, STUDENT_NETWORK, TEACHER_NETWORK
+from training_files import MSRRESNET, plain_training, training_options
+
+
+def _losses(log: str) -> dict[int, str]:
+    """Iteration to rate and losses, as printed."""
+    return {
+        int(number): rest
+        for number, rate, terms in re.findall(r"iter:\s+(\d+), lr:\((.*?)\).*?\] (l_.*)", log)
+        if (rest := f"{rate} {terms.strip()}")
+    }
+
+
+def _equal(first: Any, second: Any) -> bool:
+    if torch.is_tensor(first):
+        return torch.equal(first, second)
+    if isinstance(first, dict):
+        return first.keys() == second.keys() and all(_equal(first[key], second[key]) for key in first)
+    if isinstance(first, (list, tuple)):
+        return len(first) == len(second) and all(map(_equal, first, second))
+    return bool(first == second)
+
+
+def _assert_same_run(one: Path, other: Path, last: int) -> None:
+    names = sorted(path.name for path in (one / "models").glob("*_latest.pth"))
+    assert names
+    for name in names:
+        first, second = (torch.load(folder / "models" / name) for folder in (one, other))
+        for key in ("params", "params_ema"):
+            assert _equal(first.get(key), second.get(key)), (name, key)
+    first, second = (torch.load(folder / "training_states" / f"{last}.state") for folder in (one, other))
+    for key in ("iter", "optimizers", "schedulers", "best_metric_results"):
+        assert _equal(first[key], second[key]), key
+    assert first["best_metric_results"]
+
+
+def _write(folder: Path, opt: dict[str, Any]) -> Path:
+    folder.mkdir()
+    (folder / "run.yml").write_text(yaml.safe_dump(opt, sort_keys=False))
+    return folder
+
+
+def _long_training(images: Path) -> dict[str, Any]:
+    opt = training_options(images, train={"total_iter": 120, "encoder_iter": 50, "ema_decay": 0.9})
+    opt["train"]["scheduler"] = {"type": "TwoPhaseCosineLR", "warmup_iter": 10, "eta_min": 1e-6}
+    opt["logger"].update(save_checkpoint_freq=3)
+    opt["val"]["val_freq"] = 30
+    return opt
+
+
+def test_killed_at_twenty_random_moments(tmp_path, image_folder, fork_server):
+    opt = _long_training(image_folder)
+    whole = _write(tmp_path / "whole", opt)
+    code, log = fork_server.run(whole, "train", "-opt", "run.yml")
+    assert code == 0, log[-2000:]
+    expected = _losses(log)
+    assert list(expected) == list(range(1, 121))
+
+    killed = _write(tmp_path / "killed", opt)
+    moments = random.Random(0)
+    kills, seen = 0, {}
+    while kills < 20:
+        moment = moments.uniform(0.05, 0.6)
+        code, log = fork_server.run(
+            killed, "train", "-opt", "run.yml", "--auto_resume", signal=signal.SIGKILL, after=moment
+        )
+        seen.update(_losses(log))
+        if code == 0:
+            # Faster than the dice: from the start once more.
+            for path in (killed / "experiments/run/training_states").glob("*.state"):
+                path.unlink()
+            continue
+        assert code == -signal.SIGKILL, log[-2000:]
+        kills += 1
+    code, log = fork_server.run(killed, "train", "-opt", "run.yml", "--auto_resume")
+    assert code == 0, log[-2000:]
+    seen.update(_losses(log))
+    assert not list(killed.rglob("*.tmp.pth"))
+    _assert_same_run(whole / "experiments/run", killed / "experiments/run", 120)
+    assert {number: line for number, line in expected.items() if number in seen} == seen
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_asked_to_stop_it_saves_and_goes_on(tmp_path, image_folder, fork_server, number):
+    opt = _long_training(image_folder)
+    opt["logger"]["save_checkpoint_freq"] = 1000
+    whole = _write(tmp_path / "whole", {**opt, "logger": {**opt["logger"], "save_checkpoint_freq": 120}})
+    assert fork_server.run(whole, "train", "-opt", "run.yml")[0] == 0
+    opt["logger"]["save_checkpoint_freq"] = 120
+    stopped = _write(tmp_path / "stopped", opt)
+    for moment in (0.7, 0.5):
+        code, log = fork_server.run(stopped, "train", "-opt", "run.yml", "--auto_resume", signal=number, after=moment)
+        assert code == 0, log[-2000:]
+        told = re.search(r"Stopped by (\w+) after iteration (\d+), saved", log)
+        assert told is not None, log[-2000:]
+        assert told[1] == number.name
+        assert int(told[2]) == 0 or (stopped / f"experiments/run/training_states/{told[2]}.state").is_file()
+    # From another working directory.
+    code, log = fork_server.run(stopped, "train", "-opt", str(stopped / "run.yml"), "--auto_resume")
+    assert code == 0, log[-2000:]
+    _assert_same_run(whole / "experiments/run", stopped / "experiments/run", 120)
+
+
+def _lmdb(tmp_path: Path, images: Path) -> str:
+    names = sorted(path.name for path in images.glob("*.png"))
+    root = tmp_path / "gt.lmdb"
+    environment = lmdb.open(str(root), map_size=2**24)
+    lines = []
+    with environment.begin(write=True) as transaction:
+        for name in names:
+            transaction.put(name[:-4].encode(), (images / name).read_bytes())
+            lines.append("{} ({},{},{}) 1\n".format(name, *cv2.imread(str(images / name)).shape))
+    environment.close()
+    (root / "meta_info.txt").write_text("".join(lines))
+    return str(root)
+
+
+def _student(tmp_path: Path, images: Path) -> dict[str, Any]:
+    torch.manual_seed(0)
+    teacher = LightBSRTeacher(**{key: value for key, value in TEACHER_NETWORK.items() if key != "type"})
+    torch.save({"params": teacher.state_dict()}, tmp_path / "teacher.pth")
+    opt = training_options(images, model_type="LightBSRStudentModel", network_g=STUDENT_NETWORK)
+    opt["network_g"] = STUDENT_NETWORK
+    opt["teacher"] = {"network": TEACHER_NETWORK, "path": str(tmp_path / "teacher.pth")}
+    del opt["train"]["contrastive_opt"]
+    opt["train"].update(LOSSES["student"])
+    opt["datasets"]["train"].update(views=1, preset="setting2_x4", degradation={"noise_level": 0})
+    return opt
+
+
+def _paired(tmp_path: Path, images: Path, opt: dict[str, Any]) -> dict[str, Any]:
+    """BasicSR's own data set, which draws from Python's global generator."""
+    lq = tmp_path / "lq"
+    lq.mkdir()
+    for path in images.glob("*.png"):
+        cv2.imwrite(str(lq / path.name), cv2.resize(cv2.imread(str(path)), (24, 20), interpolation=cv2.INTER_AREA))
+    train = {key: opt["datasets"]["train"][key] for key in ("name", "dataroot_gt", "gt_size", "num_worker_per_gpu")}
+    opt["datasets"]["train"] = {
+        **train, "type": "PairedImageDataset", "dataroot_lq": str(lq), "use_hflip": True, "use_rot": True,
+        "batch_size_per_gpu": 2, "dataset_enlarge_ratio": 2, "io_backend": {"type": "disk"},
+    }  # fmt: skip
+    return opt
+
+
+def _gan(tmp_path: Path, images: Path) -> dict[str, Any]:
+    opt = _paired(tmp_path, images, plain_training(images, MSRRESNET, ema_decay=0.5))
+    opt.update(model_type="SRGANModel", network_d={"type": "UNetDiscriminatorSN", "num_in_ch": 3, "num_feat": 4})
+    opt["train"]["optim_d"] = opt["train"]["optim_g"]
+    opt["train"]["gan_opt"] = {"type": "GANLoss", "gan_type": "vanilla", "loss_weight": 0.1}
+    return opt
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("case", ["teacher", "student from LMDB", "SRModel", "SRGANModel"])
+def test_killed_and_resumed(tmp_path, image_folder, fork_server, case, workers):
+    if case == "teacher":
+        opt = training_options(image_folder)
+        opt["datasets"]["train"].update(preset="setting2_x4", degradation={"noise_level": 0})
+    elif case == "student from LMDB":
+        opt = _student(tmp_path, image_folder)
+        opt["datasets"]["train"].update(dataroot_gt=_lmdb(tmp_path, image_folder), io_backend={"type": "lmdb"})
+    elif case == "SRModel":
+        opt = _paired(tmp_path, image_folder, plain_training(image_folder, {"type": "LightBSR", "scale": 4, **TINY}))
+    else:
+        opt = _gan(tmp_path, image_folder)
+    opt["train"].update(total_iter=16, ema_decay=0.5)
+    opt["datasets"]["train"]["num_worker_per_gpu"] = workers
+    opt["logger"]["save_checkpoint_freq"] = 2
+    whole = _write(tmp_path / "whole", opt)
+    code, log = fork_server.run(whole, "train", "-opt", "run.yml")
+    assert code == 0, log[-2000:]
+    expected = _losses(log)
+    killed = _write(tmp_path / "killed", opt)
+    # As if killed right after the state of an iteration in the midst of an epoch.
+    code, log = fork_server.run(killed, "train", "-opt", "run.yml")
+    assert code == 0, log[-2000:]
+    assert _losses(log) == expected
+    for path in (killed / "experiments/run/training_states").glob("*.state"):
+        if int(path.stem) > 8:
+            path.unlink()
+    code, log = fork_server.run(killed, "train", "-opt", "run.yml", "--auto_resume")
+    assert code == 0, log[-2000:]
+    assert _losses(log) == {number: line for number, line in expected.items() if number > 8}
+    _assert_same_run(whole / "experiments/run", killed / "experiments/run", 16)
+
+
+def test_seeds_differ(tmp_path, image_folder, fork_server):
+    logs = []
+    for seed in (0, 1):
+        folder = _write(tmp_path / str(seed), training_options(image_folder, manual_seed=seed))
+        logs.append(_losses(fork_server.run(folder, "train", "-opt", "run.yml")[1]))
+    assert logs[0] != logs[1]

@@ -1,0 +1,54 @@
+"""The content of option files for runs of a second."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from model_options import TEACHER_NETWORK, model_options
+
+METRICS = {"psnr": {"type": "calculate_psnr", "crop_border": 4, "test_y_channel": True}}
+
+
+def training_options(images: Path, **changes: Any) -> dict[str, Any]:
+    """A file's content: a teacher, 6 images in batches of 2."""
+    opt = model_options("teacher", TEACHER_NETWORK, encoder_iter=2, total_iter=5)
+    for key in ("is_train", "dist", "rank", "world_size"):
+        del opt[key]
+    opt["name"] = "run"
+    opt["datasets"] = {
+        "train": {
+            "name": "train",
+            "type": "BlindDegradationPairedDataset",
+            "dataroot_gt": str(images),
+            "preset": "setting1_x4",
+            "gt_size": 32,
+            "views": 2,
+            "num_worker_per_gpu": 0,
+            "batch_size_per_gpu": 2,
+        },
+        "val": {
+            "name": "val",
+            "type": "BlindDegradationBenchmarkDataset",
+            "dataroot_gt": str(images),
+            "preset": "iso_2.4",
+        },
+    }
+    opt["val"] = {"val_freq": 4, "save_img": False, "metrics": METRICS}
+    opt["logger"] = {"print_freq": 1, "save_checkpoint_freq": 2, "use_tb_logger": False}
+    for key, value in changes.items():
+        opt[key] = {**opt.get(key, {}), **value} if isinstance(value, dict) else value
+    return opt
+
+
+def plain_training(images: Path, network: dict[str, Any], **train: Any) -> dict[str, Any]:
+    """The same with BasicSR's own SRModel."""
+    opt = training_options(images, model_type="SRModel")
+    opt["network_g"] = network
+    opt["datasets"]["train"].update(degrade_in="loader", views=1)
+    del opt["train"]["contrastive_opt"], opt["train"]["encoder_iter"]
+    opt["train"].update(scheduler={"type": "MultiStepLR", "milestones": [4], "gamma": 0.5}, **train)
+    return opt
+
+
+MSRRESNET = {"type": "MSRResNet", "num_in_ch": 3, "num_out_ch": 3, "num_feat": 8, "num_block": 1, "upscale": 4}
