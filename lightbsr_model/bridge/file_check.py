@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import torch
 from basicsr.utils.registry import ARCH_REGISTRY
 from PIL import Image
 
-from lightbsr_arch import LightBSR
+from lightbsr_arch import LightBSR, LightBSRTeacher
 from lightbsr_arch.checkpoints import load_state_dict
 from lightbsr_model.bridge.known_options import look_up
 from lightbsr_model.bridge.option_document import KeyPath, OptionDocument, Problem, sections
@@ -25,16 +25,46 @@ _MOST_HEADERS = 5000
 """So many images' sizes are read before a run; more would take minutes on a slow disk."""
 
 
-def check_files(document: OptionDocument, is_train: bool) -> list[Problem]:
-    """Check everything that needs a look at the disk; for options whose keys are in order."""
-    found: list[tuple[KeyPath, str]] = []
+def check_files(document: OptionDocument, is_train: bool, known_problems: Sequence[Problem]) -> list[Problem]:
+    """Check everything that needs a look at the disk, or a network to be built.
+
+    Args:
+        document: The options.
+        is_train: For training or for a test.
+        known_problems: What is wrong already. A section with problems is checked as far as its values allow.
+    """
     options = document.options
-    for key, dataset in options["datasets"].items():
-        found += _check_dataset(("datasets", key), dataset, options)
-    found += _check_checkpoints(options)
+    checks: list[tuple[KeyPath, Iterator[tuple[KeyPath, str]]]] = []
+    datasets = options.get("datasets")
+    for key, dataset in datasets.items() if isinstance(datasets, dict) else ():
+        if isinstance(dataset, dict):
+            checks.append((("datasets", key), _check_dataset(("datasets", key), dataset, options)))
+    checks += [((key,), _check_network((key,), network)) for key, network in sections(options, "network_")]
+    checks.append((("path",), _check_checkpoints(options)))
     if is_train and "teacher" in options:
-        found += _check_teacher(options)
-    return [document.problem(key, message) for key, message in found]
+        checks.append((("teacher",), _check_teacher(options)))
+    found: list[Problem] = []
+    for section, check in checks:
+        try:
+            for key, message in check:
+                found.append(document.problem(key, message))
+        except (KeyError, TypeError, AttributeError, ValueError):  # noqa: PERF203 - a handful of sections
+            # A value that is wrong, and reported, made the check stumble; anything else is a mistake of ours.
+            suspects = (section[0], "network_g", "datasets", "")
+            if not any((problem.key or ("",))[0] in suspects for problem in known_problems):
+                raise
+    return found
+
+
+def _check_network(place: KeyPath, network_opt: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
+    """Sizes that do not fit each other; of our own networks, which cost nothing to build without memory."""
+    network = {"LightBSR": LightBSR, "LightBSRTeacher": LightBSRTeacher}.get(network_opt["type"])
+    if network is not None:
+        try:
+            with torch.device("meta"):
+                network(**{key: value for key, value in network_opt.items() if key != "type"})
+        except ValueError as error:
+            yield place, str(error)
 
 
 def _check_dataset(
@@ -44,7 +74,8 @@ def _check_dataset(
         try:
             get_degradation(dataset["preset"], dataset.get("degradation"))
         except OptionError as error:
-            yield place, str(error)
+            name = "degradation" if str(error).startswith("degradation") else "preset"
+            yield (*place, name), str(error).removeprefix("preset: ")
     reads_lmdb = dataset.get("io_backend", {}).get("type") == "lmdb"
     for name in ("dataroot_gt", "dataroot_lq"):
         root = dataset.get(name)
@@ -62,6 +93,9 @@ def _check_dataset(
             (*place, named[0] if named[0] in ("dataroot_gt", "meta_info_file", "pictures") else "dataroot_gt"),
             named[2].strip() or str(error),
         )
+        return
+    except OSError as error:
+        yield (*place, "dataroot_gt"), f"cannot be read: {error}"
         return
     if place[1] == "train":
         yield from _check_training_images(place, dataset, images, reads_lmdb, options)

@@ -57,8 +57,7 @@ class OptionCheck:
         self._val()
         self._teacher()
         self._scales()
-        if not self.problems:
-            self.problems += check_files(self.document, self.is_train)
+        self.problems += check_files(self.document, self.is_train, self.problems)
         return sorted(self.problems, key=lambda problem: problem.line or 0)
 
     # ---- helpers
@@ -96,6 +95,8 @@ class OptionCheck:
         value = section.get(key[-1])
         if value is None:
             return
+        if whole and isinstance(value, float) and value.is_integer():
+            section[key[-1]] = value = int(value)  # BasicSR's own files write 5e3
         kind = "a whole number" if whole else "a number"
         is_number = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
         limits = f" from {low:g} up" if high == float("inf") else f" from {low:g} to {high:g}"

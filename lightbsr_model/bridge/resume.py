@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -48,10 +49,23 @@ def _newest_whole_state(folder: Path) -> tuple[Path | None, dict[str, Any] | Non
     states = [path for path in folder.glob("*.state") if re.fullmatch(r"\d+", path.stem)]
     for path in sorted(states, key=lambda path: int(path.stem), reverse=True):
         state = _read(path)
-        if state is not None:
+        if state is None:
+            print(f"{path} is no training state, or cut short: the one before is taken.", flush=True)
+        elif broken := [network for network in _networks_of(path) if not _is_whole(network)]:
+            print(f"{broken[0]} is cut short: the state before {path.name} is taken.", flush=True)
+        else:
             return path, state
-        print(f"{path} is no training state, or cut short: the one before is taken.", flush=True)
     return None, None
+
+
+def _networks_of(state: Path) -> list[Path]:
+    """The checkpoints that were saved with a state."""
+    return sorted((state.parent.parent / "models").glob(f"*_{state.stem}.pth"))
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    """Whether a file has the end of a zip archive, which torch's format is: a look, without reading it all."""
+    return zipfile.is_zipfile(checkpoint)
 
 
 def _read(path: Path) -> dict[str, Any] | None:

@@ -53,6 +53,7 @@ class Supervisor:
         self.progress = Progress(self.opt, self.total_iter)
         self.nonfinite_in_a_row = 0
         self.nonfinite = 0
+        self._skipped_images = 0
         self._batch: dict[str, Any] = {}
         self._validated: set[tuple[str, int]] = set()
         self._validating = False
@@ -113,6 +114,13 @@ class Supervisor:
         self.progress.show(current_iter, self.model.log_dict)
         if current_iter % self.opt["logger"]["print_freq"] == 0:
             add_rates(self.run.tb_logger, self.model, current_iter)
+            self._tell_of_skipped_images()
+
+    def _tell_of_skipped_images(self) -> None:
+        skipped = self.run.train_set.skipped
+        if skipped > self._skipped_images:
+            self._skipped_images = skipped
+            get_root_logger().warning(f"{skipped} images skipped so far (datasets.train.skip_bad_images).")
 
     def _ema_only_after(self, last: bool) -> Any:
         return _Silenced(self.model, "model_ema") if not last else _Silenced(self.model, None)

@@ -58,7 +58,7 @@ class ResumableSampler(Sampler[SampleIndex]):
         self.rank = rank
         self.seed = seed
         self.num_samples = math.ceil(self.size * ratio / world_size)
-        self.epoch = 0
+        self.epoch: int | None = None
         self._skip: tuple[int, int] | None = None
 
     def set_epoch(self, epoch: int) -> None:
@@ -70,6 +70,8 @@ class ResumableSampler(Sampler[SampleIndex]):
         self._skip = (epoch, samples)
 
     def __iter__(self) -> Iterator[SampleIndex]:
+        if self.epoch is None:
+            return  # BasicSR's prefetchers start an iteration before the first epoch, and throw it away
         generator = torch.Generator().manual_seed(derive_seed(self.seed, "order", self.epoch))
         order = torch.randperm(self.num_samples * self.world_size, generator=generator).tolist()
         first = self._skip[1] if self._skip is not None and self._skip[0] == self.epoch else 0

@@ -1,0 +1,364 @@
+"""All mistakes of an option file at once, each with its key and line; nothing in a file is run."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+import yaml
+
+import lightbsr
+from lightbsr_arch import LightBSR, LightBSRTeacher
+from lightbsr_model.bridge import launcher
+from lightbsr_model.bridge.option_check import OptionProblems, check_options
+from lightbsr_model.bridge.option_document import force_options, parse_document
+
+from helpers import ROOT, TINY
+from model_options import LOSSES, STUDENT_NETWORK, TEACHER_NETWORK
+from training_files import training_options
+
+
+def _problems(text: str, is_train: bool = True, strict: bool = False, force: list[str] | None = None) -> list[str]:
+    document = parse_document(text)
+    force_options(document, force or [])
+    try:
+        check_options(document, "run.yml", is_train, strict)
+    except OptionProblems as error:
+        return [str(problem) for problem in error.problems]
+    return []
+
+
+def _file(opt) -> str:
+    return yaml.safe_dump(opt, sort_keys=False)
+
+
+TWENTY_MISTAKES = """\
+name: run
+model_type: LightBSRTeacherModle
+model_type: LightBSRTeacherModel
+scale: 4
+scail: 4
+num_gpu: auto
+manual_seed: -1
+datasets:
+  train:
+    name: train
+    type: BlindDegradationPairedDataset
+    dataroot_gt: {images}
+    preset: seting1_x4
+    gt_size: 128
+    veiws: 2
+    num_worker_per_gpu: 0
+    batch_size_per_gpu: 64
+  vall:
+    name: val
+    type: BlindDegradationBenchmarkDataset
+    dataroot_gt: /nowhere/Set5
+    preset: bicubic
+network_g:
+  type: LightBSRTeacher
+  scale: 2
+  num_featt: 8
+  num_block: many
+path:
+  pretrain_network_g: /nowhere/net.pth
+  strict_laod_g: true
+train:
+  total_iter: 100
+  encoder_iter: 200
+  ema_decy: 0.9
+  optim_g: {{type: Adamm, lr: 2e-4}}
+  scheduler: {{type: TwoPhaseCosineLR, warmup: 3}}
+  contrastive_opt: {{type: DegradationContrastiveLoss, temprature: 0.1}}
+  pixel_opt: {{type: L1Los, loss_weight: 255.0}}
+val:
+  val_freq: often
+  save_img: false
+  metrics:
+    psnr: {{type: calculate_pnsr, crop_border: 4}}
+logger:
+  print_freq: 0
+  save_checkpoint_freq: 10
+  use_tb_loger: true
+"""
+
+EXPECTED = {
+    3: "model_type: given twice, first in line 2",
+    5: "scail: unknown key; did you mean scale",
+    7: "manual_seed: expected a whole number from 0 up, got -1",
+    13: "no degradation is named 'seting1_x4'; did you mean setting1_x4",
+    14: "gt_size: 128, but .* is 96x80",
+    15: "datasets:train:veiws: unknown key; did you mean views",
+    17: "batch_size_per_gpu: 64, but 6 images",
+    18: "datasets:vall: expected train or val",
+    21: "datasets:vall:dataroot_gt: there is no folder /nowhere/Set5",
+    25: "network_g:scale: 2, but scale is 4",
+    26: "network_g:num_featt: unknown key; did you mean num_feat",
+    27: "network_g:num_block: expected a number, got 'many'",
+    29: "path:pretrain_network_g: there is no file /nowhere/net.pth",
+    30: "path:strict_laod_g: unknown key; did you mean strict_load_g",
+    33: "train:encoder_iter: expected at most total_iter, 100, got 200",
+    34: "train:ema_decy: unknown key; did you mean ema_decay",
+    35: "train:optim_g:type: no optimiser is named 'Adamm'; did you mean Adam",
+    36: "train:scheduler:warmup: unknown key; did you mean warmup_iter",
+    37: "train:contrastive_opt:temprature: unknown key; did you mean temperature",
+    38: "train:pixel_opt:type: no loss is named 'L1Los'; did you mean L1Loss",
+    40: "val:val_freq: expected a whole number from 1 up, got 'often'",
+    43: "val:metrics:psnr:type: no metric is named 'calculate_pnsr'; did you mean calculate_psnr",
+    45: "logger:print_freq: expected a whole number from 1 up, got 0",
+    47: "logger:use_tb_loger: unknown key; did you mean use_tb_logger",
+}
+
+
+def test_more_than_twenty_mistakes_are_reported_in_one_go(image_folder):
+    problems = _problems(TWENTY_MISTAKES.format(images=image_folder))
+    by_line: dict[int, list[str]] = {}
+    for problem in problems:
+        match = re.match(r"line (\d+), (.*)", problem)
+        assert match is not None, problem
+        by_line.setdefault(int(match[1]), []).append(match[2])
+    for line, message in EXPECTED.items():
+        assert any(re.search(message, problem) for problem in by_line.get(line, [])), (line, message, by_line.get(line))
+    assert set(by_line) <= {*EXPECTED, 9}, by_line
+    assert len(EXPECTED) >= 20
+
+
+@pytest.mark.parametrize("command", ["check", "train", "test"])
+def test_code_in_a_file_is_refused_and_not_run(tmp_path, monkeypatch, capsys, image_folder, command):
+    monkeypatch.chdir(tmp_path)
+    text = _file(training_options(image_folder)).replace("name: run", "name: !!python/object/apply:os.mkdir [exploded]")
+    Path("run.yml").write_text(text)
+    monkeypatch.setattr(sys, "argv", ["lightbsr"])
+    assert lightbsr.main([command, "-opt", "run.yml"]) == 2
+    message = capsys.readouterr().err
+    assert "!!python/object/apply:os.mkdir is refused: it could run code" in message.replace("tag:yaml.org,2002:", "!!")
+    assert not (tmp_path / "exploded").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: 1\nb: [1, 2\n", "not YAML"),
+        ("a: &x {c: 1}\nb:\n  <<: *x\n", "line 3, b: a merge key"),
+        ("- 1\n- 2\n", "expected keys and values"),
+        ("a: !!int many\n", "'many' is no int"),
+        ("a: !custom 3\n", "the tag !custom is refused"),
+        ("a: &x [*x]\n", "not YAML|nested more than 50"),
+    ],
+)
+def test_what_is_no_plain_yaml(text, message):
+    problems = [str(problem) for problem in parse_document(text).problems]
+    assert any(re.search(message, problem) for problem in problems), problems
+
+
+def test_numbers_and_words():
+    values = parse_document("a: 2e-4\nb: !!float 3e-5\nc: -1\nd: 1E3\ne: 2e\nf: '2e-4'\ng: ~\nh: 2020-01-01\n").options
+    assert values == {"a": 2e-4, "b": 3e-5, "c": -1, "d": 1000.0, "e": "2e", "f": "2e-4", "g": None, "h": "2020-01-01"}
+
+
+def test_forced_values():
+    document = parse_document("train:\n  total_iter: 5\n  lr: 1\nname: a\n")
+    force_options(
+        document,
+        [
+            "train:total_iter=-3",
+            "train:lr=2e-4",
+            "train:betas=[0.9, 0.99]",
+            "new:section:key=1",
+            "name=x=y",
+            "train:a=None",
+            "b=true",
+        ],
+    )
+    assert document.options == {
+        "train": {"total_iter": -3, "lr": 2e-4, "betas": [0.9, 0.99], "a": None},
+        "name": "x=y",
+        "new": {"section": {"key": 1}},
+        "b": True,
+    }
+    assert document.problems == []
+    force_options(document, ["nothing", "name:deeper=1", "a=!!python/name:os.system", 'c=__import__("os")'])
+    messages = [str(problem) for problem in document.problems]
+    assert len(messages) == 3
+    assert "expected KEY:KEY=VALUE" in messages[0]
+    assert "name is a value, not a section" in messages[1]
+    assert "refused" in messages[2]
+    assert document.options["c"] == '__import__("os")'
+
+
+def test_file_without_mistakes(image_folder):
+    assert _problems(_file(training_options(image_folder))) == []
+
+
+def _change(image_folder, **changes):
+    return _file(training_options(image_folder, **changes))
+
+
+def test_gpus_that_are_not_there(image_folder, capsys, run):
+    if torch.cuda.is_available():
+        pytest.skip("this machine has one")
+    text = _change(image_folder, num_gpu=1)
+    assert _problems(text) == []
+    assert _problems(text, strict=True) == ["line 3, num_gpu: 1 asked for, 0 found; `auto` takes what there is"]
+    run(launcher.train, training_options(image_folder, num_gpu=1))
+    assert "num_gpu: 1 asked for, 0 found" in capsys.readouterr().err
+
+
+def test_schedule_shorter_than_the_run(image_folder):
+    opt = training_options(image_folder)
+    opt["train"]["scheduler"] = {"type": "CosineAnnealingRestartLR", "periods": [2, 2]}
+    problems = _problems(_file(opt))
+    assert len(problems) == 1
+    assert "they end at iteration 4, before total_iter 5" in problems[0]
+
+
+def test_checkpoint_of_another_architecture(image_folder, tmp_path):
+    torch.save({"params": LightBSR(scale=4, **{**TINY, "num_feat": 12}).state_dict()}, tmp_path / "net.pth")
+    opt = training_options(image_folder, path={"pretrain_network_g": str(tmp_path / "net.pth")})
+    problems = _problems(_file(opt))
+    assert len(problems) == 1
+    assert "is of another network than LightBSRTeacher" in problems[0]
+    (tmp_path / "net.pth").write_bytes(b"no checkpoint")
+    assert "not a checkpoint that can be read safely" in _problems(_file(opt))[0]
+
+
+def test_teacher_that_does_not_fit(image_folder, tmp_path):
+    teacher = LightBSRTeacher(**{key: value for key, value in TEACHER_NETWORK.items() if key != "type"})
+    torch.save({"params": teacher.state_dict()}, tmp_path / "teacher.pth")
+    opt = training_options(image_folder, model_type="LightBSRStudentModel")
+    opt["network_g"] = {**STUDENT_NETWORK, "num_block": 3}
+    opt["teacher"] = {"network": TEACHER_NETWORK, "path": str(tmp_path / "teacher.pth")}
+    del opt["train"]["contrastive_opt"]
+    opt["train"].update(LOSSES["student"])
+    problems = _problems(_file(opt))
+    assert len(problems) == 1
+    assert "num_block: teacher 2, student 3" in problems[0]
+    opt["teacher"]["path"] = "/nowhere.pth"
+    assert "no such checkpoint: /nowhere.pth" in _problems(_file(opt))[0]
+
+
+def test_sizes_that_do_not_fit_each_other(image_folder):
+    problems = _problems(_change(image_folder, network_g={"num_encoder_feat": 6}))
+    assert len(problems) == 1
+    assert "network_g: idr_channels: expected a multiple of 16" in problems[0]
+
+
+def test_missing_keys_and_sections(image_folder):
+    problems = _problems("name: a\nmodel_type: SRModel\n")
+    assert {"datasets: missing", "num_gpu: missing", "train: missing", "logger: missing"} <= set(problems)
+    opt = training_options(image_folder)
+    del opt["datasets"]["train"]["batch_size_per_gpu"], opt["train"]["scheduler"]
+    problems = _problems(_file(opt))
+    assert any("datasets:train:batch_size_per_gpu: missing" in problem for problem in problems)
+    assert any("train:scheduler: missing" in problem for problem in problems)
+
+
+def test_unreadable_image_header_is_left_to_the_loader(image_folder, tmp_path):
+    for path in image_folder.glob("*.png"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "text.png").write_text("no image")
+    assert _problems(_change(tmp_path)) == []
+    cv2.imwrite(str(tmp_path / "small.png"), np.zeros((16, 40, 3), np.uint8))
+    assert any("small.png is 40x16" in problem for problem in _problems(_change(tmp_path)))
+
+
+BASICSR_FILE = """\
+name: EDSR
+model_type: SRModel
+scale: 4
+num_gpu: auto
+manual_seed: 10
+datasets:
+  train:
+    name: DIV2K
+    type: PairedImageDataset
+    dataroot_gt: {images}
+    dataroot_lq: {images}
+    filename_tmpl: '{{}}'
+    io_backend:
+      type: disk
+    gt_size: 32
+    use_hflip: true
+    use_rot: true
+    num_worker_per_gpu: 6
+    batch_size_per_gpu: 2
+    dataset_enlarge_ratio: 1
+    prefetch_mode: ~
+  val:
+    name: Set5
+    type: PairedImageDataset
+    dataroot_gt: {images}
+    dataroot_lq: {images}
+    io_backend:
+      type: disk
+network_g:
+  type: EDSR
+  num_in_ch: 3
+  num_out_ch: 3
+  num_feat: 64
+  num_block: 16
+  upscale: 4
+  res_scale: 1
+  img_range: 255.
+  rgb_mean: [0.4488, 0.4371, 0.4040]
+path:
+  pretrain_network_g: ~
+  strict_load_g: false
+  resume_state: ~
+train:
+  ema_decay: 0.999
+  optim_g:
+    type: Adam
+    lr: !!float 1e-4
+    weight_decay: 0
+    betas: [0.9, 0.99]
+  scheduler:
+    type: MultiStepLR
+    milestones: [200000]
+    gamma: 0.5
+  total_iter: 300000
+  warmup_iter: -1
+  pixel_opt:
+    type: L1Loss
+    loss_weight: 1.0
+    reduction: mean
+val:
+  val_freq: !!float 5e3
+  save_img: False
+  metrics:
+    psnr:
+      type: calculate_psnr
+      crop_border: 4
+      test_y_channel: false
+      better: higher
+logger:
+  print_freq: 100
+  save_checkpoint_freq: !!float 5e3
+  use_tb_logger: true
+  wandb:
+    project: ~
+    resume_id: ~
+dist_params:
+  backend: nccl
+  port: 29500
+"""
+
+
+def test_files_in_basicsr_own_style_pass(image_folder):
+    """The style of BasicSR's own options: 5e3 for a frequency, True and False."""
+    assert _problems(BASICSR_FILE.format(images=image_folder)) == []
+
+
+@pytest.mark.parametrize("name", ["train_teacher", "test_bicubic"])
+def test_check_command(name, monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert lightbsr.main(["check", "-opt", str(ROOT / f"options/demo/{name}.yml")]) == 0
+    assert "no problem found" in capsys.readouterr().out
+    assert lightbsr.main(["check", "-opt", str(ROOT / f"options/demo/{name}.yml"), "--force_yml", "scale=3"]) == 2
+    assert "network_g:scale: 4, but scale is 3" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
