@@ -20,7 +20,17 @@ from basicsr.models.lr_scheduler import MultiStepRestartLR
 from basicsr.models.sr_model import SRModel
 from basicsr.utils import dist_util, get_root_logger, options
 
-from lightbsr_model.bridge import ema, optimiser_steps, option_parsing, processes, resume, saving, schedules, validation
+from lightbsr_model.bridge import (
+    ema,
+    loading,
+    optimiser_steps,
+    option_parsing,
+    processes,
+    resume,
+    saving,
+    schedules,
+    validation,
+)
 from lightbsr_model.bridge.progress import first_page
 from lightbsr_model.bridge.run import Run
 from lightbsr_model.bridge.supervision import Supervisor
@@ -40,6 +50,7 @@ def apply_cures() -> None:
     BaseModel.model_to_device = processes.model_to_device
     BaseModel.model_ema = ema.model_ema
     BaseModel.get_optimizer = optimiser_steps.get_optimizer
+    BaseModel.load_network = loading.load_network
     BaseModel.save_network = saving.save_network
     BaseModel.save_training_state = saving.save_training_state
     SRModel.test = _test_unwrapped(SRModel.test)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -12,6 +13,8 @@ import basicsr.test
 import basicsr.train
 
 from lightbsr_model.bridge.cures import apply_cures
+from lightbsr_model.bridge.option_document import force_options, read_document
+from lightbsr_model.bridge.option_parsing import command_line
 from lightbsr_model.bridge.stopping import StopRequest
 
 
@@ -20,13 +23,16 @@ def train(arguments: Sequence[str], root: Path | None = None) -> None:
 
     Args:
         arguments: BasicSR's command line: ``-opt FILE``, ``--auto_resume``, ``--launcher``, ``--force_yml``, ``--debug``.
-        root: Where ``experiments/`` and ``tb_logger/`` go; default the working directory.
+        root: Where ``experiments/`` and ``tb_logger/`` go; default the working directory, or, with ``--auto_resume``, the
+            folder above the option file that holds this run already.
     """
     apply_cures()
     sys.argv[1:] = arguments
+    if root is None:
+        root = _enter_root(list(arguments))
     handlers = {number: signal.getsignal(number) for number in StopRequest.signals}
     try:
-        basicsr.train.train_pipeline(str(root or Path.cwd()))
+        basicsr.train.train_pipeline(str(root))
     finally:
         if threading.current_thread() is threading.main_thread():
             for number, handler in handlers.items():
@@ -43,3 +49,25 @@ def test(arguments: Sequence[str], root: Path | None = None) -> None:  # noqa: P
     apply_cures()
     sys.argv[1:] = arguments
     basicsr.test.test_pipeline(str(root or Path.cwd()))
+
+
+def _enter_root(arguments: list[str]) -> Path:
+    """Find the root of the run, and make it the working directory, from which the option file's paths are seen."""
+    here = Path.cwd()
+    args = command_line(arguments)
+    option_file = Path(args.opt).resolve()
+    if not args.auto_resume or not option_file.is_file():
+        return here
+    document = read_document(option_file)
+    force_options(document, args.force_yml or [])
+    name = str(document.options.get("name"))
+    if args.debug and not name.startswith("debug"):
+        name = f"debug_{name}"
+    for folder in (here, *option_file.parents):
+        if any((folder / "experiments" / name / "training_states").glob("*.state")):
+            if folder != here:
+                print(f"Going on in {folder}, where {name} was started.", flush=True)
+                sys.argv[sys.argv.index(args.opt)] = str(option_file)
+                os.chdir(folder)
+            return folder
+    return here

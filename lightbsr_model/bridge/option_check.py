@@ -90,7 +90,7 @@ class OptionCheck:
                 self.report((*key, name), "missing")
 
     def _number(
-        self, section: Mapping[str, Any], key: KeyPath, low: float, high: float = float("inf"), whole: bool = False
+        self, section: dict[str, Any], key: KeyPath, low: float, high: float = float("inf"), whole: bool = False
     ) -> None:
         value = section.get(key[-1])
         if value is None:

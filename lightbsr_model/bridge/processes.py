@@ -10,8 +10,10 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import subprocess
+import sys
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
@@ -42,6 +44,16 @@ def init_process_group(
     else:
         backend = "gloo"
     torch.distributed.init_process_group(backend=backend, timeout=timedelta(minutes=timeout_minutes))
+    atexit.register(_leave_process_group)
+
+
+def _leave_process_group() -> None:
+    """Close the connections in order. BasicSR leaves that to the interpreter's end, where gloo's threads abort now and then.
+
+    Not after an uncaught error: the others may be gone, and nccl would wait for them.
+    """
+    if is_distributed() and getattr(sys, "last_type", None) is None:
+        torch.distributed.destroy_process_group()
 
 
 def init_slurm_process_group(

@@ -80,8 +80,8 @@ def save_network(model: Any, net: Any, net_label: str, current_iter: int, param_
     keys = param_key if isinstance(param_key, list) else [param_key]
     content: dict[str, Any] = {}
     for one, key in zip(nets, keys, strict=True):
-        state_dict = model.get_bare_model(one).state_dict()
-        content[key] = {name.removeprefix("module."): value.cpu() for name, value in state_dict.items()}
+        # Names as they are: BasicSR's stripping of "module." breaks a network that has a part of that name.
+        content[key] = {name: value.cpu() for name, value in model.get_bare_model(one).state_dict().items()}
     content[META_KEY] = describe(model, getattr(model, "completed_iter", current_iter))
     name = "latest" if current_iter == -1 else current_iter
     save_atomically(content, Path(model.opt["path"]["models"]) / f"{net_label}_{name}.pth")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -93,6 +94,8 @@ class Supervisor:
 
     def _feed_data(self, original: Callable[..., Any], data: dict[str, Any]) -> None:
         if self._validating:
+            if "gt" not in data and hasattr(self.model, "gt"):
+                del self.model.gt  # the last training GT, which sr_model.py:147 would compare with
             original(data)
         else:
             self._batch = data
@@ -184,10 +187,15 @@ class Supervisor:
             return
         self._validated.add((name, done))
         self._validating, self._visuals = True, None
+        folder = self.opt["path"]["visualization"]
+        if len(self.run.val_loaders) > 1:
+            # Two sets with pictures of the same name would overwrite each other's (sr_model.py:172).
+            self.opt["path"]["visualization"] = str(Path(folder) / name)
         try:
             original(loader, done, tb_logger, save_img)
         finally:
             self._validating = False
+            self.opt["path"]["visualization"] = folder
         if self._visuals is not None:
             add_picture(tb_logger, name, self._visuals, done)
 

@@ -7,6 +7,7 @@ Stands in for ``create_train_val_dataloader`` of ``basicsr/train.py`` and of the
 - train.py:129 starts a resumed run's epoch again from its first batch.
 - data/data_sampler.py:31 shuffles by the epoch alone, so that ``manual_seed`` does not change the order.
 - data/__init__.py:97 gives each epoch's workers the same random numbers.
+- data/prefetch_dataloader.py:74: prefetch_mode cuda fails without a GPU.
 - data/prefetch_dataloader.py:29: an error in the prefetching thread left the training waiting for ever.
 """
 
@@ -151,11 +152,12 @@ def create_loaders(opt: dict[str, Any], logger: Any, run: Run) -> tuple[Any, ...
     sets = opt["datasets"]
     train_opt = sets["train"]
     ratio = train_opt.get("dataset_enlarge_ratio", 1)
+    _drop_prefetching_that_cannot_work(train_opt, logger)
     dataset = SupervisedDataset(build_dataset(train_opt), int(train_opt.get("skip_bad_images", 0)))
     sampler = ResumableSampler(dataset, opt["world_size"], opt["rank"], ratio, opt["manual_seed"])
     loader = build_dataloader(
         dataset,
-        _readable_in_order(train_opt, logger),
+        train_opt,
         num_gpu=opt["num_gpu"],
         dist=opt["dist"],
         sampler=sampler,
@@ -178,6 +180,8 @@ def create_loaders(opt: dict[str, Any], logger: Any, run: Run) -> tuple[Any, ...
     for phase, dataset_opt in sets.items():
         if phase.split("_")[0] == "val":
             val_set = build_dataset(dataset_opt)
+            if len(val_set) == 0:
+                raise OptionError(f"datasets.{phase}: {dataset_opt['name']} has no images.")
             val_loaders.append(build_dataloader(val_set, dataset_opt, num_gpu=opt["num_gpu"], dist=opt["dist"]))
             logger.info(f"Validation data {dataset_opt['name']}: {len(val_set)} images.")
         elif phase != "train":
@@ -186,15 +190,18 @@ def create_loaders(opt: dict[str, Any], logger: Any, run: Run) -> tuple[Any, ...
     return loader, sampler, val_loaders, total_epochs, total_iter
 
 
-def _readable_in_order(train_opt: dict[str, Any], logger: Any) -> dict[str, Any]:
-    """Do without BasicSR's prefetching thread where it would read images itself.
+def _drop_prefetching_that_cannot_work(train_opt: dict[str, Any], logger: Any) -> None:
+    """Do without BasicSR's prefetching where it would fail, or read images in a thread of the training itself.
 
-    Without workers it draws from the generators that the training itself draws from, at the same time.
+    Without workers the thread draws from the generators that the training draws from, at the same time.
     """
-    if train_opt.get("prefetch_mode") == "cpu" and train_opt.get("num_worker_per_gpu", 0) == 0:
-        logger.warning("prefetch_mode: cpu has no effect without workers (num_worker_per_gpu: 0).")
-        return {**train_opt, "prefetch_mode": None}
-    return train_opt
+    mode = train_opt.get("prefetch_mode")
+    if mode == "cpu" and train_opt.get("num_worker_per_gpu", 0) == 0:
+        logger.warning("datasets.train.prefetch_mode: cpu has no effect without workers (num_worker_per_gpu: 0).")
+        train_opt["prefetch_mode"] = None
+    if mode == "cuda" and not torch.cuda.is_available():
+        logger.warning("datasets.train.prefetch_mode: cuda has no effect without a GPU.")
+        train_opt["prefetch_mode"] = None
 
 
 def hand_errors_on(generator: type[PrefetchGenerator]) -> None:

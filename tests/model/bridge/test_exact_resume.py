@@ -114,9 +114,12 @@ def test_asked_to_stop_it_saves_and_goes_on(tmp_path, image_folder, fork_server,
         assert told is not None, log[-2000:]
         assert told[1] == number.name
         assert int(told[2]) == 0 or (stopped / f"experiments/run/training_states/{told[2]}.state").is_file()
-    # From another working directory.
-    code, log = fork_server.run(stopped, "train", "-opt", str(stopped / "run.yml"), "--auto_resume")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    code, log = fork_server.run(elsewhere, "train", "-opt", "../stopped/run.yml", "--auto_resume")
     assert code == 0, log[-2000:]
+    assert f"Going on in {stopped}" in log
+    assert [path.name for path in elsewhere.iterdir()] == ["output.txt"]
     _assert_same_run(whole / "experiments/run", stopped / "experiments/run", 120)
 
 

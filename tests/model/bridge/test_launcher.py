@@ -103,7 +103,7 @@ def test_resumed_run_ends_where_an_undisturbed_one_does(run, tmp_path, image_fol
     assert int(queue["momentum_contrast.queue_pointer"]) == 8
 
 
-def test_two_processes_train_resume_and_test(tmp_path, image_folder):
+def test_two_processes_train_resume_and_test(tmp_path, image_folder, fork_server):
     opt = training_options(image_folder, train={"ema_decay": 0.5})
     opt["datasets"]["train"]["num_worker_per_gpu"] = 1
     (tmp_path / "run.yml").write_text(yaml.safe_dump(opt))
@@ -126,7 +126,12 @@ def test_two_processes_train_resume_and_test(tmp_path, image_folder):
     test.update(name="tested", datasets={"test": opt["datasets"]["val"]}, val={**opt["val"], "suffix": None})
     test["path"] = {"pretrain_network_g": "experiments/run/models/net_g_latest.pth", "param_key_g": "params_ema"}
     (tmp_path / "test.yml").write_text(yaml.safe_dump(test))
-    assert len(re.findall("# psnr", go("test", "-opt", "test.yml"))) == 1
+    split = re.findall(r"# psnr: (\S+)", go("test", "-opt", "test.yml"))
+    code, log = fork_server.run(tmp_path, "test", "-opt", "test.yml")
+    assert code == 0, log[-2000:]
+    # Split over the processes, and the same figure.
+    assert len(split) == 1
+    assert split == re.findall(r"# psnr: (\S+)", log)
 
 
 def test_missing_data_are_told_without_a_traceback(run, tmp_path, capsys, monkeypatch):

@@ -72,7 +72,7 @@ def workplace(tmp_path_factory, image_folder):
     return place
 
 
-def test_train_kill_resume_and_test(workplace):
+def test_train_kill_resume_and_test(workplace, tmp_path):
     experiments = workplace.folder / "experiments"
     teacher_opt = [
         "train:total_iter=60",
@@ -94,8 +94,13 @@ def test_train_kill_resume_and_test(workplace):
     newest = max(int(path.stem) for path in states.glob("*.state"))
     assert newest < 60
 
-    # ... and started again, it goes on.
-    log = workplace.run(*words, "--auto_resume", *force)
+    # ... and started again, from another working directory, it goes on.
+    words = [str(workplace.folder / word) if "/" in word else word for word in words]
+    done = subprocess.run(
+        workplace.command(*words, "--auto_resume", *force), cwd=tmp_path, capture_output=True, text=True, timeout=300
+    )
+    log = done.stdout + done.stderr
+    assert done.returncode == 0, log[-3000:]
     resumed = re.search(r"Resuming training from epoch: \d+, iter: (\d+)", log)
     assert resumed is not None
     assert newest - 4 <= int(resumed[1]) <= newest

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,8 +13,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from lightbsr_arch import __version__
 from lightbsr_model.bridge import launcher
 from lightbsr_model.bridge.cures import apply_cures
+from lightbsr_model.bridge.loading import load_network
 from lightbsr_model.bridge.optimiser_steps import StepControl, get_optimizer
 from lightbsr_model.bridge.random_streams import derive_seed, seed_everything, seeded
+from lightbsr_model.bridge.saving import save_network
 
 from helpers import ROOT
 from training_files import MSRRESNET, plain_training, training_options
@@ -232,3 +235,43 @@ def test_option_files_tell_of_every_switch():
         "deterministic",
     ):
         assert f"{name}:" in text, name
+
+
+def test_pictures_of_several_sets_do_not_overwrite_each_other(run, tmp_path, image_folder):
+    opt = training_options(image_folder, val={"save_img": True})
+    first = opt["datasets"].pop("val")
+    opt["datasets"].update(val_1={**first, "name": "one"}, val_2={**first, "name": "two", "border": "symmetric"})
+    run(launcher.train, opt)
+    folder = tmp_path / "experiments/run/visualization"
+    assert sorted(path.name for path in folder.iterdir()) == ["one", "two"]
+    assert len(list(folder.rglob("coffee0*_4.png"))) == 2
+
+
+def test_prefetching_that_cannot_work_is_left_out(run, tmp_path, image_folder):
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    opt = training_options(image_folder)
+    opt["datasets"]["train"].update(prefetch_mode="cuda", pin_memory=True)
+    run(launcher.train, opt)
+    assert "prefetch_mode: cuda has no effect without a GPU" in _log(tmp_path)
+
+
+def test_network_with_a_part_named_module_is_saved_and_loaded(tmp_path):
+    class Wrapped(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.module = torch.nn.Linear(2, 2)
+
+    net, other = Wrapped(), Wrapped()
+    model = SimpleNamespace(
+        get_bare_model=lambda network: network,
+        opt={"path": {"models": str(tmp_path)}},
+        _print_different_keys_loading=lambda *_: None,
+    )
+    save_network(model, net, "net_g", 3)
+    load_network(model, other, str(tmp_path / "net_g_3.pth"))
+    assert torch.equal(other.module.weight, net.module.weight)
+    torch.save({f"module.{key}": value for key, value in net.state_dict().items()}, tmp_path / "parallel.pth")
+    load_network(model, other, str(tmp_path / "parallel.pth"), param_key=None)
+    with pytest.raises(ValueError, match="of another network than Linear"):
+        load_network(model, torch.nn.Linear(3, 3), str(tmp_path / "net_g_3.pth"))

@@ -1,0 +1,62 @@
+"""Loading a network's weights: data alone, and never by a name that was bent to fit.
+
+``models/base_model.py:283`` leaves ``weights_only`` to torch's version, and ``:290`` strips ``module.`` from every name,
+also where a network has a part of that name.
+"""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from basicsr.utils import get_root_logger
+
+from lightbsr_arch.published import convert_published_state_dict, is_published_state_dict
+from lightbsr_model.errors import MissingFileError, OptionError
+
+
+def load_network(model: Any, net: Any, load_path: str, strict: bool = True, param_key: str | None = "params") -> None:
+    """Stand in for ``BaseModel.load_network``; a checkpoint of the published LightBSR code is converted on the way.
+
+    Args:
+        model: The model that loads.
+        net: Its network, wrapped for several processes or not.
+        load_path: The checkpoint.
+        strict: Whether names and shapes must be those of the network; else what does not fit is left out.
+        param_key: Entry of the checkpoint; where it has only ``params``, that. None takes the file as it is.
+
+    Raises:
+        MissingFileError: There is no such file.
+        OptionError: It is no checkpoint, cut short, or of another network.
+    """
+    if not Path(load_path).is_file():
+        raise MissingFileError(f"there is no checkpoint {load_path}.")
+    try:
+        content = torch.load(load_path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+        raise OptionError(f"{load_path}: not a checkpoint that can be read safely, or cut short ({error}).") from error
+    if param_key is not None and isinstance(content, dict):
+        if param_key not in content and "params" in content:
+            param_key = "params"
+            get_root_logger().info(f"{load_path} has no averaged copy; its plain weights are taken.")
+        content = content.get(param_key, content)
+    net = model.get_bare_model(net)
+    own = net.state_dict()
+    weights = {_unwrapped(name, own): value for name, value in content.items()}
+    if is_published_state_dict(weights):
+        weights = convert_published_state_dict(weights)
+    get_root_logger().info(f"Loading {type(net).__name__} from {load_path}, entry {param_key}.")
+    model._print_different_keys_loading(net, weights, strict)
+    try:
+        net.load_state_dict(weights, strict=strict)
+    except RuntimeError as error:
+        raise OptionError(
+            f"{load_path} is of another network than {type(net).__name__} with these sizes: {error}"
+        ) from error
+
+
+def _unwrapped(name: str, own: dict[str, Any]) -> str:
+    """A name without the prefix that wrapping for several devices adds, unless it is the network's own."""
+    return name if name in own else name.removeprefix("module.")
