@@ -5,11 +5,32 @@ from __future__ import annotations
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from lightbsr_arch.published import convert_published_state_dict, is_published_state_dict
+
+
+def read_checkpoint(path: str | Path) -> Mapping[str, Any]:
+    """Read a file that ``torch.save`` wrote, tensors and plain values alone.
+
+    Raises:
+        FileNotFoundError: No such file.
+        ValueError: It is no such file, cut short, or holds code; the message names it.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no such checkpoint: {path}")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"{path}: not a checkpoint that can be read safely, or cut short ({reason}).") from error
+    if not isinstance(content, Mapping):
+        raise ValueError(f"{path}: expected a dictionary, got {type(content).__name__}.")
+    return content
 
 
 def load_state_dict(path: str | Path, param_key: str | None = None) -> dict[str, Tensor]:
@@ -27,15 +48,7 @@ def load_state_dict(path: str | Path, param_key: str | None = None) -> dict[str,
         FileNotFoundError: No such file.
         ValueError: The file is no checkpoint, or has no such entry; the message names the file.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"no such checkpoint: {path}")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
-        raise ValueError(f"{path}: not a checkpoint that can be read safely, or cut short ({error}).") from error
-    if not isinstance(content, Mapping):
-        raise ValueError(f"{path}: expected a state dict, got {type(content).__name__}.")
+    content = read_checkpoint(path)
     entries = [key for key in ("params_ema", "params") if key in content]
     if entries:
         chosen = entries[0] if param_key is None else param_key

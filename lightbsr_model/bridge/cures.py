@@ -76,7 +76,8 @@ def _parse_options(root_path: str, is_train: bool = True) -> Any:
 def _cure_training_script(module: Any) -> None:
     """Replace what a training script, BasicSR's own or a copy of it, calls before its loop."""
     run = Run()
-    build_model, init_tb_loggers = module.build_model, module.init_tb_loggers
+    build_model = module.build_model
+    init_tb_loggers = getattr(module, "init_tb_loggers", lambda opt: None)
 
     def load_state(opt: dict[str, Any]) -> Any:
         run.reset()

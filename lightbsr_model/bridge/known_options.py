@@ -14,83 +14,32 @@ from basicsr.models import lr_scheduler
 
 from lightbsr_model.models.schedule import TwoPhaseCosineLR
 
-TOP = frozenset(
-    [
-        "name",
-        "model_type",
-        "scale",
-        "num_gpu",
-        "manual_seed",
-        "datasets",
-        "path",
-        "train",
-        "val",
-        "logger",
-        "dist_params",
-        "find_unused_parameters",
-        "deterministic",
-    ]
+
+def _words(listed: str) -> frozenset[str]:
+    return frozenset(listed.split())
+
+
+TOP = _words(
+    "name model_type scale num_gpu manual_seed datasets path train val logger dist_params find_unused_parameters "
+    "deterministic"
 )
-LOADER = frozenset(
-    [
-        "name",
-        "type",
-        "phase",
-        "scale",
-        "io_backend",
-        "num_worker_per_gpu",
-        "batch_size_per_gpu",
-        "dataset_enlarge_ratio",
-        "prefetch_mode",
-        "num_prefetch_queue",
-        "pin_memory",
-        "persistent_workers",
-        "use_shuffle",
-        "skip_bad_images",
-        "dataroot_gt",
-        "dataroot_lq",
-        "meta_info_file",
-        "filename_tmpl",
-        "gt_size",
-        "use_hflip",
-        "use_rot",
-        "mean",
-        "std",
-        "color",
-    ]
+LOADER = _words(
+    "name type phase scale io_backend num_worker_per_gpu batch_size_per_gpu dataset_enlarge_ratio prefetch_mode "
+    "num_prefetch_queue pin_memory persistent_workers use_shuffle skip_bad_images dataroot_gt dataroot_lq "
+    "meta_info_file filename_tmpl gt_size use_hflip use_rot mean std color"
 )
-TRAIN = frozenset(
-    [
-        "total_iter",
-        "warmup_iter",
-        "ema_decay",
-        "scheduler",
-        "pixel_opt",
-        "perceptual_opt",
-        "accum_iter",
-        "grad_clip",
-        "max_nonfinite",
-        "keep_checkpoints",
-        "sync_bn",
-    ]
+TRAIN = _words(
+    "total_iter warmup_iter ema_decay scheduler pixel_opt perceptual_opt accum_iter grad_clip max_nonfinite "
+    "keep_checkpoints sync_bn"
 )
-VAL = frozenset(["val_freq", "save_img", "suffix", "metrics", "pbar"])
-LOGGER = frozenset(["print_freq", "save_checkpoint_freq", "use_tb_logger", "wandb"])
-DIST = frozenset(["backend", "port", "timeout_minutes"])
-PATH = frozenset(
-    [
-        "resume_state",
-        "ignore_resume_networks",
-        "experiments_root",
-        "models",
-        "training_states",
-        "log",
-        "visualization",
-        "results_root",
-    ]
+VAL = _words("val_freq save_img suffix metrics pbar")
+LOGGER = _words("print_freq save_checkpoint_freq use_tb_logger wandb")
+DIST = _words("backend port timeout_minutes")
+PATH = _words(
+    "resume_state ignore_resume_networks experiments_root models training_states log visualization results_root"
 )
 PATH_PREFIXES = ("pretrain_network_", "param_key_", "strict_load_")
-TEACHER = frozenset(["network", "path", "param_key", "start_student"])
+TEACHER = _words("network path param_key start_student")
 
 SCHEDULERS = {
     "MultiStepLR": lr_scheduler.MultiStepRestartLR,

@@ -6,13 +6,11 @@ also where a network has a part of that name.
 
 from __future__ import annotations
 
-import pickle
-from pathlib import Path
 from typing import Any
 
-import torch
 from basicsr.utils import get_root_logger
 
+from lightbsr_arch.checkpoints import read_checkpoint
 from lightbsr_arch.published import convert_published_state_dict, is_published_state_dict
 from lightbsr_model.errors import MissingFileError, OptionError
 
@@ -31,13 +29,13 @@ def load_network(model: Any, net: Any, load_path: str, strict: bool = True, para
         MissingFileError: There is no such file.
         OptionError: It is no checkpoint, cut short, or of another network.
     """
-    if not Path(load_path).is_file():
-        raise MissingFileError(f"there is no checkpoint {load_path}.")
     try:
-        content = torch.load(load_path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
-        raise OptionError(f"{load_path}: not a checkpoint that can be read safely, or cut short ({error}).") from error
-    if param_key is not None and isinstance(content, dict):
+        content = read_checkpoint(load_path)
+    except FileNotFoundError as error:
+        raise MissingFileError(str(error)) from error
+    except ValueError as error:
+        raise OptionError(str(error)) from error
+    if param_key is not None:
         if param_key not in content and "params" in content:
             param_key = "params"
             get_root_logger().info(f"{load_path} has no averaged copy; its plain weights are taken.")

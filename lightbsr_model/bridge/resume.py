@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import pickle
 import re
 import zipfile
 from pathlib import Path
 from typing import Any
 
-import torch
 from basicsr.utils import check_resume
 
+from lightbsr_arch.checkpoints import read_checkpoint
+from lightbsr_model.bridge.saving import remove_unfinished
 from lightbsr_model.errors import MissingFileError, OptionError
 
 
@@ -41,6 +41,9 @@ def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
     check_resume(opt, state["iter"])
     for key in ("experiments_root", "models", "training_states", "log", "visualization"):
         Path(opt["path"][key]).mkdir(parents=True, exist_ok=True)
+    if opt["rank"] == 0:
+        for key in ("models", "training_states"):
+            remove_unfinished(Path(opt["path"][key]))
     _take_networks_beside_the_state(opt, path)
     return state
 
@@ -70,10 +73,10 @@ def _is_whole(checkpoint: Path) -> bool:
 
 def _read(path: Path) -> dict[str, Any] | None:
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError):
+        state = read_checkpoint(path)
+    except ValueError:
         return None
-    return state if isinstance(state, dict) and "iter" in state else None
+    return dict(state) if "iter" in state else None
 
 
 def _take_networks_beside_the_state(opt: dict[str, Any], state: Path) -> None:

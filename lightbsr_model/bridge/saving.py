@@ -60,6 +60,12 @@ def _flush_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
+def remove_unfinished(folder: Path) -> None:
+    """Remove what a killed process left half written."""
+    for path in folder.glob(".*.tmp"):
+        path.unlink(missing_ok=True)
+
+
 def describe(model: Any, iteration: int) -> dict[str, Any]:
     """What a file says of itself: version, networks, iteration, option file, seed. Plain values only."""
     opt = model.opt

@@ -1,7 +1,8 @@
 """Starts ``lightbsr`` commands in processes of their own, in milliseconds, and sends them signals at chosen moments.
 
 Reads one JSON object a line: ``arguments``, ``folder``, ``log``, and optionally ``signal`` with ``after`` (seconds), or
-``file_limit`` (bytes). Answers with the exit code, negative for a signal, when the process has ended. Nothing heavy runs
+``file_limit`` (bytes), or ``die_in_save`` (the n-th file is never finished).
+Answers with the exit code, negative for a signal, when the process has ended. Nothing heavy runs
 here, so that a fork finds no threads.
 """
 
@@ -15,10 +16,12 @@ import signal
 import sys
 import time
 import traceback
+from typing import BinaryIO
 
 import lightbsr
 import lightbsr_model.bridge.cures
 import lightbsr_model.cli.train_test  # noqa: F401
+from lightbsr_model.bridge import saving
 
 
 def child(task: dict) -> None:
@@ -28,6 +31,8 @@ def child(task: dict) -> None:
     os.dup2(log, 2)
     if "file_limit" in task:
         resource.setrlimit(resource.RLIMIT_FSIZE, (task["file_limit"], task["file_limit"]))
+    if "die_in_save" in task:
+        _die_in_save(task["die_in_save"])
     try:
         code = lightbsr.main(task["arguments"])
     except SystemExit as error:
@@ -38,6 +43,22 @@ def child(task: dict) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
+
+
+def _die_in_save(number: int) -> None:
+    """Let SIGKILL strike when the n-th file is half written."""
+    saves = []
+
+    def half_save(content: object, file: BinaryIO) -> None:
+        saves.append(content)
+        if len(saves) == number:
+            file.write(b"half of a file")
+            file.flush()
+            os.kill(os.getpid(), signal.SIGKILL)
+        save(content, file)
+
+    save = saving.torch.save
+    saving.torch.save = half_save
 
 
 def main() -> None:

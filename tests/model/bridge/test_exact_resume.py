@@ -94,9 +94,22 @@ def test_killed_at_twenty_random_moments(tmp_path, image_folder, fork_server):
     code, log = fork_server.run(killed, "train", "-opt", "run.yml", "--auto_resume")
     assert code == 0, log[-2000:]
     seen.update(_losses(log))
-    assert not list(killed.rglob("*.tmp.pth"))
+    assert not list(killed.rglob("*.tmp"))
     _assert_same_run(whole / "experiments/run", killed / "experiments/run", 120)
     assert {number: line for number, line in expected.items() if number in seen} == seen
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 6])
+def test_killed_while_saving(tmp_path, image_folder, fork_server, number):
+    """Odd numbers are networks, even ones states."""
+    opt = training_options(image_folder, train={"total_iter": 8, "encoder_iter": 3})
+    whole = _write(tmp_path / "whole", opt)
+    assert fork_server.run(whole, "train", "-opt", "run.yml")[0] == 0
+    killed = _write(tmp_path / "killed", opt)
+    assert fork_server.run(killed, "train", "-opt", "run.yml", die_in_save=number)[0] == -signal.SIGKILL
+    code, log = fork_server.run(killed, "train", "-opt", "run.yml", "--auto_resume")
+    assert code == 0, log[-2000:]
+    _assert_same_run(whole / "experiments/run", killed / "experiments/run", 8)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
