@@ -15,6 +15,7 @@ import torch
 import yaml
 
 from lightbsr_arch import LightBSRTeacher
+from lightbsr_model.bridge.training_data import ResumableSampler
 
 from helpers import TINY
 from model_options import LOSSES, STUDENT_NETWORK, TEACHER_NETWORK
@@ -225,3 +226,33 @@ def test_seeds_differ(tmp_path, image_folder, fork_server):
         folder = _write(tmp_path / str(seed), training_options(image_folder, manual_seed=seed))
         logs.append(_losses(fork_server.run(folder, "train", "-opt", "run.yml")[1]))
     assert logs[0] != logs[1]
+
+
+def test_places_in_a_run_have_samples_of_their_own():
+    def epoch(number: int, rank: int = 0, world_size: int = 1, seed: int = 0, skip: int = 0) -> list[tuple[int, int]]:
+        sampler = ResumableSampler(range(5), world_size, rank, 2, seed)
+        sampler.set_epoch(number)
+        sampler.start_at(number, skip)
+        return [(int(index), index.seed) for index in sampler]
+
+    first, second = epoch(0), epoch(1)
+    assert sorted(index for index, _ in first) == sorted([*range(5)] * 2)
+    assert len({seed for _, seed in first + second}) == 20
+    assert epoch(0, seed=1) != first
+    assert epoch(0, skip=3) == first[3:]
+    assert sorted(epoch(0, rank=0, world_size=2) + epoch(0, rank=1, world_size=2)) == sorted(first)
+    assert epoch(0, rank=1, world_size=2, skip=2) == epoch(0, rank=1, world_size=2)[2:]
+
+
+def test_best_metrics_and_an_owed_validation_survive(tmp_path, image_folder, fork_server):
+    """BasicSR saves at iteration 4 before it validates there: killed in between, a run owes that validation."""
+    folder = _write(tmp_path / "killed", training_options(image_folder))
+    assert fork_server.run(folder, "train", "-opt", "run.yml")[0] == 0
+    path = folder / "experiments/run/training_states/4.state"
+    state = torch.load(path)
+    assert state["best_metric_results"] == {}
+    state["best_metric_results"] = {"val": {"psnr": {"better": "higher", "val": 99.0, "iter": 2}}}
+    torch.save(state, path)
+    code, log = fork_server.run(folder, "train", "-opt", "run.yml", "--auto_resume")
+    assert code == 0, log[-2000:]
+    assert len(re.findall(r"# psnr: \d+\.\d+\tBest: 99\.0000 @ 2 iter", log)) == 2  # at 4 and at 5

@@ -264,6 +264,20 @@ def test_killed_rank_takes_the_job_down_at_once(tmp_path, image_folder):
     assert "SIGKILL" in log.read_text() or "exitcode" in log.read_text()
 
 
+def test_error_of_one_rank_is_told_and_ends_the_job(tmp_path, image_folder):
+    opt = training_options(_with_corrupt_image(tmp_path, image_folder), train={"total_iter": 1000})
+    opt["datasets"]["val"]["dataroot_gt"] = str(image_folder)
+    _write(tmp_path, opt)
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "lightbsr"]
+    done = subprocess.run(
+        [sys.executable, *torchrun, "train", "-opt", "run.yml", "--launcher", "pytorch"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert "lightbsr train: datasets.train: sample" in done.stderr
+    assert "coffee0.png" in done.stderr
+
+
 def test_slurm_variables_become_torchruns(monkeypatch, tmp_path):
     from lightbsr_model.bridge import processes
 

@@ -16,7 +16,7 @@ from lightbsr_model.bridge.cures import apply_cures
 from lightbsr_model.bridge.loading import load_network
 from lightbsr_model.bridge.optimiser_steps import StepControl, get_optimizer
 from lightbsr_model.bridge.random_streams import derive_seed, seed_everything, seeded
-from lightbsr_model.bridge.saving import save_network
+from lightbsr_model.bridge.saving import prune_checkpoints, save_network
 
 from helpers import ROOT
 from training_files import MSRRESNET, plain_training, training_options
@@ -275,3 +275,19 @@ def test_network_with_a_part_named_module_is_saved_and_loaded(tmp_path):
     load_network(model, other, str(tmp_path / "parallel.pth"), param_key=None)
     with pytest.raises(ValueError, match="of another network than Linear"):
         load_network(model, torch.nn.Linear(3, 3), str(tmp_path / "net_g_3.pth"))
+
+
+def test_old_checkpoints_are_pruned_but_the_best(tmp_path):
+    for folder in ("models", "training_states"):
+        (tmp_path / folder).mkdir()
+    for number in (2, 4, 6, 8, 12):
+        (tmp_path / f"training_states/{number}.state").touch()
+        for label in ("net_g", "net_d"):
+            (tmp_path / f"models/{label}_{number}.pth").touch()
+    (tmp_path / "models/net_g_latest.pth").touch()
+    records = {"one": {"psnr": {"iter": 4}, "niqe": {"iter": 12}}, "two": {"psnr": {"iter": -1}}}
+    path = {"models": str(tmp_path / "models"), "training_states": str(tmp_path / "training_states")}
+    prune_checkpoints(SimpleNamespace(opt={"path": path}, best_metric_results=records), keep=2)
+    assert {path.stem for path in (tmp_path / "training_states").iterdir()} == {"4", "8", "12"}
+    kept = {f"{label}_{number}" for label in ("net_g", "net_d") for number in (4, 8, 12)}
+    assert {path.stem for path in (tmp_path / "models").iterdir()} == kept | {"net_g_latest"}
