@@ -207,17 +207,18 @@ def test_killed_and_resumed(tmp_path, image_folder, fork_server, case, workers):
     assert code == 0, log[-2000:]
     expected = _losses(log)
     killed = _write(tmp_path / "killed", opt)
-    # As if killed right after the state of an iteration in the midst of an epoch.
     code, log = fork_server.run(killed, "train", "-opt", "run.yml")
     assert code == 0, log[-2000:]
     assert _losses(log) == expected
-    for path in (killed / "experiments/run/training_states").glob("*.state"):
-        if int(path.stem) > 8:
-            path.unlink()
-    code, log = fork_server.run(killed, "train", "-opt", "run.yml", "--auto_resume")
-    assert code == 0, log[-2000:]
-    assert _losses(log) == {number: line for number, line in expected.items() if number > 8}
-    _assert_same_run(whole / "experiments/run", killed / "experiments/run", 16)
+    # As if killed right after a state: in the midst of an epoch, and at the end of one.
+    for last in (8, 6):
+        for path in (killed / "experiments/run/training_states").glob("*.state"):
+            if int(path.stem) > last:
+                path.unlink()
+        code, log = fork_server.run(killed, "train", "-opt", "run.yml", "--auto_resume")
+        assert code == 0, log[-2000:]
+        assert _losses(log) == {number: line for number, line in expected.items() if number > last}
+        _assert_same_run(whole / "experiments/run", killed / "experiments/run", 16)
 
 
 def test_seeds_differ(tmp_path, image_folder, fork_server):
