@@ -123,7 +123,10 @@ def _start_processes(opt: dict[str, Any], args: argparse.Namespace) -> None:
     start_workers_by_fork()
     opt["dist"] = args.launcher != "none"
     if opt["dist"]:
-        init_dist(args.launcher, **(opt.get("dist_params") or {}))
+        dist_params = dict(opt.get("dist_params") or {})
+        if opt["num_gpu"] == 0:
+            dist_params["backend"] = "gloo"  # nccl has no CPU tensors, also where there are GPUs to spare
+        init_dist(args.launcher, **dist_params)
     opt["rank"], opt["world_size"] = get_dist_info()
 
 

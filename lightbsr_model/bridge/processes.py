@@ -39,7 +39,7 @@ def init_process_group(
         port: Of no use here: whoever started the processes chose one.
         timeout_minutes: ``dist_params.timeout_minutes``: how long a process waits for the others.
     """
-    if torch.cuda.is_available():
+    if torch.cuda.is_available() and backend != "gloo":
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", os.environ["RANK"])) % torch.cuda.device_count())
     else:
         backend = "gloo"

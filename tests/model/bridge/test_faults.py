@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from argparse import Namespace
 from pathlib import Path
 
 import lmdb
@@ -15,7 +16,7 @@ import torch
 import yaml
 from basicsr.utils.registry import LOSS_REGISTRY
 
-from lightbsr_model.bridge import launcher
+from lightbsr_model.bridge import launcher, option_parsing
 from lightbsr_model.bridge.saving import SaveFailed, save_atomically
 from lightbsr_model.bridge.supervision import NotFinite
 from lightbsr_model.bridge.training_data import SampleError
@@ -298,6 +299,18 @@ def test_slurm_variables_become_torchruns(monkeypatch, tmp_path):
     assert started == {"backend": "nccl", "timeout_minutes": 5}
     names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
     assert [os.environ[name] for name in names] == ["5", "8", "1", "node07", "29511"]
+
+
+@pytest.mark.parametrize(("num_gpu", "backend"), [(0, "gloo"), ("auto", "nccl")])
+def test_processes_on_cpus_talk_by_gloo(monkeypatch, num_gpu, backend):
+    started = {}
+    monkeypatch.setattr(
+        option_parsing, "init_dist", lambda launcher, **kwargs: started.update(kwargs, launcher=launcher)
+    )
+    opt = {"num_gpu": num_gpu, "dist_params": {"backend": "nccl", "port": 1}}
+    option_parsing._start_processes(opt, Namespace(launcher="slurm"))
+    assert started == {"launcher": "slurm", "backend": backend, "port": 1}
+    assert opt["dist"] is True
 
 
 def test_sync_bn_on_a_cpu_says_that_torch_has_none(run, image_folder):
