@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from lightbsr_arch import LightBSRTeacher
 from lightbsr_model.bridge.ema import model_ema
 from lightbsr_model.bridge.processes import synchronise_batchnorm, wrap_for_processes
+from lightbsr_model.bridge.random_streams import derive_seed
 from lightbsr_model.degradation import degrade
 from lightbsr_model.errors import OptionError
 from lightbsr_model.models.schedule import TwoPhaseCosineLR
@@ -39,7 +40,7 @@ class TwoPhaseModel(SRModel):
     net_g: nn.Module
 
     def __init__(self, opt: dict[str, Any]) -> None:
-        self._current_iter = 0
+        self._current_iter = self._fed = 0
         self._phase: str | None = None
         self._learning_pass: nn.Module | None = None
         super().__init__(opt)
@@ -117,7 +118,7 @@ class TwoPhaseModel(SRModel):
 
     def update_learning_rate(self, current_iter: int, warmup_iter: int = -1) -> None:
         """As in BasicSR; the loop's first word on a new iteration."""
-        self._current_iter = current_iter
+        self._current_iter, self._fed = current_iter, 0
         super().update_learning_rate(current_iter, warmup_iter)
 
     def feed_data(self, data: Mapping[str, Any]) -> None:
@@ -169,9 +170,10 @@ class TwoPhaseModel(SRModel):
         return teacher.degradation_prior(self.kernel, self.noise_level)
 
     def _seeded_noise(self) -> torch.Generator:
-        """The noise of an iteration is a function of seed, rank and iteration: a resumed run draws the same."""
-        seed = (int(self.opt["manual_seed"]) * 1_000_003 + self.opt["rank"]) * 1_000_000_007 + self._current_iter
-        return self._noise_generator.manual_seed(seed % 2**63)
+        """Noise is a function of seed, rank, iteration and the part of its batch: a resumed run draws the same."""
+        self._fed += 1
+        place = (self.opt["rank"], self._current_iter, self._fed)
+        return self._noise_generator.manual_seed(derive_seed(self.opt["manual_seed"], "noise", *place))
 
     def enter_phase(self, joint: bool) -> None:
         """Let learn what a phase teaches, and wrap its learning pass; does nothing within a phase."""

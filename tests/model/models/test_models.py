@@ -116,6 +116,8 @@ def test_batch_is_degraded_on_the_device_and_the_same_after_a_resume(teacher_fil
         images.append(model.lq)
     assert torch.equal(images[0], images[2])
     assert not torch.equal(images[0], images[1])
+    model.feed_data(batch)  # the second part of iteration 7
+    assert not torch.equal(model.lq, images[0])
     torch.testing.assert_close(model.gt, batch["gt"][:, 0] / 255)
     model.feed_data(_batch(1))
     torch.testing.assert_close(model.lq, degrade(_batch(1)["gt"], _batch(1)["kernel"], None, 4)[:, 0])
