@@ -23,7 +23,7 @@ from lightbsr_model.bridge.plain_values import plain
 
 
 class Progress:
-    """A bar with iterations, losses and the time left, on rank 0 of a run on a terminal."""
+    """A bar with iterations, losses, learning rate and the time left, on rank 0 of a run on a terminal."""
 
     def __init__(self, opt: Mapping[str, Any], total: int) -> None:
         self._bar: Any = None
@@ -39,11 +39,11 @@ class Progress:
             self._bar.initial = self._bar.n = iteration
             self._bar.refresh()
 
-    def show(self, iteration: int, losses: Mapping[str, float]) -> None:
-        """Show an iteration as done."""
+    def show(self, iteration: int, figures: Mapping[str, float]) -> None:
+        """Show an iteration as done, with its losses and rate."""
         if self._bar is not None:
             self._bar.update(iteration - self._bar.n)
-            self._bar.set_postfix({key: f"{value:.3g}" for key, value in losses.items()}, refresh=False)
+            self._bar.set_postfix({key: f"{value:.3g}" for key, value in figures.items()}, refresh=False)
 
     def close(self) -> None:
         """Give the terminal back."""

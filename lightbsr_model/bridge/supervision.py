@@ -114,7 +114,7 @@ class Supervisor:
         self.model.log_dict = OrderedDict((key, sum(log[key] for log in logs) / len(logs)) for key in logs[0])
         self._check_finite(current_iter, before)
         self.model.completed_iter = current_iter
-        self.progress.show(current_iter, self.model.log_dict)
+        self.progress.show(current_iter, {**self.model.log_dict, "lr": self.model.get_current_learning_rate()[0]})
         if current_iter % self.opt["logger"]["print_freq"] == 0:
             add_rates(self.run.tb_logger, self.model, current_iter)
             self._tell_of_skipped_images()

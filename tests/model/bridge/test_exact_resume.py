@@ -68,6 +68,7 @@ def _long_training(images: Path) -> dict[str, Any]:
     return opt
 
 
+@pytest.mark.slow
 def test_killed_at_twenty_random_moments(tmp_path, image_folder, fork_server):
     opt = _long_training(image_folder)
     whole = _write(tmp_path / "whole", opt)
@@ -113,6 +114,7 @@ def test_killed_while_saving(tmp_path, image_folder, fork_server, number):
     _assert_same_run(whole / "experiments/run", killed / "experiments/run", 8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_asked_to_stop_it_saves_and_goes_on(tmp_path, image_folder, fork_server, number):
     opt = _long_training(image_folder)
@@ -186,6 +188,7 @@ def _gan(tmp_path: Path, images: Path) -> dict[str, Any]:
     return opt
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("case", ["teacher", "student from LMDB", "SRModel", "SRGANModel"])
 def test_killed_and_resumed(tmp_path, image_folder, fork_server, case, workers):

@@ -237,6 +237,7 @@ def test_nan_images_leave_no_trace_in_batchnorm_statistics(run, tmp_path, image_
 # ---- processes
 
 
+@pytest.mark.slow
 def test_killed_rank_takes_the_job_down_at_once(tmp_path, image_folder):
     opt = training_options(image_folder, train={"total_iter": 100_000, "encoder_iter": 10})
     opt["logger"].update(save_checkpoint_freq=100_000, print_freq=5)
@@ -265,6 +266,7 @@ def test_killed_rank_takes_the_job_down_at_once(tmp_path, image_folder):
     assert "SIGKILL" in log.read_text() or "exitcode" in log.read_text()
 
 
+@pytest.mark.slow
 def test_error_of_one_rank_is_told_and_ends_the_job(tmp_path, image_folder):
     opt = training_options(_with_corrupt_image(tmp_path, image_folder), train={"total_iter": 1000})
     opt["datasets"]["val"]["dataroot_gt"] = str(image_folder)

@@ -103,6 +103,7 @@ def test_resumed_run_ends_where_an_undisturbed_one_does(run, tmp_path, image_fol
     assert int(queue["momentum_contrast.queue_pointer"]) == 8
 
 
+@pytest.mark.slow
 def test_two_processes_train_resume_and_test(tmp_path, image_folder, fork_server):
     opt = training_options(image_folder, train={"ema_decay": 0.5})
     opt["datasets"]["train"]["num_worker_per_gpu"] = 1

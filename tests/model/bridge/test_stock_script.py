@@ -20,6 +20,8 @@ from lightbsr_model.bridge.activation import installed_basicsr
 
 from helpers import ROOT, TINY
 
+pytestmark = pytest.mark.slow
+
 SMALL = [
     *(f"network_g:{key}={value}" for key, value in TINY.items()),
     "datasets:train:gt_size=32",

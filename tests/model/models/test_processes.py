@@ -13,6 +13,8 @@ from lightbsr_arch import LightBSRTeacher
 
 from model_options import TEACHER_NETWORK
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = Path(__file__).with_name("two_steps.py")
 
 
