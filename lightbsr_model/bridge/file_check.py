@@ -19,7 +19,7 @@ from lightbsr_model.bridge.option_document import KeyPath, OptionDocument, Probl
 from lightbsr_model.data.image_sources import ImageReader, open_images
 from lightbsr_model.degradation import get_degradation
 from lightbsr_model.errors import OptionError
-from lightbsr_model.models.teacher import check_fit, load_teacher
+from lightbsr_model.models.teacher import check_fit, data_are_noisy, load_teacher
 
 _MOST_HEADERS = 5000
 """So many images' sizes are read before a run; more would take minutes on a slow disk."""
@@ -77,10 +77,9 @@ def _check_dataset(
             name = "degradation" if str(error).startswith("degradation") else "preset"
             yield (*place, name), str(error).removeprefix("preset: ")
     reads_lmdb = dataset.get("io_backend", {}).get("type") == "lmdb"
-    for name in ("dataroot_gt", "dataroot_lq"):
-        root = dataset.get(name)
-        if root is not None and name == "dataroot_lq" and not Path(root).expanduser().is_dir():
-            yield (*place, name), f"there is no folder {root}"
+    lq_root = dataset.get("dataroot_lq")
+    if lq_root is not None and not Path(lq_root).expanduser().is_dir():
+        yield (*place, "dataroot_lq"), f"there is no folder {lq_root}"
     if dataset.get("dataroot_gt") is None and dataset.get("io_backend", {}).get("type") != "bundled":
         if "preset" in dataset:
             yield (*place, "dataroot_gt"), "missing; give the folder or the LMDB that holds the GT images"
@@ -192,12 +191,7 @@ def _check_teacher(options: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
         if not isinstance(student, LightBSR):
             yield ("network_g", "type"), f"expected LightBSR as the student, got {options['network_g']['type']!r}"
             return
-        train_set = options["datasets"]["train"]
-        noisy = (
-            get_degradation(train_set["preset"], train_set.get("degradation")).is_noisy
-            if "preset" in train_set
-            else None
-        )
+        noisy = data_are_noisy(options["datasets"]["train"])
         check_fit(teacher, student, teacher_opt.get("start_student", True), noisy)
     except OptionError as error:
         yield ("teacher",), str(error)

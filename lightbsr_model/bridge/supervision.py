@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +109,8 @@ class Supervisor:
         for number, part in enumerate(parts):
             self.steps.begin_part(number, len(parts))
             self._feed_model(part)
-            with self._ema_only_after(number == len(parts) - 1):
+            is_last = number == len(parts) - 1
+            with nullcontext() if is_last else _silenced(self.model, "model_ema"):
                 original(current_iter)
             logs.append(self.model.log_dict)
         self.model.log_dict = OrderedDict((key, sum(log[key] for log in logs) / len(logs)) for key in logs[0])
@@ -124,9 +126,6 @@ class Supervisor:
         if skipped > self._skipped_images:
             self._skipped_images = skipped
             get_root_logger().warning(f"{skipped} images skipped so far (datasets.train.skip_bad_images).")
-
-    def _ema_only_after(self, last: bool) -> Any:
-        return _Silenced(self.model, "model_ema") if not last else _Silenced(self.model, None)
 
     def _buffers(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """Copies of what a forward pass changes: BatchNorm statistics, a queue."""
@@ -222,19 +221,14 @@ class Supervisor:
                 self.model.validation(loader, state["iter"], self.run.tb_logger, val_opt.get("save_img", False))
 
 
-class _Silenced:
+@contextmanager
+def _silenced(owner: Any, name: str) -> Iterator[None]:
     """A context in which a method of an object does nothing."""
-
-    def __init__(self, owner: Any, name: str | None) -> None:
-        self.owner, self.name = owner, name
-
-    def __enter__(self) -> None:
-        if self.name is not None:
-            setattr(self.owner, self.name, lambda *_, **__: None)
-
-    def __exit__(self, *_: object) -> None:
-        if self.name is not None:
-            delattr(self.owner, self.name)
+    setattr(owner, name, lambda *_, **__: None)
+    try:
+        yield
+    finally:
+        delattr(owner, name)
 
 
 def _split(batch: dict[str, Any], parts: int) -> list[dict[str, Any]]:

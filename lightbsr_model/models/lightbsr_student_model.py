@@ -10,8 +10,7 @@ from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor, nn
 
 from lightbsr_arch import Codes, LightBSR
-from lightbsr_model.degradation import get_degradation
-from lightbsr_model.models.teacher import check_fit, load_teacher, start_from_teacher
+from lightbsr_model.models.teacher import check_fit, data_are_noisy, load_teacher, start_from_teacher
 from lightbsr_model.models.two_phase_model import TwoPhaseModel
 
 
@@ -57,17 +56,11 @@ class LightBSRStudentModel(TwoPhaseModel):
         teacher_opt = self.opt.get("teacher") or {}
         teacher = load_teacher(teacher_opt)
         start = teacher_opt.get("start_student", True)
-        check_fit(teacher, self.net_g, start, self._data_are_noisy())
+        check_fit(teacher, self.net_g, start, data_are_noisy(self.opt.get("datasets", {}).get("train", {})))
         if start and not self.opt["path"].get("pretrain_network_g"):
             start_from_teacher(self.net_g, teacher)
             get_root_logger().info(f"The student starts from its teacher, {teacher_opt['path']}.")
         self.teacher = teacher.to(self.device)
-
-    def _data_are_noisy(self) -> bool | None:
-        train_set = self.opt.get("datasets", {}).get("train", {})
-        if "preset" not in train_set:
-            return None
-        return get_degradation(train_set["preset"], train_set.get("degradation")).is_noisy
 
     def init_training_settings(self) -> None:
         """Build the distillation losses too."""

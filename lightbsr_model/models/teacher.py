@@ -9,6 +9,7 @@ from basicsr.utils.registry import ARCH_REGISTRY
 
 from lightbsr_arch import LightBSR, LightBSRTeacher, infer_options
 from lightbsr_arch.checkpoints import load_state_dict
+from lightbsr_model.degradation import get_degradation
 from lightbsr_model.errors import MissingFileError, OptionError
 
 _CODE_SIZES = ("num_channel_code", "num_encoder_feat")
@@ -65,6 +66,13 @@ def load_teacher(teacher_opt: Mapping[str, Any]) -> LightBSRTeacher:
         raise OptionError(f"teacher.path: {path} does not fit teacher.network. " + "; ".join(differences) + ".")
     teacher.load_state_dict(state_dict)
     return teacher.requires_grad_(False).eval()
+
+
+def data_are_noisy(train_set: Mapping[str, Any]) -> bool | None:
+    """Whether a training set's preset has noise; None for a set without one."""
+    if "preset" not in train_set:
+        return None
+    return get_degradation(train_set["preset"], train_set.get("degradation")).is_noisy
 
 
 def check_fit(teacher: LightBSRTeacher, student: LightBSR, same_network: bool, noisy_data: bool | None) -> None:
