@@ -33,6 +33,8 @@ setup(
         "opencv-python",
         "numpy",
         "lmdb",
+        # Unpacks PNGs for random crops two to three times as fast as zlib, which is taken where it is not.
+        "isal; platform_machine in 'x86_64 AMD64 aarch64 arm64'",
         "pyyaml",
         "safetensors",
         "tqdm",

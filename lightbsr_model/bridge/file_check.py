@@ -17,6 +17,7 @@ from lightbsr_arch.checkpoints import load_state_dict
 from lightbsr_model.bridge.known_options import look_up
 from lightbsr_model.bridge.option_document import KeyPath, OptionDocument, Problem, sections
 from lightbsr_model.data.image_sources import ImageReader, open_images
+from lightbsr_model.data.lq_images import degradation_or_lq_images
 from lightbsr_model.degradation import get_degradation
 from lightbsr_model.errors import OptionError
 from lightbsr_model.models.teacher import check_fit, data_are_noisy, load_teacher
@@ -96,6 +97,13 @@ def _check_dataset(
     except OSError as error:
         yield (*place, "dataroot_gt"), f"cannot be read: {error}"
         return
+    lq_images_may_fit = lq_root is not None and Path(lq_root).expanduser().is_dir()
+    if str(dataset.get("type")).startswith("BlindDegradation") and ("preset" not in dataset or lq_images_may_fit):
+        try:
+            degradation_or_lq_images(dataset, images)
+        except OptionError as error:
+            key, _, message = str(error).partition(": ")
+            yield (*place, key), message
     if place[1] == "train":
         yield from _check_training_images(place, dataset, images, reads_lmdb, options)
 

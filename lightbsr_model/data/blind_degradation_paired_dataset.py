@@ -5,27 +5,30 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import torch
 from basicsr.utils.registry import DATASET_REGISTRY
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from lightbsr_model.data.decoding import RGBImage
-from lightbsr_model.data.image_sources import open_images
-from lightbsr_model.degradation import degrade, get_degradation
+from lightbsr_model.data.crops import Crop, cut_crops, draw_crop
+from lightbsr_model.data.image_sources import ImageReader, open_images
+from lightbsr_model.data.lq_images import degradation_or_lq_images
+from lightbsr_model.data.row_decoding import EncodedImage
+from lightbsr_model.degradation import degrade
 from lightbsr_model.errors import ImageError, OptionError
 
 
 @DATASET_REGISTRY.register()
 class BlindDegradationPairedDataset(Dataset[dict[str, Any]]):
-    """Random GT crops with a random degradation a sample.
+    """Random GT crops with a random degradation a sample, or random crops of LQ and GT images that exist already.
 
     Args:
         opt: Options of the data set. It contains the following keys:
             dataroot_gt (str): Folder or LMDB of GT images.
             io_backend (dict): ``type``: disk (default), lmdb, or bundled (scikit-image's pictures).
             meta_info_file (str): Optional, disk only: list of the images to take.
+            dataroot_lq (str): Optional: folder or LMDB of finished LQ images, instead of ``preset``.
+            filename_tmpl (str): Name of an LQ image without extension; {} is its GT image's. Default: '{}'.
             pictures (list[str]): For bundled: the pictures by name.
             scale (int): The factor; BasicSR copies the file's ``scale`` here.
             gt_size (int): Side of a GT patch, a multiple of the scale.
@@ -38,10 +41,13 @@ class BlindDegradationPairedDataset(Dataset[dict[str, Any]]):
             degrade_in (str): ``device`` (default) leaves the degrading to the model, in whole batches; ``loader`` gives
                 finished pairs that any BasicSR model trains on.
 
-    A sample has ``kernel`` (21, 21) and ``noise_level`` (scalar, 0..255), float32, ``gt_path``, and
+    A sample has ``gt_path``, and
     with ``degrade_in: device``: ``gt`` (views, 3, gt_size, gt_size), uint8;
-    with ``degrade_in: loader``: ``lq`` (3, gt_size / scale, gt_size / scale) and ``gt`` (3, gt_size, gt_size), float32
-    in [0, 1], RGB; with more than one view both have them as first dimension.
+    with ``degrade_in: loader`` or ``dataroot_lq``: ``lq`` (3, gt_size / scale, gt_size / scale) and ``gt``
+    (3, gt_size, gt_size), float32 in [0, 1], RGB, and ``lq_path``; with more than one view both have them as first
+    dimension. With a ``preset`` it has ``kernel`` (21, 21) and ``noise_level`` (scalar, 0..255) too, float32.
+
+    Images are decoded only as far as the crops need, see :mod:`lightbsr_model.data.row_decoding`.
 
     Raises:
         OptionError: Options that do not fit, by key.
@@ -64,8 +70,8 @@ class BlindDegradationPairedDataset(Dataset[dict[str, Any]]):
             raise OptionError(f"views: expected 1 or more, got {self.views}.")
         if self.degrade_in not in ("device", "loader"):
             raise OptionError(f"degrade_in: expected device or loader, got {self.degrade_in!r}.")
-        self.degradation = get_degradation(opt["preset"], opt.get("degradation"))
         self.images = open_images(opt)
+        self.lq_source = degradation_or_lq_images(opt, self.images)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -74,37 +80,41 @@ class BlindDegradationPairedDataset(Dataset[dict[str, Any]]):
         # A generator of the sample's own, from torch's global one: of manual_seed, of the worker and the epoch in a plain
         # loader; of the sample's place in the run under lightbsr's launcher.
         generator = torch.Generator().manual_seed(int(torch.randint(2**62, ())))
-        image = self.images.read(index)
-        height, width = image.shape[:2]
+        image = self.images.open(index)
+        height, width = image.size
         if min(height, width) < self.gt_size:
             raise ImageError(
                 f"{self.images.name(index)}: {width}x{height} is too small for a crop of gt_size {self.gt_size}; "
                 "leave it out, or lower gt_size."
             )
-        gt = torch.stack([self._patch(image, generator) for _ in range(self.views)])
-        drawn = self.degradation.draw(generator)
+        if isinstance(self.lq_source, ImageReader):
+            return self._finished_pair(image, self.lq_source.open(index), generator)
+        gt = cut_crops(image, self._draw_crops(image.size, self.gt_size, generator))
+        drawn = self.lq_source.draw(generator)
         kernel, noise_level = drawn.kernel.float(), drawn.noise_level.float()
-        sample: dict[str, Any] = {"kernel": kernel, "noise_level": noise_level, "gt_path": self.images.name(index)}
+        sample = {"kernel": kernel, "noise_level": noise_level, "gt_path": image.name}
         if self.degrade_in == "device":
             return {"gt": gt, **sample}
-        noise = noise_level[None] if self.degradation.is_noisy else None
+        noise = noise_level[None] if self.lq_source.is_noisy else None
         lq = degrade(gt[None], kernel[None], noise, self.scale, self.border, generator)[0]
-        pair = {"lq": lq, "gt": gt.float() / 255}
-        if self.views == 1:
-            pair = {key: value[0] for key, value in pair.items()}
-        return {**pair, **sample, "lq_path": sample["gt_path"]}
+        return {**self._as_pair(lq, gt), **sample, "lq_path": image.name}
 
-    def _patch(self, image: RGBImage, generator: torch.Generator) -> Tensor:
-        """Crop at random, every offset equally likely, then flip and rotate."""
-        size = self.gt_size
-        top, left = (int(torch.randint(0, side - size + 1, (), generator=generator)) for side in image.shape[:2])
-        patch = image[top : top + size, left : left + size]
-        flip, turns = (
-            int(torch.randint(0, 2, (), generator=generator)),
-            int(torch.randint(0, 4, (), generator=generator)),
-        )
-        if flip and self.opt.get("use_hflip", True):
-            patch = patch[:, ::-1]
-        if self.opt.get("use_rot", True):
-            patch = np.rot90(patch, turns)
-        return torch.from_numpy(np.ascontiguousarray(patch.transpose(2, 0, 1)))
+    def _finished_pair(self, image: EncodedImage, lq_image: EncodedImage, generator: torch.Generator) -> dict[str, Any]:
+        (height, width), (lq_height, lq_width) = image.size, lq_image.size
+        if (lq_height * self.scale, lq_width * self.scale) != (height, width):
+            raise ImageError(
+                f"{lq_image.name}: {lq_width}x{lq_height}, times the scale {self.scale}, is not the {width}x{height} of "
+                f"its GT image {image.name}."
+            )
+        crops = self._draw_crops(lq_image.size, self.gt_size // self.scale, generator)
+        gt = cut_crops(image, [crop.enlarged(self.scale) for crop in crops])
+        lq = cut_crops(lq_image, crops).float() / 255
+        return {**self._as_pair(lq, gt), "gt_path": image.name, "lq_path": lq_image.name}
+
+    def _draw_crops(self, image_size: tuple[int, int], size: int, generator: torch.Generator) -> list[Crop]:
+        flip, rot = self.opt.get("use_hflip", True), self.opt.get("use_rot", True)
+        return [draw_crop(image_size, size, flip, rot, generator) for _ in range(self.views)]
+
+    def _as_pair(self, lq: Tensor, gt: Tensor) -> dict[str, Tensor]:
+        pair = {"lq": lq, "gt": gt.float() / 255}
+        return {key: value[0] for key, value in pair.items()} if self.views == 1 else pair

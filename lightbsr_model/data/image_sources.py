@@ -5,17 +5,19 @@ from __future__ import annotations
 import importlib.util
 import os
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Protocol
 
 import lmdb
 from basicsr.utils import get_root_logger
 
-from lightbsr_model.data.decoding import RGBImage, decode_rgb
+from lightbsr_model.data.decoding import RGBImage
+from lightbsr_model.data.lmdb_keys import RECORD_FILE, name_of_key
+from lightbsr_model.data.row_decoding import EncodedImage
 from lightbsr_model.errors import ImageError, MissingFileError, OptionError
 
-_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm"})
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm"})
 
 HOW_TO_GET_DATA = (
     "datasets/README.md says where the data sets come from and how to lay them out. "
@@ -29,10 +31,16 @@ class ImageSource(Protocol):
 
     @property
     def names(self) -> Sequence[str]:
-        """One a picture: a path, or an LMDB's key."""
+        """One a picture: its path, or its name in an LMDB."""
+
+    def stem(self, index: int) -> str:
+        """A picture's name without folder and extension, the same from a folder and from an LMDB made of it."""
 
     def content(self, index: int) -> bytes:
         """The encoded file."""
+
+    def stamp(self, index: int) -> tuple[int, str]:
+        """The file's size in bytes (of an LMDB on average), and what changes when its content does."""
 
 
 class FolderImages:
@@ -41,17 +49,18 @@ class FolderImages:
     Args:
         root: The folder.
         meta_info_file: One image a line, as BasicSR writes it: ``0001.png (480,480,3)``; the first word counts.
+        key: The option that names the folder, for errors.
 
     Raises:
         MissingFileError: The folder or a listed file is missing.
         ImageError: There is no image.
     """
 
-    def __init__(self, root: Path, meta_info_file: Path | None = None) -> None:
+    def __init__(self, root: Path, meta_info_file: Path | None = None, key: str = "dataroot_gt") -> None:
         if not root.is_dir():
-            raise MissingFileError(f"dataroot_gt: there is no folder {root}. {HOW_TO_GET_DATA}")
+            raise MissingFileError(f"{key}: there is no folder {root}. {HOW_TO_GET_DATA}")
         if meta_info_file is None:
-            paths = sorted(path for path in root.iterdir() if path.suffix.lower() in _SUFFIXES and path.is_file())
+            paths = sorted(path for path in root.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
         else:
             if not meta_info_file.is_file():
                 raise MissingFileError(f"meta_info_file: there is no file {meta_info_file}.")
@@ -64,12 +73,25 @@ class FolderImages:
                     f"{root}, first {missing[0].name}."
                 )
         if not paths:
-            raise ImageError(f"dataroot_gt: no images in {root}. {HOW_TO_GET_DATA}")
+            raise ImageError(f"{key}: no images in {root}. {HOW_TO_GET_DATA}")
         self.names = [str(path) for path in paths]
+
+    def stem(self, index: int) -> str:
+        """The file's name without extension."""
+        return Path(self.names[index]).stem
 
     def content(self, index: int) -> bytes:
         """Read a file."""
         return Path(self.names[index]).read_bytes()
+
+    def stamp(self, index: int) -> tuple[int, str]:
+        """Its size and the time of its last change."""
+        return _file_stamp(Path(self.names[index]))
+
+
+def _file_stamp(path: Path) -> tuple[int, str]:
+    status = path.stat()
+    return status.st_size, f"{status.st_size} {status.st_mtime_ns}"
 
 
 @lru_cache(maxsize=64)
@@ -81,32 +103,47 @@ def _environment(path: str, process: int) -> lmdb.Environment:
 class LmdbImages:
     """The images of an LMDB in BasicSR's format: a folder ``*.lmdb`` with data.mdb and meta_info.txt.
 
+    Args:
+        root: The folder.
+        key: The option that names it, for errors.
+
     Raises:
         MissingFileError: The folder or its meta_info.txt is missing.
         ImageError: There is no image.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, key: str = "dataroot_gt") -> None:
         meta_info = root / "meta_info.txt"
         if not meta_info.is_file():
             raise MissingFileError(
-                f"dataroot_gt: {root} is no LMDB in BasicSR's format (a folder with data.mdb and meta_info.txt). "
+                f"{key}: {root} is no LMDB in BasicSR's format (a folder with data.mdb and meta_info.txt). "
                 f"{HOW_TO_GET_DATA}"
             )
         lines = meta_info.read_text(encoding="utf-8").splitlines()
         # "0001.png (480,480,3) 1": BasicSR's key is the name without its extension.
-        self.names = [os.path.splitext(line.split(" (")[0])[0] for line in lines if line.strip()]
-        if not self.names:
-            raise ImageError(f"dataroot_gt: {meta_info} lists no images.")
+        self._keys = [os.path.splitext(line.split(" (")[0])[0] for line in lines if line.strip()]
+        if not self._keys:
+            raise ImageError(f"{key}: {meta_info} lists no images.")
+        ours = (root / RECORD_FILE).is_file()
+        self.names = [name_of_key(key) for key in self._keys] if ours else self._keys
         self._path = os.path.realpath(root)
+
+    def stem(self, index: int) -> str:
+        """The picture's name."""
+        return self.names[index]
 
     def content(self, index: int) -> bytes:
         """Read a record."""
         with _environment(self._path, os.getpid()).begin(write=False, buffers=False) as transaction:
-            content = transaction.get(self.names[index].encode())
+            content = transaction.get(self._keys[index].encode())
         if content is None:
-            raise ImageError(f"{self._path}: meta_info.txt lists {self.names[index]!r}, but there is no such record.")
+            raise ImageError(f"{self._path}: meta_info.txt lists {self._keys[index]!r}, but there is no such record.")
         return bytes(content)
+
+    def stamp(self, index: int) -> tuple[int, str]:
+        """The LMDB's size by its images, and the time of its last change."""
+        size, stamp = _file_stamp(Path(self._path, "data.mdb"))
+        return size // len(self.names), stamp
 
 
 class BundledImages:
@@ -119,7 +156,7 @@ class BundledImages:
     def __init__(self, pictures: Sequence[str]) -> None:
         spec = importlib.util.find_spec("skimage")
         folder = Path(str(spec.origin)).parent / "data" if spec is not None else Path("skimage/data")
-        bundled = {path.stem: path for path in sorted(folder.glob("*")) if path.suffix.lower() in _SUFFIXES}
+        bundled = {path.stem: path for path in sorted(folder.glob("*")) if path.suffix.lower() in SUFFIXES}
         unknown = [name for name in pictures if name not in bundled]
         if unknown or not pictures:
             raise MissingFileError(
@@ -128,9 +165,17 @@ class BundledImages:
             )
         self.names = [str(bundled[name]) for name in pictures]
 
+    def stem(self, index: int) -> str:
+        """The picture's name."""
+        return Path(self.names[index]).stem
+
     def content(self, index: int) -> bytes:
         """Read a file."""
         return Path(self.names[index]).read_bytes()
+
+    def stamp(self, index: int) -> tuple[int, str]:
+        """Its size and the time of its last change."""
+        return _file_stamp(Path(self.names[index]))
 
 
 class ImageReader:
@@ -143,15 +188,29 @@ class ImageReader:
 
     def __init__(self, source: ImageSource, keep: bool = False) -> None:
         self.source = source
-        self._kept: dict[int, RGBImage] | None = {} if keep else None
+        self._kept: dict[int, EncodedImage] | None = {} if keep else None
         self._noted: set[int] = set()
 
     def __len__(self) -> int:
         return len(self.source.names)
 
     def name(self, index: int) -> str:
-        """The path or key of an image."""
+        """The path of an image, or its name in an LMDB."""
         return self.source.names[index]
+
+    def stem(self, index: int) -> str:
+        """Its name without folder and extension."""
+        return self.source.stem(index)
+
+    def open(self, index: int) -> EncodedImage:
+        """Read an image's file, to decode as much of it as is needed."""
+        if self._kept is not None and index in self._kept:
+            return self._kept[index]
+        image = EncodedImage(self.source.content(index), self.name(index), partial(self._note_dropped_alpha, index))
+        if self._kept is not None:
+            image.decode()
+            self._kept[index] = image
+        return image
 
     def read(self, index: int) -> RGBImage:
         """Read and decode an image to 8-bit RGB, (H, W, 3).
@@ -159,15 +218,12 @@ class ImageReader:
         Raises:
             ImageError: It cannot be read; the message names it.
         """
-        if self._kept is not None and index in self._kept:
-            return self._kept[index]
-        image, dropped_alpha = decode_rgb(self.source.content(index), self.name(index))
-        if dropped_alpha and index not in self._noted:
+        return self.open(index).decode()
+
+    def _note_dropped_alpha(self, index: int) -> None:
+        if index not in self._noted:
             self._noted.add(index)
             get_root_logger().warning(f"{self.name(index)}: its alpha channel is dropped.")
-        if self._kept is not None:
-            self._kept[index] = image
-        return image
 
 
 def open_images(opt: Mapping[str, Any]) -> ImageReader:
@@ -181,15 +237,26 @@ def open_images(opt: Mapping[str, Any]) -> ImageReader:
         MissingFileError: Something named does not exist.
         OptionError: An unknown backend.
     """
-    backend = opt.get("io_backend", {}).get("type", "disk")
-    if backend == "bundled":
+    if opt.get("io_backend", {}).get("type", "disk") == "bundled":
         return ImageReader(BundledImages(opt.get("pictures") or []), keep=True)
-    if opt.get("dataroot_gt") is None:
-        raise OptionError("dataroot_gt: missing; give the folder or the LMDB that holds the GT images.")
-    root = Path(opt["dataroot_gt"]).expanduser()
+    meta_info = opt.get("meta_info_file")
+    return ImageReader(open_source(opt, "dataroot_gt", None if meta_info is None else Path(meta_info).expanduser()))
+
+
+def open_source(opt: Mapping[str, Any], key: str, meta_info_file: Path | None = None) -> ImageSource:
+    """Open the folder or LMDB that an option names.
+
+    Raises:
+        MissingFileError: It does not exist.
+        OptionError: The option is missing, or an unknown backend.
+    """
+    backend = opt.get("io_backend", {}).get("type", "disk")
+    if opt.get(key) is None:
+        kind = "GT" if key == "dataroot_gt" else "LQ"
+        raise OptionError(f"{key}: missing; give the folder or the LMDB that holds the {kind} images.")
+    root = Path(opt[key]).expanduser()
     if backend == "disk":
-        meta_info = opt.get("meta_info_file")
-        return ImageReader(FolderImages(root, None if meta_info is None else Path(meta_info).expanduser()))
+        return FolderImages(root, meta_info_file, key)
     if backend == "lmdb":
-        return ImageReader(LmdbImages(root))
+        return LmdbImages(root, key)
     raise OptionError(f"io_backend.type: expected disk, lmdb or bundled, got {backend!r}.")

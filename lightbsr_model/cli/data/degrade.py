@@ -1,0 +1,106 @@
+"""``lightbsr data degrade``: write the LR images that a test sees."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from lightbsr_model.bridge.option_document import parse_document
+from lightbsr_model.data.blind_degradation_benchmark_dataset import BlindDegradationBenchmarkDataset
+from lightbsr_model.data.degrading import LrRendering, degradation_files, recipe_of, tasks_of
+from lightbsr_model.data.set_making import make_set
+from lightbsr_model.data.set_writer import SetWriter
+from lightbsr_model.data.worker_pool import usable_cores
+from lightbsr_model.degradation import PRESETS
+from lightbsr_model.errors import OptionError
+
+
+def run(command: str, arguments: Sequence[str]) -> None:
+    """Write the LR images of one or several presets.
+
+    Raises:
+        OptionError: An unknown preset, a source that does not exist, an output that is taken.
+        CommandFailed: Pictures that cannot be used, or no disk space.
+    """
+    parser = argparse.ArgumentParser(
+        prog=f"lightbsr {command}",
+        description="Write the LR images of a preset as PNG, the very pixels that a BlindDegradationBenchmarkDataset gives; "
+        "beside them, in info/ of a folder or in the LMDB's, degradation.json (every kernel, noise level, seed, version, and "
+        "the method in words) and kernels/ (their pictures).",
+        epilog="Presets: " + ", ".join(PRESETS),
+    )
+    parser.add_argument("source", type=Path, metavar="HR", help="folder or LMDB of HR images")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="an LMDB if it ends in .lmdb, else a folder")
+    parser.add_argument(
+        "--preset", nargs="+", required=True, metavar="NAME", help="several make folders of their names in the output"
+    )
+    parser.add_argument("--scale", type=int, help="the factor (default: that in the preset's name, or 4)")
+    parser.add_argument("--border", choices=("clamp", "symmetric"), default="clamp", help="default: %(default)s")
+    parser.add_argument("--seed", type=int, default=0, help="of noise and drawn parameters (default: %(default)s)")
+    parser.add_argument(
+        "--set",
+        nargs="+",
+        default=[],
+        metavar="NAME=VALUE",
+        help="override parameters of the preset: noise_level=5, sigma=[1,2]",
+    )
+    parser.add_argument(
+        "--png-level", type=int, default=3, choices=range(10), metavar="0..9", help="default: %(default)s"
+    )
+    parser.add_argument("--skip-bad", action="store_true", help="leave out, and list, pictures that cannot be used")
+    parser.add_argument(
+        "--workers", type=int, default=usable_cores(), help="processes; 0 is none but this (default: %(default)s)"
+    )
+    args = parser.parse_args(arguments)
+    overrides = dict(_parameter(text) for text in args.set)
+    several = len(args.preset) > 1
+    for preset in args.preset:
+        output = args.output.with_suffix("") / f"{preset}{args.output.suffix}" if several else args.output
+        in_name = re.search(r"_x(\d)$", preset)
+        _degrade(
+            {
+                "name": args.source.name,
+                "dataroot_gt": str(args.source),
+                "io_backend": {"type": "lmdb" if args.source.suffix == ".lmdb" else "disk"},
+                "preset": preset,
+                "degradation": overrides,
+                "scale": args.scale or (int(in_name[1]) if in_name else 4),
+                "border": args.border,
+                "seed": args.seed,
+            },
+            output,
+            args,
+        )
+
+
+def _degrade(options: dict[str, Any], output: Path, args: argparse.Namespace) -> None:
+    dataset = BlindDegradationBenchmarkDataset(options)
+    recipe = recipe_of(options)
+    writer = SetWriter(output, {**recipe, "png_level": args.png_level}, args.png_level)
+    made = make_set(
+        writer,
+        tasks_of(dataset),
+        LrRendering(dataset, args.png_level),
+        args.workers,
+        args.skip_bad,
+        f"{output.name}",
+        partial(degradation_files, recipe),
+    )
+    before = "finished before, " if made.was_finished else ""
+    print(f"{output}: {before}{made.record['images']} LR images, {options['preset']}, x{options['scale']}.")
+    if made.bad:
+        print(f"  left out, {len(made.bad)} pictures:\n    " + "\n    ".join(made.bad))
+
+
+def _parameter(text: str) -> tuple[str, Any]:
+    name, separator, value = text.partition("=")
+    if not separator:
+        raise OptionError(f"--set: expected NAME=VALUE, got {text!r}.")
+    document = parse_document(f"{name}: {value}")
+    if document.problems or name not in document.options:
+        raise OptionError(f"--set: expected NAME=VALUE, got {text!r}.")
+    return name, document.options[name]

@@ -1,0 +1,98 @@
+"""Write the LR images of a preset, with all that is needed to make them again in another program."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from lightbsr_arch import __version__
+from lightbsr_model.data.blind_degradation_benchmark_dataset import BlindDegradationBenchmarkDataset
+from lightbsr_model.data.preparing import encode_png
+from lightbsr_model.data.set_making import Task
+from lightbsr_model.data.set_writer import EncodedPng, ImageEntry
+from lightbsr_model.degradation import get_degradation
+from lightbsr_model.degradation.kernel_shape import kernel_picture, kernel_shape
+
+METHOD = (
+    "The HR image, 8-bit RGB, is cropped at the bottom and right to a multiple of the scale; convolved in float64 with the "
+    "kernel (kernel[y][x], y down, x right), borders reflected without repeating the edge pixel; shrunk as MATLAB's imresize "
+    "bicubic with antialiasing does, the border continued as `border` says (clamp: the edge pixel is repeated; symmetric: "
+    "mirrored with it); rounded to multiples of 2^-20; then noise_level * "
+    "numpy.random.RandomState(seed).standard_normal((3, height, width)) is added, if noise_level > 0; rounded half to even; "
+    "clipped to 0..255."
+)
+"""In words, for the JSON."""
+
+
+@dataclass(frozen=True)
+class LrRendering:
+    """From the number of a picture to its LR image as PNG. Raises ImageError for a picture that cannot be used."""
+
+    dataset: BlindDegradationBenchmarkDataset
+    """Made with a preset; its LR images are the ones that tests see."""
+    png_level: int
+    """Of the encoding, 0 to 9."""
+
+    def __call__(self, index: int) -> list[EncodedPng]:
+        """Degrade and encode."""
+        sample = self.dataset[index]
+        seed, (kernel, noise_level) = self.dataset.drawn(index)
+        lr = np.ascontiguousarray((sample["lq"] * 255).round().to(torch.uint8).permute(1, 2, 0).numpy())
+        facts = {
+            "gt_size": list(sample["gt"].shape[1:]),
+            "lr_sha256": hashlib.sha256(lr.tobytes()).hexdigest(),
+            "kernel_shape": kernel_shape(kernel)._asdict(),
+            "noise_level": float(noise_level),
+            "seed": seed,
+            "kernel": kernel.tolist(),
+        }
+        height, width, channels = lr.shape
+        name = self.dataset.images.stem(index)
+        return [EncodedPng(name, encode_png(lr, self.png_level), (height, width, channels), facts)]
+
+
+def tasks_of(dataset: BlindDegradationBenchmarkDataset) -> list[Task[int]]:
+    """One task for each picture of a data set."""
+    source = dataset.images.source
+    tasks = []
+    for index in range(len(dataset)):
+        size, stamp = source.stamp(index)
+        tasks.append(Task(f"{source.stem(index)}|{stamp}", size, index))
+    return tasks
+
+
+def recipe_of(options: Mapping[str, Any]) -> dict[str, Any]:
+    """What decides the LR images of a data set's options, with the preset spelt out."""
+    degradation = get_degradation(options["preset"], options.get("degradation"))
+    return {
+        "preset": options["preset"],
+        "degradation": asdict(degradation),
+        "scale": options["scale"],
+        "border": options.get("border", "clamp"),
+        "seed": options.get("seed", 0),
+    }
+
+
+def degradation_files(recipe: Mapping[str, Any], entries: Sequence[ImageEntry]) -> dict[str, bytes]:
+    """``degradation.json`` and a picture of each kernel, by file names.
+
+    The JSON has the recipe, the versions, the method in words, and for each image its name, size, kernel, noise level,
+    seed, and the SHA-256 of its pixels (8-bit RGB, row by row).
+    """
+    images = [{"name": entry.name, "lr_size": [entry.height, entry.width], **entry.facts} for entry in entries]
+    versions = {"lightbsr": __version__, "torch": torch.__version__, "numpy": np.__version__}
+    head = json.dumps({**recipe, "versions": versions, "method": METHOD}, ensure_ascii=False)
+    # A line an image: kernels are 441 numbers.
+    lines = ",\n".join(json.dumps(image, ensure_ascii=False) for image in images)
+    document = f'{head[:-1]},\n"images": [\n{lines}\n]}}\n'
+    files = {"degradation.json": document.encode("utf-8", "surrogateescape")}
+    for entry in entries:
+        picture = kernel_picture(torch.tensor(entry.facts["kernel"], dtype=torch.float64))
+        files[f"kernels/{entry.name}.png"] = encode_png(picture, 9)
+    return files
