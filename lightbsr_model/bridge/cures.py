@@ -19,9 +19,11 @@ from basicsr.models.base_model import BaseModel
 from basicsr.models.lr_scheduler import MultiStepRestartLR
 from basicsr.models.sr_model import SRModel
 from basicsr.utils import dist_util, get_root_logger, options
+from basicsr.utils.file_client import LmdbBackend
 
 from lightbsr_model.bridge import (
     ema,
+    lmdb_backend,
     loading,
     optimiser_steps,
     option_parsing,
@@ -56,6 +58,7 @@ def apply_cures() -> None:
     SRModel.test = _test_unwrapped(SRModel.test)
     SRModel.dist_validation = validation.dist_validation
     MultiStepRestartLR.get_lr = schedules.multistep_rates
+    LmdbBackend.__init__ = lmdb_backend.open_clients
     hand_errors_on(PrefetchGenerator)
     for module in (options, basicsr.train, basicsr.test):
         module.parse_options = _parse_options

@@ -5,14 +5,14 @@ from __future__ import annotations
 import importlib.util
 import os
 from collections.abc import Mapping, Sequence
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-import lmdb
 from basicsr.utils import get_root_logger
 
 from lightbsr_model.data.decoding import RGBImage
+from lightbsr_model.data.lmdb_environments import shared_environment
 from lightbsr_model.data.lmdb_keys import RECORD_FILE, name_of_key
 from lightbsr_model.data.row_decoding import EncodedImage
 from lightbsr_model.errors import ImageError, MissingFileError, OptionError
@@ -94,12 +94,6 @@ def _file_stamp(path: Path) -> tuple[int, str]:
     return status.st_size, f"{status.st_size} {status.st_mtime_ns}"
 
 
-@lru_cache(maxsize=64)
-def _environment(path: str, process: int) -> lmdb.Environment:
-    """One environment a file and process: LMDB refuses to open a file twice in a process, or to go through a fork."""
-    return lmdb.open(path, readonly=True, lock=False, readahead=False, meminit=False)
-
-
 class LmdbImages:
     """The images of an LMDB in BasicSR's format: a folder ``*.lmdb`` with data.mdb and meta_info.txt.
 
@@ -134,7 +128,7 @@ class LmdbImages:
 
     def content(self, index: int) -> bytes:
         """Read a record."""
-        with _environment(self._path, os.getpid()).begin(write=False, buffers=False) as transaction:
+        with shared_environment(self._path).begin(write=False, buffers=False) as transaction:
             content = transaction.get(self._keys[index].encode())
         if content is None:
             raise ImageError(f"{self._path}: meta_info.txt lists {self._keys[index]!r}, but there is no such record.")

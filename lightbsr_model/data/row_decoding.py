@@ -153,7 +153,7 @@ class EncodedImage:
         try:
             # Pillow stops reading there; OpenCV would complain of what is left.
             with Image.open(io.BytesIO(shortened)) as image:
-                return np.asarray(image.convert("RGB"))[top:bottom]
+                return np.asarray(image.crop((0, top, image.width, bottom)).convert("RGB"))
         except (OSError, SyntaxError, Image.DecompressionBombError) as error:
             raise ImageError(f"{self.name}: cannot be read as an image ({error}).") from error
 

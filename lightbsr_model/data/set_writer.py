@@ -337,13 +337,15 @@ class SetWriter:
             yield
         except (OSError, lmdb.Error) as error:
             number = getattr(error, "errno", None)
-            # lmdb's errors carry the system's words alone.
-            full = number in _NO_SPACE or any(os.strerror(code) in str(error) for code in _NO_SPACE)
+            # LMDB's errors carry the system's words alone, and it calls a write that the disk took half of an I/O error.
+            words = [os.strerror(code) for code in (*_NO_SPACE, errno.EIO)] if isinstance(error, lmdb.Error) else []
+            full = number in _NO_SPACE or any(word in str(error) for word in words)
             with contextlib.suppress(OSError, lmdb.Error):
                 self.close()
             if full:
                 raise CommandFailed(
-                    f"{self._part}: the disk is full. Make room and run the same command again: it goes on where it stopped."
+                    f"{self._part}: the disk is full ({error}). Make room and run the same command again: it goes on where it "
+                    "stopped."
                 ) from error
             raise CommandFailed(f"{self._part}: cannot be written ({error}).") from error
 

@@ -6,11 +6,12 @@ import contextlib
 import os
 import signal
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_all_start_methods, get_context
+from multiprocessing import get_all_start_methods, get_context, parent_process
 from typing import Any, Generic, TypeVar
 
 import cv2
@@ -18,6 +19,9 @@ import torch
 from tqdm import tqdm
 
 from lightbsr_model.errors import CommandFailed
+
+WORTH_STARTING = 32
+"""Workers take seconds to start: so many items or fewer are done without them."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -28,7 +32,7 @@ class WorkerPool(Generic[Item, Result]):
 
     Args:
         function: What is done with an item. Sent to a worker once, so it may hold long lists.
-        count: How many processes; 0 works in this one.
+        count: How many processes; 0 works in this one, and so does a handful of items.
     """
 
     def __init__(self, function: Callable[[Item], Result], count: int) -> None:
@@ -37,12 +41,6 @@ class WorkerPool(Generic[Item, Result]):
         self._pool: ProcessPoolExecutor | None = None
 
     def __enter__(self) -> WorkerPool[Item, Result]:
-        if self._count > 0:
-            # A forked worker starts at once; a spawned one imports everything again.
-            method = "fork" if "fork" in get_all_start_methods() else "spawn"
-            self._pool = ProcessPoolExecutor(
-                self._count, get_context(method), initializer=_start_worker, initargs=(self._function,)
-            )
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -59,6 +57,8 @@ class WorkerPool(Generic[Item, Result]):
         Raises:
             CommandFailed: A worker died.
         """
+        if self._count > 0 and self._pool is None and len(items) > WORTH_STARTING:
+            self._pool = self._started()
         results = map(self._function, items) if self._pool is None else self._ahead(self._pool, items)
         if not title:
             yield from results
@@ -68,6 +68,13 @@ class WorkerPool(Generic[Item, Result]):
             for result in results:
                 yield result
                 bar.update()
+
+    def _started(self) -> ProcessPoolExecutor:
+        # Workers forked off this process would inherit the locks of its threads, OpenCV's and torch's among them.
+        context = get_context("forkserver" if "forkserver" in get_all_start_methods() else "spawn")
+        if context.get_start_method() == "forkserver":
+            context.set_forkserver_preload([__name__])
+        return ProcessPoolExecutor(self._count, context, initializer=_start_worker, initargs=(self._function,))
 
     def _ahead(self, pool: ProcessPoolExecutor, items: Sequence[Item]) -> Iterator[Result]:
         under_way: deque[Future[Result]] = deque()
@@ -92,8 +99,17 @@ def _start_worker(function: Callable[[Any], Any]) -> None:
     global _function
     _function = function
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent sees to it
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
+
+
+def _end_with_parent() -> None:
+    """A worker whose parent was killed would wait for work for ever."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _work(item: Any) -> Any:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from multiprocessing import get_context
+
 import cv2
 import lmdb
 import numpy as np
@@ -105,3 +107,26 @@ def test_empty_folder_and_stale_list(tmp_path):
     (tmp_path / "meta.txt").write_text("gone.png (1,1,3)\n")
     with pytest.raises(MissingFileError, match=r"gone\.png"):
         open_images({"dataroot_gt": str(tmp_path), "meta_info_file": str(tmp_path / "meta.txt")})
+
+
+def test_stock_and_our_sets_share_an_lmdb(tmp_path, image_folder, monkeypatch):
+    from basicsr.utils.file_client import FileClient, LmdbBackend
+    from basicsr.utils.lmdb_util import make_lmdb_from_imgs
+
+    from lightbsr_model.bridge.lmdb_backend import open_clients
+
+    root = str(tmp_path / "gt.lmdb")
+    make_lmdb_from_imgs(str(image_folder), root, ["astronaut0.png"], ["astronaut0"])
+    ours = open_images({"dataroot_gt": root, "io_backend": {"type": "lmdb"}})
+    image = ours.read(0)
+    arguments = {"db_paths": [root, root], "client_keys": ["lq", "gt"]}
+    with pytest.raises(lmdb.Error, match="already open"):
+        FileClient("lmdb", **arguments)
+    monkeypatch.setattr(LmdbBackend, "__init__", open_clients)
+    client = FileClient("lmdb", **arguments)
+    for key in ("lq", "gt"):
+        assert (decode_rgb(client.get("astronaut0", key), "a")[0] == image).all()
+    # In a forked worker too, with the file open on both sides.
+    with get_context("fork").Pool(1) as pool:
+        assert (decode_rgb(pool.apply(client.get, ("astronaut0", "gt")), "a")[0] == image).all()
+    assert (ours.read(0) == image).all()
