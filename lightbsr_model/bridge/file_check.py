@@ -97,8 +97,9 @@ def _check_dataset(
     except OSError as error:
         yield (*place, "dataroot_gt"), f"cannot be read: {error}"
         return
-    lq_images_may_fit = lq_root is not None and Path(lq_root).expanduser().is_dir()
-    if str(dataset.get("type")).startswith("BlindDegradation") and ("preset" not in dataset or lq_images_may_fit):
+    # A preset alone, and a folder that is missing, have been looked at.
+    is_open = "preset" not in dataset if lq_root is None else Path(lq_root).expanduser().is_dir()
+    if is_open and str(dataset.get("type")).startswith("BlindDegradation"):
         try:
             degradation_or_lq_images(dataset, images)
         except OptionError as error:

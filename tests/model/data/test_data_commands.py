@@ -187,7 +187,7 @@ def test_check_counts_and_finds(tmp_path, image_folder, capsys):
     assert "96 wide, 80 high, 0.0 megapixels" in said
     assert "6 PNG RGB 8 bit" in said
     assert "No problems." in said
-    shutil.copy(folder / "coffee0.png", folder / "twin.png")
+    cv2.imwrite(str(folder / "twin.bmp"), cv2.imread(str(folder / "coffee0.png")))
     cv2.imwrite(str(folder / "deep.png"), np.zeros((70, 70), np.uint16))
     cv2.imwrite(str(folder / "small.png"), np.zeros((63, 70, 4), np.uint8))
     (folder / "text.png").write_text("hello")
@@ -196,7 +196,7 @@ def test_check_counts_and_finds(tmp_path, image_folder, capsys):
     assert "10 images, 1 of them unreadable" in captured.out
     assert "1 PNG RGBA 8 bit" in captured.out
     assert "16 bit" in captured.out
-    assert f"the same picture: {folder}/coffee0.png, {folder}/twin.png" in captured.out
+    assert f"the same picture: {folder}/coffee0.png, {folder}/twin.bmp" in captured.out
     assert f"PROBLEM {folder}/small.png: 70x63 is too small, 64 pixels are needed" in captured.out
     assert f"PROBLEM {folder}/text.png: cannot be read" in captured.out
     assert "2 problems" in captured.err

@@ -288,6 +288,16 @@ def test_finished_pairs_that_do_not_fit(pairs, options, message, make):
         make(pairs / "gt", **{"dataroot_lq": str(pairs / "lq"), "filename_tmpl": "{}_small", **options})
 
 
+def test_gt_is_cut_to_its_finished_lq(pairs, tmp_path):
+    for number in range(5):
+        gt = cv2.imread(str(pairs / f"gt/{number}.png"))
+        cv2.imwrite(str(tmp_path / f"{number}.png"), cv2.copyMakeBorder(gt, 0, 3, 0, 2, cv2.BORDER_CONSTANT))
+    options = {"preset": None, "dataroot_lq": str(pairs / "lq"), "filename_tmpl": "{}_small"}
+    wide, exact = (_benchmark(folder, **options) for folder in (tmp_path, pairs / "gt"))
+    assert torch.equal(wide[1]["gt"], exact[1]["gt"])
+    assert wide[1]["gt"].shape == (3, 80, 96)
+
+
 def test_pair_of_other_sizes_is_named(pairs, tmp_path):
     for number in range(5):
         cv2.imwrite(str(tmp_path / f"{number}.png"), np.zeros((20, 22, 3), np.uint8))

@@ -394,6 +394,18 @@ def test_journal_cut_short_is_read_as_far_as_it_goes(tmp_path):
     assert (tmp_path / "set/info/meta_info.txt").read_text() == "1.png (4,4,3)\n2.png (4,4,3)\n3.png (4,4,3)\n"
 
 
+def test_picture_that_changes_and_changes_back_is_made_again(tmp_path):
+    contents = {"before": b"1", "after": b"2"}
+    for identity in ("before", "after", "before"):
+        writer = SetWriter(tmp_path / "set", {}, 3)
+        assert writer.open([identity]) == set()
+        writer.add(identity, [EncodedPng("picture", contents[identity], (4, 4, 3))])
+        writer.flush()
+        writer.close()
+    writer.finish(["before"])
+    assert (tmp_path / "set/picture.png").read_bytes() == b"1"
+
+
 # ---- the disk
 
 
