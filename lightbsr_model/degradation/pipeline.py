@@ -8,16 +8,23 @@ from torch import Tensor
 from lightbsr_model.degradation.blur import blur
 from lightbsr_model.degradation.noise import add_gaussian_noise, quantise
 from lightbsr_model.degradation.resize import Border, bicubic_downsample
+from lightbsr_model.degradation.structured import LONGEST_SIDE, structured_blur_and_downsample
 
 
-def blur_and_downsample(gt: Tensor, kernels: Tensor, scale: int, border: Border = "clamp") -> Tensor:
+def blur_and_downsample(
+    gt: Tensor, kernels: Tensor, scale: int, border: Border = "clamp", separable: bool = False
+) -> Tensor:
     """Blur and shrink, without rounding in between or after. Linear in the images and in the kernels.
 
+    Training patches in float32 go through small matrix products (:mod:`lightbsr_model.degradation.structured`); all else,
+    and whatever needs a gradient, through the blur and the downsampling one after the other.
+
     Args:
-        gt: (N, C, H, W) in 0..255, float; H and W multiples of ``scale``.
-        kernels: (N, k, k).
+        gt: (N, C, H, W) in 0..255; H and W multiples of ``scale``. uint8 is taken as it is.
+        kernels: (N, k, k), float; decides the dtype.
         scale: The factor.
         border: See :data:`~lightbsr_model.degradation.resize.Border`. The blur reflects in both cases.
+        separable: Every kernel is the outer product of a column and a row, as isotropic Gaussians are: fewer steps.
 
     Returns:
         (N, C, H / scale, W / scale) in about 0..255.
@@ -25,7 +32,12 @@ def blur_and_downsample(gt: Tensor, kernels: Tensor, scale: int, border: Border 
     Raises:
         ValueError: An image too small for the kernel, or a size that is no multiple of the scale.
     """
-    return bicubic_downsample(blur(gt, kernels), scale, border)
+    height, width = gt.shape[-2:]
+    fits = kernels.shape[-1] // 2 < min(height, width) and height % scale == width % scale == 0
+    learns = torch.is_grad_enabled() and (gt.requires_grad or kernels.requires_grad)
+    if kernels.dtype == torch.float32 and scale > 1 and fits and max(height, width) <= LONGEST_SIDE and not learns:
+        return structured_blur_and_downsample(gt, kernels, scale, border, separable)
+    return bicubic_downsample(blur(gt.to(kernels.dtype), kernels), scale, border)
 
 
 def degrade(
@@ -35,6 +47,7 @@ def degrade(
     scale: int,
     border: Border = "clamp",
     generator: torch.Generator | None = None,
+    separable: bool = False,
 ) -> Tensor:
     """Degrade HR images; the views of a sample share a kernel and a noise level, and have noise of their own.
 
@@ -45,6 +58,7 @@ def degrade(
         scale: The factor.
         border: What the downsampling sees outside the image.
         generator: Of the noise, on ``gt``'s device.
+        separable: Every kernel is an outer product, see :func:`blur_and_downsample`.
 
     Returns:
         LR images in [0, 1], multiples of 1/255, of ``kernels``' dtype: (N, C, H / scale, W / scale), or with V.
@@ -53,9 +67,10 @@ def degrade(
         ValueError: Shapes that do not fit.
     """
     views = gt.shape[1] if gt.dim() == 5 else 1
-    images = gt.flatten(0, 1) if gt.dim() == 5 else gt
-    images = images.to(kernels.dtype)
-    low = blur_and_downsample(images, kernels.repeat_interleave(views, dim=0), scale, border)
+    # The views of a sample are more channels of it.
+    planes = gt.flatten(1, 2) if gt.dim() == 5 else gt
+    low = blur_and_downsample(planes, kernels, scale, border, separable)
+    low = low.unflatten(1, (views, -1)).flatten(0, 1) if gt.dim() == 5 else low
     if noise_level is not None:
         low = add_gaussian_noise(low, noise_level.repeat_interleave(views, dim=0), generator)
     low = quantise(low)

@@ -16,7 +16,7 @@ from lightbsr_arch import LightBSRTeacher
 from lightbsr_model.bridge.ema import model_ema
 from lightbsr_model.bridge.processes import synchronise_batchnorm, wrap_for_processes
 from lightbsr_model.bridge.random_streams import derive_seed
-from lightbsr_model.degradation import degrade
+from lightbsr_model.degradation import Degradation, degrade, get_degradation
 from lightbsr_model.errors import OptionError
 from lightbsr_model.models.schedule import TwoPhaseCosineLR
 
@@ -78,6 +78,10 @@ class TwoPhaseModel(SRModel):
                 f"train.encoder_iter: expected the encoder phase's length in iterations, 0 to total_iter = {total_iter}, "
                 f"got {self.encoder_iter!r}."
             )
+        train_set = self.opt["datasets"].get("train", {})
+        self._degradation: Degradation | None = None
+        if train_set.get("preset") is not None:
+            self._degradation = get_degradation(train_set["preset"], train_set.get("degradation"))
         self.prepare_start()
         self._trainable = {name for name, value in self.net_g.named_parameters() if value.requires_grad}
         self._noise_generator = torch.Generator(self.device)
@@ -141,9 +145,15 @@ class TwoPhaseModel(SRModel):
                     f"a batch has {', '.join(data)}: expected `lq`, or `gt` and `kernel` (BlindDegradationPairedDataset)."
                 )
             train_set = self.opt["datasets"]["train"]
-            generator = self._seeded_noise()
+            degradation = self._degradation
             lq = degrade(
-                gt, self.kernel, self.noise_level, train_set["scale"], train_set.get("border", "clamp"), generator
+                gt,
+                self.kernel,
+                None if degradation is not None and not degradation.is_noisy else self.noise_level,
+                train_set["scale"],
+                train_set.get("border", "clamp"),
+                self._seeded_noise(),
+                separable=degradation is not None and degradation.kernel == "isotropic",
             )
             gt = gt[:, 0].float() / 255
         self.lq_views = lq if lq.dim() == 5 else lq[:, None]

@@ -95,8 +95,9 @@ def test_published_recipe(name):
     opt = _read(name)
     data, train = opt["datasets"]["train"], opt["train"]
     assert (data["gt_size"], data["batch_size_per_gpu"]) == (256, 64)
-    epoch = 3450 * data["dataset_enlarge_ratio"] // 64
-    assert epoch == 970
+    assert data["dataroot_gt"] == "datasets/DF2K_sub.lmdb"
+    epoch = opt["train"]["scheduler"]["step_iter"]
+    assert epoch == 3450 * 18 // 64
     assert (train["total_iter"], train["encoder_iter"]) == (700 * epoch, 100 * epoch)
     assert train["scheduler"] == {
         "type": "TwoPhaseCosineLR",
