@@ -18,7 +18,12 @@ from lightbsr_arch.momentum_contrast import MomentumContrast, Projections, contr
 from lightbsr_arch.sr_network import SRNetwork
 
 
-def _check_image(lq: Tensor) -> None:
+def check_image(lq: Tensor) -> None:
+    """Refuse what is no batch of RGB images.
+
+    Raises:
+        ValueError: Not a float batch (N, 3, H, W) with at least one pixel.
+    """
     if lq.dim() != 4 or lq.shape[1] != 3 or not lq.is_floating_point() or 0 in lq.shape:
         raise ValueError(
             f"lq: expected a float image batch (N, 3, H, W) in [0, 1] with H and W from 1 up, "
@@ -73,7 +78,7 @@ class _Restorer(nn.Module):
         Returns:
             (N, 3, scale * H, scale * W), about [0, 1], not clamped.
         """
-        _check_image(lq)
+        check_image(lq)
         return self.sr(lq, codes)
 
 
@@ -139,7 +144,7 @@ class LightBSR(_Restorer):
         Raises:
             ValueError: Not a float batch of RGB images.
         """
-        _check_image(lq)
+        check_image(lq)
         return self.converters(self.encoder(lq), (lq.shape[2], lq.shape[3]))
 
     def forward(self, lq: Tensor) -> Tensor:
@@ -259,7 +264,7 @@ class LightBSRTeacher(_Restorer):
         Raises:
             ValueError: Not a float batch of RGB images, or not the (N, prior_channels) that this teacher was made for.
         """
-        _check_image(lq)
+        check_image(lq)
         expected = (lq.shape[0], self.options["prior_channels"])
         if tuple(prior.shape) != expected:
             raise ValueError(f"prior: expected (N, prior_channels) = {expected}, got {tuple(prior.shape)}.")
