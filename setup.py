@@ -28,7 +28,7 @@ setup(
     install_requires=[
         # Its sdist does not build on 3.13 (KeyError: '__version__'); older releases lack what this project registers to.
         "basicsr>=1.4.2; python_version < '3.13'",
-        "torch>=2.2",  # torch._foreach_lerp_ with a scalar, LRScheduler by its public name, weights_only loading
+        "torch>=2.3",  # torch.amp.GradScaler for any device, LRScheduler by its public name, weights_only loading
         "torchvision",
         "opencv-python",
         "numpy",

@@ -156,6 +156,10 @@ class LightBSR(_Restorer):
         return self.restore(lq, self.encode(lq))
 
 
+def _forget_basis(teacher: Any, _: Any) -> None:
+    teacher._has_basis = None
+
+
 class LightBSRTeacher(_Restorer):
     """The teacher: sees the LR image and the true degradation, and learns to tell degradations apart by contrast.
 
@@ -221,6 +225,9 @@ class LightBSRTeacher(_Restorer):
         self.prior_noise_divisor = prior_noise_divisor
         self.register_buffer("prior_basis", kernel_pca_basis(components, prior_max_variance).clone())
         self.momentum_contrast = MomentumContrast(3 + prior_channels, num_encoder_feat, queue_size, momentum)
+        # Looked at once for each loaded state: a look at a value makes the host wait for the device.
+        self._has_basis: bool | None = None
+        self.register_load_state_dict_post_hook(_forget_basis)
 
     @property
     def encoder(self) -> DegradationEncoder:
@@ -243,7 +250,9 @@ class LightBSRTeacher(_Restorer):
         """
         if kernel.shape[-2:].numel() != self.prior_basis.shape[0]:
             raise ValueError(f"kernel: expected (N, {KERNEL_SIZE}, {KERNEL_SIZE}), got {tuple(kernel.shape)}.")
-        if not bool(self.prior_basis.isfinite().all()):
+        if self._has_basis is None:
+            self._has_basis = bool(self.prior_basis.isfinite().all())
+        if not self._has_basis:
             raise ValueError(
                 "This teacher has no PCA basis: published checkpoints do not hold theirs. Pass the basis it was trained "
                 "with to convert_published_state_dict(state_dict, prior_basis=...)."

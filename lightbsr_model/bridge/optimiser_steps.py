@@ -9,6 +9,7 @@ import functools
 from typing import Any, cast
 
 import torch
+from basicsr.utils import get_root_logger
 from torch.optim import Optimizer
 
 
@@ -18,12 +19,24 @@ class StepControl:
     Args:
         optimizers: All of a model's.
         grad_clip: Largest norm of an optimiser's gradients, or None.
+        scaler: Of the loss, for fp16.
+        on_device: Leave a step out on the device, without a word to the host, where the optimiser can (``fused: true``).
+            None: on CUDA.
     """
 
-    def __init__(self, optimizers: list[Optimizer], grad_clip: float | None = None) -> None:
+    def __init__(
+        self,
+        optimizers: list[Optimizer],
+        grad_clip: float | None = None,
+        scaler: torch.amp.GradScaler | None = None,
+        on_device: bool | None = None,
+    ) -> None:
         self.grad_clip = float("inf") if grad_clip is None else grad_clip
-        self.skipped = False
-        """Whether a step of this iteration was left out, since a gradient was not finite."""
+        self.scaler = scaler
+        self.on_device = on_device
+        self.skipped: bool | torch.Tensor = False
+        """Whether a step of this iteration was left out, since a gradient was not finite; a tensor where the device alone
+        knows yet."""
         self._part, self._parts = 0, 1
         for optimizer in optimizers:
             self._take_over(optimizer)
@@ -52,13 +65,29 @@ class StepControl:
             params = [value for group in optimizer.param_groups for value in group["params"] if value.grad is not None]
             if self._parts > 1:
                 torch._foreach_div_([value.grad for value in params], float(self._parts))
+            if self.scaler is not None:
+                self.scaler.unscale_(optimizer)
             norm = torch.nn.utils.clip_grad_norm_(params, self.grad_clip)
-            if not bool(torch.isfinite(norm)):
-                self.skipped = True
-                return None
-            return step(*args, **kwargs)
+            bad = ~torch.isfinite(norm)
+            try:
+                if self._can_wait(optimizer, params):
+                    self.skipped = bad if self.skipped is False else bad | self.skipped
+                    optimizer.grad_scale, optimizer.found_inf = None, bad.float()
+                    return step(*args, **kwargs)
+                if bool(bad):
+                    self.skipped = True
+                    return None
+                return step(*args, **kwargs)
+            finally:
+                if self.scaler is not None:
+                    self.scaler.update()
 
         optimizer.zero_grad, optimizer.step = first_zero_grad, last_step
+
+    def _can_wait(self, optimizer: Any, params: list[torch.Tensor]) -> bool:
+        on_device = self.on_device if self.on_device is not None else bool(params) and params[0].is_cuda
+        # A fused step leaves everything as it is where `found_inf` is 1; that is how torch's GradScaler does it too.
+        return on_device and all(group.get("fused") for group in optimizer.param_groups)
 
 
 def get_optimizer(_model: Any, optim_type: str, params: Any, lr: float, **kwargs: Any) -> Optimizer:
@@ -70,4 +99,12 @@ def get_optimizer(_model: Any, optim_type: str, params: Any, lr: float, **kwargs
     optimizer = getattr(torch.optim, optim_type, None)
     if not (isinstance(optimizer, type) and issubclass(optimizer, Optimizer)):
         raise NotImplementedError(f"train.optim_*.type: torch.optim has no optimiser named {optim_type!r}.")
+    if kwargs.get("fused"):
+        params = list(params)
+        try:
+            return cast(Any, optimizer)(params, lr=lr, **kwargs)
+        except (RuntimeError, TypeError) as error:
+            # An older torch on a CPU; the step itself is the same.
+            get_root_logger().info(f"train.optim_*.fused: not for this device or optimiser ({error}); taken as false.")
+            del kwargs["fused"]
     return cast(Any, optimizer)(params, lr=lr, **kwargs)

@@ -17,6 +17,7 @@ from lightbsr_model.bridge import known_options as known
 from lightbsr_model.bridge.file_check import check_files
 from lightbsr_model.bridge.option_document import KeyPath, OptionDocument, Problem, sections
 from lightbsr_model.errors import OptionError
+from lightbsr_model.models.mixed_precision import AMP_CHOICES
 
 
 class OptionProblems(OptionError):
@@ -257,6 +258,8 @@ class OptionCheck:
         self._number(train, ("train", "warmup_iter"), -1, whole=True)
         self._number(train, ("train", "ema_decay"), 0, 1)
         self._number(train, ("train", "grad_clip"), 0)
+        if train.get("amp") not in (None, False, *AMP_CHOICES):
+            self.report(("train", "amp"), f"expected {', '.join(AMP_CHOICES)}, got {train['amp']!r}")
         self._schedule(train)
 
     def _schedule(self, train: dict[str, Any]) -> None:

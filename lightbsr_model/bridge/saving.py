@@ -106,6 +106,8 @@ def save_training_state(model: Any, epoch: int, current_iter: int) -> None:
         "best_metric_results": plain(getattr(model, "best_metric_results", {})),
         META_KEY: describe(model, current_iter),
     }
+    if getattr(model, "grad_scaler", None) is not None:
+        state["grad_scaler"] = model.grad_scaler.state_dict()
     save_atomically(state, Path(model.opt["path"]["training_states"]) / f"{current_iter}.state")
     keep = model.opt["train"].get("keep_checkpoints")
     if keep:

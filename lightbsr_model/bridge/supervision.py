@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,17 @@ from lightbsr_model.errors import CommandFailed, OptionError
 
 class NotFinite(CommandFailed):
     """Losses or gradients were not finite, too often in a row."""
+
+
+@dataclass
+class _Iteration:
+    """What is to be told of an iteration, should its step have been skipped."""
+
+    number: int
+    losses: Mapping[str, Any]
+    skipped: bool | torch.Tensor
+    rates: Sequence[float]
+    names: Sequence[str]
 
 
 class Supervisor:
@@ -50,11 +62,12 @@ class Supervisor:
         self.accum_iter = int(train_opt.get("accum_iter") or 1)
         self.max_nonfinite = int(train_opt.get("max_nonfinite") or 3)
         self.total_iter = int(train_opt["total_iter"])
-        self.steps = StepControl(model.optimizers, train_opt.get("grad_clip"))
+        self.steps = StepControl(model.optimizers, train_opt.get("grad_clip"), getattr(model, "grad_scaler", None))
         self.stop = StopRequest()
         self.progress = Progress(self.opt, self.total_iter)
         self.nonfinite_in_a_row = 0
         self.nonfinite = 0
+        self._unchecked: list[_Iteration] = []
         self._skipped_images = 0
         self._batch: dict[str, Any] = {}
         self._validated: set[tuple[str, int]] = set()
@@ -114,10 +127,23 @@ class Supervisor:
                 original(current_iter)
             logs.append(self.model.log_dict)
         self.model.log_dict = OrderedDict((key, sum(log[key] for log in logs) / len(logs)) for key in logs[0])
-        self._check_finite(current_iter, before)
+        self._unchecked.append(
+            _Iteration(
+                current_iter,
+                self.model.log_dict,
+                self.steps.skipped,
+                self.model.get_current_learning_rate(),
+                batch_names(self._batch),
+            )
+        )
+        self._take_back(before)
         self.model.completed_iter = current_iter
-        self.progress.show(current_iter, {**self.model.log_dict, "lr": self.model.get_current_learning_rate()[0]})
-        if current_iter % self.opt["logger"]["print_freq"] == 0:
+        is_due = current_iter % self.opt["logger"]["print_freq"] == 0 or current_iter == self.total_iter
+        # Where the device alone knows, asking would make the host wait for it: only when the losses are read anyway.
+        if is_due or not torch.is_tensor(self.steps.skipped):
+            figures = self._check_finite()
+            self.progress.show(current_iter, {**figures, "lr": self.model.get_current_learning_rate()[0]})
+        if is_due:
             add_rates(self.run.tb_logger, self.model, current_iter)
             self._tell_of_skipped_images()
 
@@ -136,20 +162,54 @@ class Supervisor:
         ]
         return [(buffer, buffer.clone()) for network in networks for buffer in network.buffers()]
 
-    def _check_finite(self, current_iter: int, before: list[tuple[torch.Tensor, torch.Tensor]]) -> None:
-        losses = self.model.log_dict
-        if not self.steps.skipped and all(math.isfinite(value) for value in losses.values()):
-            self.nonfinite_in_a_row = 0
-            return
+    def _take_back(self, before: list[tuple[torch.Tensor, torch.Tensor]]) -> None:
+        """Give buffers the values they had, if the iteration is skipped."""
+        skipped = self.steps.skipped
+        if not torch.is_tensor(skipped) and not skipped:
+            if all(math.isfinite(value) for value in self.model.log_dict.values()):
+                return
+            self._unchecked[-1].skipped = skipped = True
         with torch.no_grad():
             for buffer, value in before:
-                buffer.copy_(value)
+                buffer.copy_(torch.where(skipped, value, buffer) if torch.is_tensor(skipped) else value)
+
+    def _check_finite(self) -> dict[str, float]:
+        """Look at the iterations since the last look.
+
+        Returns:
+            The losses of the last one.
+
+        Raises:
+            NotFinite: Too many in a row had to be skipped.
+        """
+        flags = [torch.as_tensor(iteration.skipped) for iteration in self._unchecked]
+        all_skipped = torch.stack([flag.to(flags[-1].device) for flag in flags]).tolist()
+        for iteration, skipped in zip(self._unchecked, all_skipped, strict=True):
+            if not skipped:
+                self.nonfinite_in_a_row = 0
+                continue
+            if self._fp16_scale_is_falling(iteration):
+                continue
+            self._tell_of_skipped(iteration)
+        losses = {key: float(value) for key, value in self._unchecked[-1].losses.items()}
+        self._unchecked.clear()
+        return losses
+
+    def _fp16_scale_is_falling(self, iteration: _Iteration) -> bool:
+        """Whether the loss is finite and its scale still has room: how fp16 finds the largest scale that fits."""
+        scaler = self.steps.scaler
+        if scaler is None or scaler.get_scale() < 1:
+            return False
+        return all(math.isfinite(value) for value in iteration.losses.values())
+
+    def _tell_of_skipped(self, iteration: _Iteration) -> None:
         self.nonfinite_in_a_row += 1
         self.nonfinite += 1
-        terms = ", ".join(f"{key} {value:.4g}" for key, value in losses.items())
-        rates = ", ".join(f"{rate:.3g}" for rate in self.model.get_current_learning_rate())
-        names = ", ".join(batch_names(self._batch)) or "without names"
-        message = f"iteration {current_iter}: a loss or gradient is not finite ({terms}; learning rate {rates}; images {names})"
+        terms = ", ".join(f"{key} {float(value):.4g}" for key, value in iteration.losses.items())
+        rates = ", ".join(f"{rate:.3g}" for rate in iteration.rates)
+        names = ", ".join(iteration.names) or "without names"
+        told = f"{terms}; learning rate {rates}; images {names}"
+        message = f"iteration {iteration.number}: a loss or gradient is not finite ({told})"
         if self.nonfinite_in_a_row >= self.max_nonfinite:
             raise NotFinite(
                 f"{message}. It is the {self.nonfinite_in_a_row}. in a row (train.max_nonfinite). Look at these images, "
@@ -161,6 +221,8 @@ class Supervisor:
 
     def _save_and_exit(self) -> None:
         done = self.model.completed_iter
+        if self._unchecked:
+            self._check_finite()
         if done and not self._is_saved(done):
             self.model.save(self.run.sampler.epoch, done)
         self.progress.close()
@@ -207,6 +269,8 @@ class Supervisor:
     def _resume_training(self, original: Callable[..., Any], state: dict[str, Any]) -> None:
         original(state)
         self.model.completed_iter = state["iter"]
+        if self.steps.scaler is not None and state.get("grad_scaler"):
+            self.steps.scaler.load_state_dict(state["grad_scaler"])
         if state.get("best_metric_results"):
             self.model.best_metric_results = state["best_metric_results"]
         self.progress.start_at(state["iter"])

@@ -79,17 +79,20 @@ class LightBSRStudentModel(TwoPhaseModel):
     @torch.no_grad()
     def teacher_codes(self) -> Codes:
         """The teacher's codes of the batch; its SR network does not run."""
-        return self.teacher.encode(self.lq, self.batch_prior(self.teacher))
+        prior = self.batch_prior(self.teacher)
+        with self.precision.autocast():
+            return self.teacher.encode(self.lq, prior)
 
     def compute_losses(self, joint: bool) -> OrderedDict[str, Tensor]:
         """``l_channel`` and ``l_spatial``, and ``l_pix`` in the joint phase."""
         target = self.teacher_codes()
-        codes, output = self.learning_pass(self.lq)
+        with self.precision.autocast():
+            codes, output = self.learning_pass(self.lq)
         losses = OrderedDict(
-            l_channel=self.cri_channel(codes.channel, target.channel),
-            l_spatial=self.cri_spatial(codes.spatial, target.spatial),
+            l_channel=self.cri_channel(codes.channel.float(), target.channel.float()),
+            l_spatial=self.cri_spatial(codes.spatial.float(), target.spatial.float()),
         )
         if joint:
-            self.output = output
-            losses["l_pix"] = self.cri_pix(output, self.gt)
+            self.output = output.float()
+            losses["l_pix"] = self.cri_pix(self.output, self.gt)
         return losses

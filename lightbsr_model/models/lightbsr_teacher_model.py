@@ -55,12 +55,15 @@ class LightBSRTeacherModel(TwoPhaseModel):
 
     def compute_losses(self, joint: bool) -> OrderedDict[str, Tensor]:
         """``l_contrast``, and ``l_pix`` in the joint phase; the keys of view 0 enter the queue."""
-        projections, output = self.learning_pass(self.lq_views, self.batch_prior(self.net_g))
-        losses = OrderedDict(l_contrast=self.cri_contrast(projections.queries, projections.keys, projections.negatives))
+        prior = self.batch_prior(self.net_g)
+        with self.precision.autocast():
+            projections, output = self.learning_pass(self.lq_views, prior)
+        vectors = (projections.queries.float(), projections.keys.float(), projections.negatives.float())
+        losses = OrderedDict(l_contrast=self.cri_contrast(*vectors))
         self.net_g.momentum_contrast.enqueue(projections.keys[0])
         if joint:
-            self.output = output
-            losses["l_pix"] = self.cri_pix(output, self.gt)
+            self.output = output.float()
+            losses["l_pix"] = self.cri_pix(self.output, self.gt)
         return losses
 
     def restore_batch(self, net: LightBSRTeacher) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from basicsr.losses import build_loss
@@ -18,6 +18,7 @@ from lightbsr_model.bridge.processes import synchronise_batchnorm, wrap_for_proc
 from lightbsr_model.bridge.random_streams import derive_seed
 from lightbsr_model.degradation import Degradation, degrade, get_degradation
 from lightbsr_model.errors import OptionError
+from lightbsr_model.models.mixed_precision import MixedPrecision
 from lightbsr_model.models.schedule import TwoPhaseCosineLR
 
 
@@ -33,6 +34,10 @@ class TwoPhaseModel(SRModel):
         ema_decay (float): As in BasicSR; the copy's buffers (BatchNorm statistics) follow too.
         scheduler (dict): ``type: TwoPhaseCosineLR`` or one of BasicSR's.
         pixel_opt (dict): Loss between restored and GT images, in the joint phase.
+        amp (str): ``off`` (default), ``bf16`` or ``fp16``: what the networks compute in while they learn; losses, weights
+            and optimiser stay in fp32.
+        channels_last (bool): Keep weights and features in channels-last layout. Default: False.
+        compile (bool): Compile the learning pass of each phase (torch.compile). Default: False.
 
     Reads from a batch ``gt`` with ``kernel`` and ``noise_level`` to degrade on the device, or a finished ``lq`` and ``gt``.
     """
@@ -66,7 +71,11 @@ class TwoPhaseModel(SRModel):
 
     def model_to_device(self, net: nn.Module) -> nn.Module:
         """Move a network; it is the learning pass that is wrapped for several processes, not the network."""
-        return synchronise_batchnorm(net, self.opt, self.device).to(self.device)
+        net = synchronise_batchnorm(net, self.opt, self.device).to(self.device)
+        if self.opt.get("train", {}).get("channels_last"):
+            # Features follow the layout of the weights.
+            net = cast(Any, net).to(memory_format=torch.channels_last)
+        return net
 
     def init_training_settings(self) -> None:
         """Set up losses, optimiser and scheduler as SRModel does, after the options of the phases are checked."""
@@ -82,6 +91,8 @@ class TwoPhaseModel(SRModel):
         self._degradation: Degradation | None = None
         if train_set.get("preset") is not None:
             self._degradation = get_degradation(train_set["preset"], train_set.get("degradation"))
+        self.precision = MixedPrecision(train_opt.get("amp"), self.device)
+        self.grad_scaler = self.precision.scaler
         self.prepare_start()
         self._trainable = {name for name, value in self.net_g.named_parameters() if value.requires_grad}
         self._noise_generator = torch.Generator(self.device)
@@ -195,8 +206,11 @@ class TwoPhaseModel(SRModel):
             value.requires_grad_(name in self._trainable and value in learning)
         # The old wrapper goes first: its hooks sit on the same parameters.
         self._learning_pass = None
+        learning_pass = self.build_learning_pass(joint)
+        if self.opt["train"].get("compile"):
+            learning_pass = cast(nn.Module, torch.compile(learning_pass, dynamic=False))
         self._learning_pass = wrap_for_processes(
-            self.build_learning_pass(joint), self.device, self.opt.get("find_unused_parameters", False)
+            learning_pass, self.device, self.opt.get("find_unused_parameters", False)
         )
         self._phase = phase
         get_root_logger().info(f"The {phase} phase begins: {sum(v.numel() for v in learning):,d} parameters.")
@@ -218,12 +232,16 @@ class TwoPhaseModel(SRModel):
         self.enter_phase(joint)
         self.optimizer_g.zero_grad(set_to_none=True)
         losses = self.compute_losses(joint)
-        total = torch.stack(list(losses.values())).sum()
-        total.backward()
+        self.precision.backward(torch.stack(list(losses.values())).sum())
         self.optimizer_g.step()
-        self.log_dict = self.reduce_loss_dict(OrderedDict((name, loss.detach()) for name, loss in losses.items()))
+        # Tensors: reading one would make the host wait for the device in every iteration.
+        self.log_dict = OrderedDict((name, loss.detach()) for name, loss in losses.items())
         if self.ema_decay > 0:
             self.model_ema(decay=self.ema_decay)
+
+    def get_current_log(self) -> OrderedDict[str, float]:
+        """The losses as numbers, averaged over the processes; BasicSR asks for them on all ranks when it logs."""
+        return self.reduce_loss_dict(OrderedDict((name, torch.as_tensor(loss)) for name, loss in self.log_dict.items()))
 
     def model_ema(self, decay: float = 0.999) -> None:
         """Move the EMA copy's parameters, and copy its buffers."""

@@ -1,0 +1,200 @@
+"""Switches that make a training faster do the same steps."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from basicsr.models import build_model
+from basicsr.utils.registry import LOSS_REGISTRY
+
+from lightbsr_arch import LightBSRTeacher
+from lightbsr_model.bridge import launcher
+from lightbsr_model.bridge.optimiser_steps import StepControl
+from lightbsr_model.bridge.supervision import NotFinite
+from lightbsr_model.degradation import isotropic_gaussian_kernels
+from lightbsr_model.errors import OptionError
+
+from model_options import STUDENT_NETWORK, TEACHER_NETWORK, model_options
+from training_files import training_options
+
+VIEWS = {"teacher": 2, "student": 1}
+
+
+def _batch(views, seed):
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        "gt": torch.randint(0, 256, (4, views, 3, 32, 32), generator=generator).byte(),
+        "kernel": isotropic_gaussian_kernels(0.2 + 3 * torch.rand(4, generator=generator)),
+        "noise_level": torch.zeros(4),
+        "gt_path": ["a"] * 4,
+    }
+
+
+@pytest.fixture
+def build(tmp_path):
+    torch.manual_seed(1)
+    teacher = LightBSRTeacher(**{key: value for key, value in TEACHER_NETWORK.items() if key != "type"})
+    torch.save({"params": teacher.state_dict()}, tmp_path / "teacher.pth")
+
+    def build(kind, **train):
+        torch.manual_seed(2)
+        opt = model_options(kind, TEACHER_NETWORK if kind == "teacher" else STUDENT_NETWORK, encoder_iter=2)
+        fused = train.pop("fused", False)
+        opt["train"].update(train)
+        opt["train"]["optim_g"]["fused"] = fused
+        if kind == "student":
+            opt["teacher"] = {"network": TEACHER_NETWORK, "path": str(tmp_path / "teacher.pth")}
+        return build_model(opt)
+
+    return build
+
+
+def _losses(model, kind, steps=4):
+    losses = []
+    for iteration in range(1, steps + 1):
+        model.update_learning_rate(iteration)
+        model.feed_data(_batch(VIEWS[kind], iteration))
+        model.optimize_parameters(iteration)
+        losses.append(list(model.get_current_log().values()))
+    return losses
+
+
+@pytest.mark.parametrize("kind", ["teacher", "student"])
+@pytest.mark.parametrize("switches", [{"channels_last": True}, {"fused": True}, {"channels_last": True, "fused": True}])
+def test_layout_and_fused_steps_change_nothing(build, kind, switches):
+    model = build(kind, **switches)
+    for ours, theirs in zip(_losses(model, kind), _losses(build(kind), kind), strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-4)
+    weight = model.net_g.sr.conv.weight
+    assert weight.is_contiguous(memory_format=torch.channels_last) == bool(switches.get("channels_last"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["teacher", "student"])
+def test_compiled_step_is_one_piece_and_the_same(build, kind):
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    compiled = _losses(build(kind, compile=True), kind)
+    assert sum(torch._dynamo.utils.counters["graph_break"].values()) == 0
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 2  # one a phase
+    for ours, theirs in zip(compiled, _losses(build(kind), kind), strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["teacher", "student"])
+def test_bf16_is_near_and_keeps_weights_in_fp32(build, kind):
+    model = build(kind, amp="bf16")
+    dtypes = []
+    model.net_g.sr.head.register_forward_hook(lambda *_: dtypes.append(_[-1].dtype))
+    half, full = _losses(model, kind), _losses(build(kind), kind)
+    for ours, theirs in zip(half, full, strict=True):
+        assert ours == pytest.approx(theirs, rel=0.1)
+    assert half != full
+    assert set(dtypes) == {torch.bfloat16}
+    assert {value.dtype for value in model.net_g.parameters()} == {torch.float32}
+    assert model.output.dtype == torch.float32
+    model.test()  # validation stays in fp32
+    assert dtypes[-1] == torch.float32
+    with pytest.raises(OptionError, match=r"train\.amp: expected off, bf16, fp16, got 'tf32'"):
+        build(kind, amp="tf32")
+    for off in ("off", False, None):
+        assert build(kind, amp=off).grad_scaler is None
+
+
+def test_fp16_scale_is_found_saved_and_resumed(run, tmp_path, image_folder):
+    opt = training_options(image_folder, train={"amp": "fp16", "encoder_iter": 0})
+    run(launcher.train, opt)
+    log = next((tmp_path / "experiments/run").glob("*.log")).read_text()
+    # The first scale, 2^16, is too large for 255 times a pixel loss in some step: no cause for alarm.
+    assert "not finite" not in log
+    state = torch.load(tmp_path / "experiments/run/training_states/4.state")
+    assert 1 <= state["grad_scaler"]["scale"] <= 65536
+    state["grad_scaler"].update(scale=32.0, _growth_tracker=7)
+    torch.save(state, tmp_path / "experiments/run/training_states/4.state")
+    opt["train"]["total_iter"] = 6
+    opt["logger"]["save_checkpoint_freq"] = 6
+    run(launcher.train, opt, "--auto_resume")
+    resumed = torch.load(tmp_path / "experiments/run/training_states/6.state")["grad_scaler"]
+    assert resumed["scale"] == 32.0
+    assert resumed["_growth_tracker"] == 9
+
+
+@pytest.mark.parametrize("kind", ["teacher", "student"])
+def test_no_value_is_looked_at_in_a_step(build, kind, monkeypatch):
+    """On CUDA each look makes the host wait for the device."""
+    model = build(kind, fused=True, channels_last=True)
+    StepControl(model.optimizers, on_device=True)
+    _losses(model, kind)  # whatever is looked at once
+    batches = [_batch(VIEWS[kind], iteration) for iteration in (5, 6)]
+
+    def looked(*_: object) -> None:
+        raise AssertionError("a value was looked at")
+
+    with monkeypatch.context() as patch:
+        for name in ("item", "tolist", "__bool__", "__float__", "__int__", "numpy", "cpu"):
+            patch.setattr(torch.Tensor, name, looked)
+        for iteration, batch in zip((5, 6), batches, strict=True):
+            model.update_learning_rate(iteration)
+            model.feed_data(batch)
+            model.optimize_parameters(iteration)
+    assert all(isinstance(value, torch.Tensor) for value in model.log_dict.values())
+    assert all(isinstance(value, float) for value in model.get_current_log().values())
+
+
+# ---- steps that are left out on the device
+
+
+@pytest.fixture
+def nan_loss():
+    class NaNAtLoss(torch.nn.L1Loss):
+        calls = 0
+
+        def __init__(self, at: list[int], loss_weight: float = 1.0) -> None:
+            super().__init__()
+            self.at = at
+            NaNAtLoss.calls = 0
+
+        def forward(self, output, gt):
+            NaNAtLoss.calls += 1
+            return super().forward(output, gt) * (float("nan") if NaNAtLoss.calls in self.at else 1.0)
+
+    LOSS_REGISTRY.register(NaNAtLoss)
+    yield "NaNAtLoss"
+    del LOSS_REGISTRY._obj_map["NaNAtLoss"]
+
+
+def _options(images, nan_loss, at, **train):
+    pixel = {"type": nan_loss, "at": at}
+    opt = training_options(images, train={"encoder_iter": 0, "pixel_opt": pixel, "grad_clip": 10.0, **train})
+    opt["train"]["optim_g"]["fused"] = True
+    opt["logger"]["print_freq"] = 100
+    return opt
+
+
+def test_steps_left_out_on_the_device_leave_no_trace(run, tmp_path, image_folder, nan_loss, monkeypatch):
+    saved = {}
+    for where in ("host", "device"):
+        if where == "device":
+            monkeypatch.setattr(StepControl, "_can_wait", lambda *_: True)
+        opt = _options(image_folder, nan_loss, [2, 3])
+        opt["name"] = where
+        run(launcher.train, opt)
+        folder = tmp_path / "experiments" / where
+        log = next(folder.glob("*.log")).read_text()
+        assert log.count("Skipped iteration") == 2
+        assert "Skipped iteration 3: a loss or gradient is not finite (l_contrast" in log
+        saved[where] = torch.load(folder / "models/net_g_latest.pth")["params"]
+        steps = torch.load(folder / "training_states/4.state")["optimizers"][0]["state"].values()
+        assert {float(entry["step"]) for entry in steps} == {2.0}
+    assert all(torch.equal(value, saved["host"][name]) for name, value in saved["device"].items())
+    assert all(bool(value.isfinite().all()) for value in saved["device"].values())
+
+
+def test_steps_left_out_on_the_device_in_a_row_stop_the_run(run, image_folder, nan_loss, monkeypatch):
+    monkeypatch.setattr(StepControl, "_can_wait", lambda *_: True)
+    opt = _options(image_folder, nan_loss, [2, 3], max_nonfinite=2)
+    with pytest.raises(NotFinite, match=r"iteration 3: .*l_pix nan; learning rate .*\.png.*the 2\. in a row"):
+        run(launcher.train, opt)
+    # Not in a row.
+    opt = _options(image_folder, nan_loss, [2, 4], max_nonfinite=2)
+    run(launcher.train, opt)
