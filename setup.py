@@ -40,6 +40,7 @@ setup(
         "tqdm",
     ],
     extras_require={
+        "plot": ["matplotlib", "scikit-learn"],
         "test": ["pytest", "ruff", "mypy", "types-PyYAML", "types-tqdm"],
     },
     entry_points={"console_scripts": ["lightbsr = lightbsr:main"]},

@@ -233,6 +233,10 @@ def test_option_files_tell_of_every_switch():
         "sync_bn",
         "skip_bad_images",
         "deterministic",
+        "amp",
+        "channels_last",
+        "compile",
+        "fused",
     ):
         assert f"{name}:" in text, name
 

@@ -38,16 +38,28 @@ def _check_steps(model, kind, phase, columns, data):
         torch.testing.assert_close(actual, expected[: len(losses)], rtol=1e-5 if number == 0 else 1e-3, atol=0)
 
 
-@pytest.mark.parametrize("phase", ["encoder", "joint"])
-def test_teacher(golden, teacher_file, phase):
+FAST = {"channels_last": True, "fused": True}
+"""The recipes' defaults."""
+
+
+def _switch_on(opt, switches):
+    switches = dict(switches)
+    opt["train"]["optim_g"]["fused"] = switches.pop("fused", False)
+    opt["train"].update(switches)
+
+
+@pytest.mark.parametrize(("phase", "switches"), [("encoder", {}), ("joint", {}), ("encoder", FAST), ("joint", FAST)])
+def test_teacher(golden, teacher_file, phase, switches):
     opt = model_options("teacher", TEACHER, encoder_iter=4 if phase == "encoder" else 0)
+    _switch_on(opt, switches)
     opt["path"]["pretrain_network_g"] = str(teacher_file)
     _check_steps(build_model(opt), "teacher", phase, "contrast_pixel255", golden("steps"))
 
 
-@pytest.mark.parametrize("phase", ["encoder", "joint"])
-def test_student(golden, teacher_file, phase):
+@pytest.mark.parametrize(("phase", "switches"), [("encoder", {}), ("joint", {}), ("encoder", FAST), ("joint", FAST)])
+def test_student(golden, teacher_file, phase, switches):
     opt = model_options("student", {"type": "LightBSR", "scale": 4}, encoder_iter=4 if phase == "encoder" else 0)
+    _switch_on(opt, switches)
     opt["teacher"] = {"network": TEACHER, "path": str(teacher_file)}
     model = build_model(opt)
     own = convert_published_state_dict(published_state_dict("student", gain=0.7))
