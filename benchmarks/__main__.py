@@ -1,7 +1,7 @@
 """Measure everything, side by side with the plain formulation.
 
     python -m benchmarks --quick                    a few minutes on two CPU cores
-    python -m benchmarks --full --device cuda
+    python -m benchmarks --full --compile --device cuda
 
 Each part checks first that both ways give the same. Loading has a command of its own: python -m benchmarks.loading
 """
@@ -33,6 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     size.add_argument("--quick", action="store_true", help="small batches, few turns (default)")
     size.add_argument("--full", action="store_true", help="the published batch on CUDA; more sizes and turns")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="default: %(default)s")
+    parser.add_argument("--compile", action="store_true", help="torch.compile too; takes many minutes on a small CPU")
     parser.add_argument("--only", nargs="+", choices=_PARTS, default=_PARTS, help="parts to measure (default: all)")
     parser.add_argument("-o", "--output", type=Path, default=Path("benchmarks/out"), help="default: %(default)s")
     args = parser.parse_args(arguments)
@@ -53,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "nothing on": {"fused": False},
         "amp bf16": {"channels_last": True, "amp": "bf16"},
     }
-    if full:
+    if args.compile:
         switches |= {
             "compiled": {"channels_last": True, "compile": True},
             "compiled, bf16": {"channels_last": True, "compile": True, "amp": "bf16"},
@@ -64,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     measures: dict[str, Callable[[], list[Section]]] = {
         "start-up": lambda: [start_up.measure(turns)],
         "degradation": lambda: [degradation.measure(device, turns, 64 if cuda else 16)],
-        "inference": lambda: [inference.measure(device, machine, turns, 180, 320, compiled=full)],
+        "inference": lambda: [inference.measure(device, machine, turns, 180, 320, compiled=args.compile)],
         "training": lambda: training.measure(device, machine, turns, count, patch, switches),
         "growth": lambda: [
             growth.with_the_image(device, turns, sides),
