@@ -52,7 +52,6 @@ def make_set(
     skip_bad: bool,
     title: str,
     extras: Extras | None = None,
-    **facts: Any,
 ) -> Made:
     """Work on pictures and write what comes of it, going on where an earlier start stopped.
 
@@ -64,7 +63,6 @@ def make_set(
         skip_bad: Finish the set without the pictures that cannot be used, and list them in its record.
         title: Of the progress bar.
         extras: Files that come with the set.
-        facts: More for the record.
 
     Raises:
         CommandFailed: Not enough disk space, a full disk, or pictures that cannot be used (unless ``skip_bad``): the set
@@ -94,7 +92,7 @@ def make_set(
                 + f"\nThe others are ready in {writer.output}.part. Mend or remove these and run the same command again, or "
                 "leave them out with --skip-bad."
             )
-        return Made(writer.finish(identities, extras, left_out=bad, **facts), len(todo) - len(bad), bad, False)
+        return Made(writer.finish(identities, extras, left_out=bad), len(todo) - len(bad), bad, False)
     except KeyboardInterrupt:
         writer.flush()
         raise CommandFailed("stopped; the same command goes on from here.") from None

@@ -31,14 +31,15 @@ def blur(images: Tensor, kernels: Tensor) -> Tensor:
         raise ValueError(f"blur: an image of {width}x{height} is too small to be reflected by {radius} pixels.")
     padded = F.pad(images, (radius,) * 4, mode="reflect")
     if images.dtype == torch.float64:
-        return _circular_convolution(padded, kernels)[..., 2 * radius :, 2 * radius :]
+        return circular_convolution(padded, kernels)[..., 2 * radius :, 2 * radius :]
     # All samples as the channels of one image, each group of C with its own kernel.
     flat = padded.reshape(1, count * channels, height + 2 * radius, width + 2 * radius)
     weight = kernels.flip(1, 2)[:, None].repeat_interleave(channels, dim=0)
     return F.conv2d(flat, weight, groups=count * channels).view(count, channels, height, width)
 
 
-def _circular_convolution(padded: Tensor, kernels: Tensor) -> Tensor:
+def circular_convolution(padded: Tensor, kernels: Tensor) -> Tensor:
+    """Convolve (N, C, H, W) with (N, k, k) through the Fourier transform, wrapping round; right from row and column k - 1."""
     size = padded.shape[-2:]
     spectrum = torch.fft.rfft2(padded) * torch.fft.rfft2(kernels, s=size)[:, None]
     return torch.fft.irfft2(spectrum, s=size)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from lightbsr_model.degradation.blur import circular_convolution
 from lightbsr_model.degradation.resize import Border, bicubic_downsample
 
 LONGEST_SIDE = 512
@@ -134,7 +135,5 @@ def _shrink(planes: Tensor, left: Tensor, right: Tensor, scale: int, radius: int
 def _by_fourier_transform(planes: Tensor, kernels: Tensor, scale: int, border: Border) -> Tensor:
     radius = kernels.shape[-1] // 2
     padded = F.pad(planes, (radius,) * 4, mode="reflect")
-    size = padded.shape[-2:]
-    spectrum = torch.fft.rfft2(padded) * torch.fft.rfft2(kernels, s=size)[:, None]
-    blurred = torch.fft.irfft2(spectrum, s=size)[..., 2 * radius :, 2 * radius :]
+    blurred = circular_convolution(padded, kernels)[..., 2 * radius :, 2 * radius :]
     return bicubic_downsample(blurred, scale, border)
