@@ -15,7 +15,7 @@ from lightbsr_arch import __version__
 from lightbsr_model.data.blind_degradation_benchmark_dataset import BlindDegradationBenchmarkDataset
 from lightbsr_model.data.preparing import encode_png
 from lightbsr_model.data.set_making import Task
-from lightbsr_model.data.set_writer import EncodedPng, ImageEntry
+from lightbsr_model.data.set_stores import EncodedPng, ImageEntry
 from lightbsr_model.degradation import get_degradation
 from lightbsr_model.degradation.kernel_shape import kernel_picture, kernel_shape
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from lightbsr_model.data.decoding import RGBImage, decode_rgb
 from lightbsr_model.data.picture_files import PictureFile
-from lightbsr_model.data.set_writer import EncodedPng
+from lightbsr_model.data.set_stores import EncodedPng
 from lightbsr_model.data.sub_images import SubImageGrid
 from lightbsr_model.errors import ImageError
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from lightbsr_model.data.set_writer import EncodedPng, Extras, SetWriter
+from lightbsr_model.data.set_stores import EncodedPng
+from lightbsr_model.data.set_writer import Extras, SetWriter
 from lightbsr_model.data.worker_pool import WorkerPool
 from lightbsr_model.errors import CommandFailed, ImageError
 

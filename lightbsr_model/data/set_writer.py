@@ -12,15 +12,15 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import lmdb
 
 from lightbsr_arch import __version__
 from lightbsr_model.data.lmdb_keys import LONGEST_KEY, RECORD_FILE, key_of_name
+from lightbsr_model.data.set_stores import EncodedPng, FolderStore, ImageEntry, LmdbStore, Store
 from lightbsr_model.errors import CommandFailed, OptionError
 
 INFO_FOLDER = "info"
@@ -34,105 +34,7 @@ _BATCH = 64 * 2**20
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-@dataclass(frozen=True)
-class EncodedPng:
-    """One image of a set."""
-
-    name: str
-    """Without extension."""
-    content: bytes
-    """The PNG file."""
-    shape: tuple[int, int, int]
-    """Height, width, channels."""
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    """What is known of it besides. JSON values."""
-
-    @property
-    def entry(self) -> ImageEntry:
-        """What is left of it in the journal."""
-        return ImageEntry(self.name, *self.shape, dict(self.facts))
-
-
-class ImageEntry(NamedTuple):
-    """An image that is in the set."""
-
-    name: str
-    """Without extension."""
-    height: int
-    """In pixels."""
-    width: int
-    """In pixels."""
-    channels: int
-    """1 or 3."""
-    facts: dict[str, Any]
-    """See :class:`EncodedPng`."""
-
-
 Extras = Callable[[Sequence[ImageEntry]], Mapping[str, bytes]]
-
-
-class _Store(Protocol):
-    """Where the images of a set under way lie."""
-
-    def put(self, images: Sequence[EncodedPng]) -> None:
-        """Write images, to be on the disk when this returns."""
-
-    def keep_only(self, names: Collection[str]) -> None:
-        """Take all other images out again: of pictures that changed or went away between two starts."""
-
-    def close(self) -> None:
-        """Finish writing."""
-
-
-class _FolderStore:
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def put(self, images: Sequence[EncodedPng]) -> None:
-        for image in images:
-            (self._folder / f"{image.name}.png").write_bytes(image.content)
-        if hasattr(os, "sync"):
-            os.sync()
-
-    def keep_only(self, names: Collection[str]) -> None:
-        wanted = {f"{name}.png" for name in names}
-        for entry in os.scandir(self._folder):
-            if entry.is_file() and entry.name not in wanted:
-                Path(entry.path).unlink()
-
-    def close(self) -> None:
-        pass
-
-
-class _LmdbStore:
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        data = folder / "data.mdb"
-        self._map_size = max(2 * _BATCH, 2 * data.stat().st_size if data.is_file() else 0)
-        self._environment = lmdb.open(str(folder), map_size=self._map_size)
-
-    def put(self, images: Sequence[EncodedPng]) -> None:
-        while True:
-            try:
-                with self._environment.begin(write=True) as transaction:
-                    for image in images:
-                        transaction.put(key_of_name(image.name).encode(), image.content)
-                return
-            except lmdb.MapFullError:  # noqa: PERF203 - a few times in all
-                self._map_size *= 2
-                self._environment.set_mapsize(self._map_size)
-
-    def keep_only(self, names: Collection[str]) -> None:
-        wanted = {key_of_name(name).encode() for name in names}
-        with self._environment.begin(write=True) as transaction:
-            for key in [key for key in transaction.cursor().iternext(values=False) if key not in wanted]:
-                transaction.delete(key)
-
-    def close(self) -> None:
-        self._environment.close()
-        # Readers map as much as the file says: no more than it holds.
-        with lmdb.open(str(self._folder), map_size=(self._folder / "data.mdb").stat().st_size) as environment:
-            environment.sync(True)
 
 
 class SetWriter:
@@ -154,7 +56,7 @@ class SetWriter:
         self._png_level = png_level
         self._part = output.with_name(output.name + ".part")
         self._info = self._info_of(self._part)
-        self._store: _Store | None = None
+        self._store: Store | None = None
         self._journal: dict[str, list[ImageEntry]] = {}
         self._pending: list[tuple[str, list[EncodedPng]]] = []
         self._pending_bytes = 0
@@ -209,7 +111,7 @@ class SetWriter:
                     shutil.rmtree(self._part)
                 self._info.mkdir(parents=True)
                 _write_whole(recipe_file, json.dumps(self._recipe, indent=1))
-            self._store = _LmdbStore(self._part) if self.is_lmdb else _FolderStore(self._part)
+            self._store = LmdbStore(self._part) if self.is_lmdb else FolderStore(self._part)
             self._read_journal()
             self._forget_stale(set(sources))
         return set(self._journal)

@@ -45,26 +45,28 @@ def structured_blur_and_downsample(
         (N, M, H / scale, W / scale), float32.
     """
     down, across = (_axis_basis(side, kernels.shape[-1], scale, border, planes.device) for side in planes.shape[-2:])
+    radius = kernels.shape[-1] // 2
     if separable:
         # The factors of an outer product that sums to 1 are its sums. In float64, where a sum is as good as its terms.
-        columns, rows = kernels.double().sum(2), kernels.double().sum(1)
-        total = kernels.double().sum((1, 2))[:, None]
-        left, right = _matrices(columns, down), _matrices(rows / total, across)
-        if planes.device.type != "cpu":
+        exact = kernels.double()
+        rows = exact.sum(1) / exact.sum((1, 2))[:, None]
+        left, right = _matrices(exact.sum(2), down), _matrices(rows, across)
+        if not _is_on_cpu(planes):
             return left[:, None] @ (planes.float() @ right[:, None].mT)
-        return torch.stack(
-            [_shrink(*factors, scale, kernels.shape[-1] // 2) for factors in zip(planes, left, right, strict=True)]
-        )
-    if planes.device.type != "cpu":
+        factors = zip(planes, left[:, None], right[:, None], strict=True)
+        return torch.stack([_shrink(*matrices, scale, radius) for matrices in factors])
+    if not _is_on_cpu(planes):
         return _by_fourier_transform(planes.float(), kernels, scale, border)
-    radius = kernels.shape[-1] // 2
-    terms = [_separable_terms(kernel) for kernel in kernels]
-    return torch.stack(
-        [
-            _shrink(x, _matrices(term.columns, down), _matrices(term.rows, across), scale, radius)
-            for x, term in zip(planes, terms, strict=True)
-        ]
-    )
+    shrunk = []
+    for x, kernel in zip(planes, kernels, strict=True):
+        terms = _separable_terms(kernel)
+        shrunk.append(_shrink(x, _matrices(terms.columns, down), _matrices(terms.rows, across), scale, radius))
+    return torch.stack(shrunk)
+
+
+def _is_on_cpu(planes: Tensor) -> bool:
+    """Whether small steps, one after the other, cost little and leave out much. Tests ask for the other way too."""
+    return planes.device.type == "cpu"
 
 
 class _Terms(NamedTuple):
@@ -106,12 +108,11 @@ def _shrink(planes: Tensor, left: Tensor, right: Tensor, scale: int, radius: int
 
     Args:
         planes: (M, H, W).
-        left: (r, h, H), or (h, H) for one term.
-        right: (r, w, W), or (w, W).
+        left: (r, h, H).
+        right: (r, w, W).
         scale: The factor.
         radius: Of the kernel.
     """
-    left, right = left.view(-1, *left.shape[-2:]), right.view(-1, *right.shape[-2:])
     count, height, width = planes.shape
     terms, low_height, _ = left.shape
     low_width = right.shape[1]

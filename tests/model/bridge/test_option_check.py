@@ -272,6 +272,12 @@ def test_finished_pairs(image_folder, changes, problem):
         assert problem in problems[0]
 
 
+@pytest.mark.parametrize(("amp", "fits"), [("bf16", True), ("off", True), (False, True), (None, True), ("bf17", False)])
+def test_mixed_precision_by_name(image_folder, amp, fits):
+    problems = _problems(_change(image_folder, train={"amp": amp}))
+    assert problems == [] if fits else "train:amp: expected off, bf16, fp16, got 'bf17'" in problems[0]
+
+
 def test_missing_keys_and_sections(image_folder):
     problems = _problems("name: a\nmodel_type: SRModel\n")
     assert {"datasets: missing", "num_gpu: missing", "train: missing", "logger: missing"} <= set(problems)

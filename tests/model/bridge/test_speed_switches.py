@@ -9,7 +9,7 @@ from basicsr.utils.registry import LOSS_REGISTRY
 
 from lightbsr_arch import LightBSRTeacher
 from lightbsr_model.bridge import launcher
-from lightbsr_model.bridge.optimiser_steps import StepControl
+from lightbsr_model.bridge.optimiser_steps import StepControl, get_optimizer
 from lightbsr_model.bridge.supervision import NotFinite
 from lightbsr_model.degradation import isotropic_gaussian_kernels
 from lightbsr_model.errors import OptionError
@@ -139,6 +139,14 @@ def test_no_value_is_looked_at_in_a_step(build, kind, monkeypatch):
             model.optimize_parameters(iteration)
     assert all(isinstance(value, torch.Tensor) for value in model.log_dict.values())
     assert all(isinstance(value, float) for value in model.get_current_log().values())
+
+
+def test_fused_is_left_off_where_it_is_not_to_be_had():
+    parameter = torch.nn.Parameter(torch.ones(3))
+    optimizer = get_optimizer(None, "RMSprop", iter([parameter]), lr=0.1, fused=True)
+    parameter.sum().backward()
+    optimizer.step()
+    assert not torch.equal(parameter, torch.ones(3))
 
 
 # ---- steps that are left out on the device

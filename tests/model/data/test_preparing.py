@@ -22,7 +22,8 @@ from lightbsr_model.cli.data.prepare import run
 from lightbsr_model.data import set_making, worker_pool
 from lightbsr_model.data.image_sources import open_images
 from lightbsr_model.data.lmdb_keys import key_of_name, name_of_key
-from lightbsr_model.data.set_writer import EncodedPng, SetWriter
+from lightbsr_model.data.set_stores import EncodedPng
+from lightbsr_model.data.set_writer import SetWriter
 from lightbsr_model.data.sub_images import SubImageGrid
 from lightbsr_model.errors import CommandFailed, OptionError
 

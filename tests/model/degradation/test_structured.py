@@ -5,11 +5,11 @@ import math
 import pytest
 import torch
 
-from lightbsr_model.degradation import blur_and_downsample
+from lightbsr_model.degradation import blur_and_downsample, structured
 from lightbsr_model.degradation.blur import blur
 from lightbsr_model.degradation.kernels import anisotropic_gaussian_kernels, isotropic_gaussian_kernels
 from lightbsr_model.degradation.resize import bicubic_downsample
-from lightbsr_model.degradation.structured import _by_fourier_transform, structured_blur_and_downsample
+from lightbsr_model.degradation.structured import structured_blur_and_downsample
 
 
 def _kernels(kind: str, count: int) -> torch.Tensor:
@@ -33,18 +33,17 @@ def _plain(gt: torch.Tensor, kernels: torch.Tensor, scale: int, border: str) -> 
 @pytest.mark.parametrize("scale", [2, 3, 4])
 @pytest.mark.parametrize("kind", ["isotropic", "anisotropic", "any", "none"])
 @pytest.mark.parametrize("size", [(256, 256), (24, 132), (300, 12)])
-def test_it_is_the_blur_and_the_downsampling(kind, scale, border, size):
+def test_it_is_the_blur_and_the_downsampling(kind, scale, border, size, monkeypatch):
     generator = torch.Generator().manual_seed(1)
     gt = torch.randint(0, 256, (3, 2, *(side - side % scale for side in size)), generator=generator, dtype=torch.uint8)
     kernels = _kernels(kind, 3)
     expected = _plain(gt, kernels, scale, border)
-    for separable in {False, kind in ("isotropic", "none")}:
-        low = structured_blur_and_downsample(gt, kernels, scale, border, separable)
-        assert (low - expected).abs().max() < 1e-3
-        assert (low.round() != expected.round()).sum() <= max(1, 3e-4 * low.numel())
-    # What CUDA takes where kernels are not separable.
-    low = _by_fourier_transform(gt.float(), kernels, scale, border)
-    assert (low - expected).abs().max() < 1e-3
+    for on_cpu in (True, False):
+        monkeypatch.setattr(structured, "_is_on_cpu", lambda _, on_cpu=on_cpu: on_cpu)
+        for separable in {False, kind in ("isotropic", "none")}:
+            low = structured_blur_and_downsample(gt, kernels, scale, border, separable)
+            assert (low - expected).abs().max() < 1e-3
+            assert (low.round() != expected.round()).sum() <= max(1, 3e-4 * low.numel())
 
 
 def test_who_takes_it(monkeypatch):
