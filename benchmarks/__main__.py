@@ -3,7 +3,8 @@
     python -m benchmarks --quick                    a few minutes on two CPU cores
     python -m benchmarks --full --compile --device cuda
 
-Each part checks first that both ways give the same. Loading has a command of its own: python -m benchmarks.loading
+Where there are two ways, it is checked first that both give the same. Loading from pictures of your own:
+python -m benchmarks.loading --images FOLDER
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from typing import Any
 
 import torch
 
-from benchmarks import degradation, growth, inference, start_up, training
+from benchmarks import degradation, growth, inference, loading, start_up, training
 from benchmarks.machine import look_at
 from benchmarks.report import Section, write
 
-_PARTS = ("start-up", "degradation", "inference", "training", "growth")
+_PARTS = ("start-up", "loading", "degradation", "inference", "training", "growth")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -64,7 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     counts = (1, 2, 4, 8, 16, 32, 64) if cuda and full else (1, 2, 4, 8) if full else (1, 2, 4)
     measures: dict[str, Callable[[], list[Section]]] = {
         "start-up": lambda: [start_up.measure(turns)],
-        "degradation": lambda: [degradation.measure(device, turns, 64 if cuda else 16)],
+        "loading": lambda: [loading.measure(turns, 32 if full else 8)],
+        "degradation": lambda: [degradation.measure(device, machine, turns, 64 if cuda else 16)],
         "inference": lambda: [inference.measure(device, machine, turns, 180, 320, compiled=args.compile)],
         "training": lambda: training.measure(device, machine, turns, count, patch, switches),
         "growth": lambda: [

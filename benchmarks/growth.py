@@ -37,7 +37,10 @@ def with_the_image(device: torch.device, turns: int, sides: Sequence[int]) -> Se
         axes=("LR pixels", "seconds"),
     )
     pixels = [float(side**2) for side in sides]
-    for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
+    precisions = {"fp32": torch.float32, "bf16": torch.bfloat16}
+    if device.type == "cuda":
+        precisions["fp16"] = torch.float16
+    for name, dtype in precisions.items():
         folded = InferenceLightBSR(net).to(dtype)
         seconds = []
         for side in sides:
@@ -80,6 +83,7 @@ def with_the_processes(device: torch.device, turns: int, count: int, patch: int)
         f"Forward and backward in DistributedDataParallel, {count} samples of {patch}x{patch} a process, one thread each on a "
         "CPU; two processes on one GPU are not tried.",
         ("processes", "ms", "samples a second"),
+        axes=("processes", "samples a second"),
     )
     numbers = (1, 2) if device.type == "cpu" or torch.cuda.device_count() > 1 else (1,)
     for number in numbers:
@@ -90,6 +94,10 @@ def with_the_processes(device: torch.device, turns: int, count: int, patch: int)
         )
         seconds = json.loads(ended.stdout.splitlines()[-1])
         section.rows.append([number, seconds * 1e3, number * count / seconds])
+    rates = [row[2] for row in section.rows]
+    section.curves["samples a second"] = ([float(number) for number in numbers], rates)
+    if len(numbers) > 1:
+        section.note += f" The rate grows with the power {exponent(numbers, rates):.2f} of their number."
     return section
 
 

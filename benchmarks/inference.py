@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 
 import torch
 
@@ -61,6 +62,13 @@ def _peak_megabytes(way: str, height: int, width: int) -> float:
     return int(ended.stdout.split()[-1]) / 1024
 
 
+def _peak_on_cuda(way: Callable[[], object]) -> float:
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    way()
+    return (torch.cuda.max_memory_allocated() - before) / 2**20
+
+
 @torch.inference_mode()
 def measure(device: torch.device, machine: Machine, turns: int, height: int, width: int, compiled: bool) -> Section:
     """One LR image.
@@ -94,12 +102,16 @@ def measure(device: torch.device, machine: Machine, turns: int, height: int, wid
         "`plain / this`: how many times as fast as the plain way. `error`: largest difference from it, by its standard "
         f"deviation. `of matmul`: the {operations / 1e9:.0f} GFLOP that the plain way counts, by its time, as a share of the "
         "measured rate of a large matrix product in that dtype; folding needs fewer, so it may pass 1. `peak`: growth of "
-        "resident memory (CPU), in MiB.",
+        "resident memory, on CUDA of allocated memory, in MiB.",
         ("way", "ms", "spread", "plain / this", "error", "of matmul", "peak, MiB"),
     )
     for name, timing in times.items():
         rate = machine.matmul["bfloat16" if "bf16" in name else "float32"]
-        peak = _peak_megabytes(name, height, width) if name in _WAYS and device.type == "cpu" else None
+        peak = None
+        if device.type == "cuda":
+            peak = _peak_on_cuda(ways[name])
+        elif name in _WAYS:
+            peak = _peak_megabytes(name, height, width)
         section.rows.append(
             [
                 name,

@@ -9,18 +9,23 @@ of 480 pixels, and large ones of 2048x1404.
 from __future__ import annotations
 
 import argparse
-import platform
+import contextlib
+import io
+import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+import skimage
 import torch
 from basicsr.data.paired_image_dataset import PairedImageDataset
+from basicsr.utils.file_client import LmdbBackend
 from torch.utils.data import DataLoader, Subset
 
+from benchmarks.report import Section
 from benchmarks.side_by_side import in_turns, ratio
 from lightbsr_model.bridge.lmdb_backend import open_clients
 from lightbsr_model.cli.data.prepare import run as prepare
@@ -65,61 +70,84 @@ def data_sets(gt: Path, lq: Path, gt_size: int) -> dict[str, Any]:
     }
 
 
-def measure(gt: Path, lq: Path, gt_size: int, workers: int, samples: int, turns: int) -> str:
-    """One line of the table."""
+def _row(gt: Path, lq: Path, gt_size: int, workers: int, samples: int, turns: int) -> list[Any]:
     sets = data_sets(gt, lq, gt_size)
-    if gt.suffix == ".lmdb":
-        # Stock and ours cannot have one file open in one process otherwise.
-        from basicsr.utils.file_client import LmdbBackend
-
-        LmdbBackend.__init__ = open_clients
+    order = [int(index) % len(sets["ours"]) for index in torch.randperm(samples)]
     loaders = {
         name: DataLoader(
-            Subset(dataset, [int(i) % len(dataset) for i in torch.randperm(samples)]),
-            batch_size=8,
-            num_workers=workers,
-            persistent_workers=workers > 0,
-            drop_last=True,
+            Subset(dataset, order), batch_size=8, num_workers=workers, persistent_workers=workers > 0, drop_last=True
         )
         for name, dataset in sets.items()
     }
     times = in_turns({name: lambda loader=loader: [0 for _ in loader] for name, loader in loaders.items()}, turns)
     read = samples // 8 * 8
-    rates = " | ".join(f"{read / times[name].median:.0f}" for name in loaders)
-    ratios = " | ".join(f"{ratio(times['BasicSR'], times[name]):.2f}" for name in ("ours", "ours, GT alone"))
-    return f"| {gt.parent.name} | {gt.suffix.removeprefix('.') or 'folder'} | {workers} | {rates} | {ratios} |"
+    rates = [read / times[name].median for name in loaders]
+    ratios = [ratio(times["BasicSR"], times[name]) for name in ("ours", "ours, GT alone")]
+    return [gt.parent.name, gt.suffix.removeprefix(".") or "folder", workers, *rates, *ratios]
+
+
+def measure(
+    turns: int,
+    large: int,
+    worker_counts: Sequence[int] = (0, 1, 2),
+    gt_size: int = 256,
+    images: Path | None = None,
+    show: Callable[[list[Any]], None] = lambda _: None,
+) -> Section:
+    """Images a second from large pictures and from sub-images.
+
+    Args:
+        turns: How often each is timed.
+        large: Large pictures to tile.
+        worker_counts: Of the loaders.
+        gt_size: Side of a crop.
+        images: Folder of pictures to tile them from; default: scikit-image's.
+        show: Called with each row as it is done.
+    """
+    # Stock and ours cannot have one LMDB open in one process otherwise.
+    LmdbBackend.__init__ = open_clients
+    section = Section(
+        "Loading",
+        f"Images a second, random crops of {gt_size}. BasicSR: `PairedImageDataset`; ours: `BlindDegradationPairedDataset` "
+        "with `dataroot_lq`, the same files and the same kind of pairs; GT alone: as LightBSR trains.",
+        ("pictures", "from", "workers", "BasicSR", "ours", "GT alone", "ours / BasicSR", "GT alone / BasicSR"),
+    )
+
+    def add(gt: Path, lq: Path, samples: int) -> None:
+        for workers in worker_counts:
+            section.rows.append(_row(gt, lq, gt_size, workers, samples, turns))
+            show(section.rows[-1])
+
+    with tempfile.TemporaryDirectory() as temporary, contextlib.redirect_stdout(io.StringIO()):
+        source = images or Path(skimage.__file__).parent / "data"
+        for title, suffix in (("large PNG 2048x1404", ".png"), ("large JPEG 2048x1404", ".jpg")):
+            root = Path(temporary, title)
+            make_pictures(source, root, large, suffix)
+            add(root / "gt", root / "lq", 2 * large)
+        whole, cut = Path(temporary, "large PNG 2048x1404"), Path(temporary, "sub-images of 480")
+        for kind in ("", ".lmdb"):
+            for name, size in (("gt", 480), ("lq", 480 // SCALE)):
+                words = ["folder", str(whole / name), "-o", str(cut / f"{name}{kind}"), "--workers", "0"]
+                prepare("data prepare", [*words, "--size", str(size), "--step", str(size // 2)])
+            add(cut / f"gt{kind}", cut / f"lq{kind}", 160)
+    return section
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=Path, required=True, help="folder of pictures of 480x320 or more")
+    parser.add_argument("--images", type=Path, help="folder of pictures of 480x320 or more (default: scikit-image's)")
     parser.add_argument("--large", type=int, default=32, help="large pictures (default: %(default)s)")
     parser.add_argument("--gt-size", type=int, default=256, help="side of a crop (default: %(default)s)")
     parser.add_argument("--turns", type=int, default=5, help="default: %(default)s")
     parser.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2], help="default: 0 1 2")
     args = parser.parse_args(arguments)
     cv2.setNumThreads(1)
-    print(
-        f"Python {platform.python_version()}, torch {torch.__version__}, OpenCV {cv2.__version__}, {torch.get_num_threads()} "
-        f"threads, crops of {args.gt_size}, images a second, median of {args.turns} turns\n"
-    )
-    print("| pictures | from | workers | BasicSR | ours | ours, GT alone | ours / BasicSR | GT alone / BasicSR |")
-    print("|---|---|---|---|---|---|---|---|")
-    with tempfile.TemporaryDirectory() as temporary:
-        for title, suffix in (("large PNG 2048x1404", ".png"), ("large JPEG 2048x1404", ".jpg")):
-            root = Path(temporary, title)
-            make_pictures(args.images, root, args.large, suffix)
-            for workers in args.workers:
-                print(measure(root / "gt", root / "lq", args.gt_size, workers, 2 * args.large, args.turns), flush=True)
-        large, cut = Path(temporary, "large PNG 2048x1404"), Path(temporary, "sub-images of 480")
-        for kind in ("", ".lmdb"):
-            for name, size in (("gt", 480), ("lq", 480 // SCALE)):
-                words = ["folder", str(large / name), "-o", str(cut / f"{name}{kind}"), "--workers", "0"]
-                prepare("data prepare", [*words, "--size", str(size), "--step", str(size // 2)])
-            for workers in args.workers:
-                line = measure(cut / f"gt{kind}", cut / f"lq{kind}", args.gt_size, workers, 160, args.turns)
-                print(line, flush=True)
+
+    def show(row: list[Any]) -> None:
+        print(*row, file=sys.stderr, flush=True)
+
+    print(measure(args.turns, args.large, args.workers, args.gt_size, args.images, show).markdown())
 
 
 if __name__ == "__main__":
