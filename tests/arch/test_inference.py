@@ -59,7 +59,7 @@ def test_golden_output(golden):
 
     data = golden("student")
     net = LightBSR(scale=4).eval()
-    net.load_state_dict(convert_published_state_dict(published_state_dict("lightbsr_student")))
+    net.load_state_dict(convert_published_state_dict(published_state_dict("student")))
     fast = InferenceLightBSR(net)
     names = [name for name in data if name.endswith("lq")]
     assert names

@@ -52,7 +52,7 @@ class Workplace:
         # The sdist's tree: basicsr/ in a folder of its own. It has no options, so ours lie beside it.
         shutil.copytree(installed_basicsr(), folder / "basicsr", ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copytree(ROOT / "options", folder / "options")
-        self.data = [f"datasets:train:dataroot_gt={images}"]
+        self.data = [f"datasets:train:dataroot_gt={images}", "datasets:train:io_backend:type=disk"]
         self.data += [f"datasets:val_{number}:dataroot_gt={images}" for number in (1, 2, 3)]
 
     def _output(self, code: str) -> str:
@@ -145,7 +145,7 @@ def test_missing_data_name_the_demo(workplace):
         timeout=300,
     )
     assert done.returncode != 0
-    assert "there is no folder datasets/DF2K/HR" in done.stderr
+    assert "datasets/DF2K_sub.lmdb is no LMDB in BasicSR's format" in done.stderr
     assert "lightbsr demo" in done.stderr
 
 
