@@ -19,6 +19,8 @@ def _kernels(kind: str, count: int) -> torch.Tensor:
         return isotropic_gaussian_kernels(u * 4).float()
     if kind == "anisotropic":
         return anisotropic_gaussian_kernels(0.2 + 3.8 * u, 0.2 + 3.8 * v, math.pi * w).float()
+    if kind == "upright":  # separable, and not the same in both directions
+        return anisotropic_gaussian_kernels(0.2 + 3.8 * u, 0.2 + 3.8 * v, torch.zeros_like(w)).float()
     if kind == "any":
         kernels = torch.rand(count, 21, 21, generator=generator)
         return kernels / kernels.sum((1, 2), keepdim=True)
@@ -31,7 +33,7 @@ def _plain(gt: torch.Tensor, kernels: torch.Tensor, scale: int, border: str) -> 
 
 @pytest.mark.parametrize("border", ["clamp", "symmetric"])
 @pytest.mark.parametrize("scale", [2, 3, 4])
-@pytest.mark.parametrize("kind", ["isotropic", "anisotropic", "any", "none"])
+@pytest.mark.parametrize("kind", ["isotropic", "anisotropic", "upright", "any", "none"])
 @pytest.mark.parametrize("size", [(256, 256), (24, 132), (300, 12)])
 def test_it_is_the_blur_and_the_downsampling(kind, scale, border, size, monkeypatch):
     generator = torch.Generator().manual_seed(1)
@@ -40,7 +42,7 @@ def test_it_is_the_blur_and_the_downsampling(kind, scale, border, size, monkeypa
     expected = _plain(gt, kernels, scale, border)
     for on_cpu in (True, False):
         monkeypatch.setattr(structured, "_is_on_cpu", lambda _, on_cpu=on_cpu: on_cpu)
-        for separable in {False, kind in ("isotropic", "none")}:
+        for separable in {False, kind in ("isotropic", "upright", "none")}:
             low = structured_blur_and_downsample(gt, kernels, scale, border, separable)
             assert (low - expected).abs().max() < 1e-3
             assert (low.round() != expected.round()).sum() <= max(1, 3e-4 * low.numel())
