@@ -1,6 +1,6 @@
 """Images a second from the training data set, against BasicSR's ``PairedImageDataset`` on the same files.
 
-    python -m benchmarks.loading --images ../shared/images/BSD400
+    python -m benchmarks.loading --images BSD400
 
 Both give random LQ/GT crops, flipped and turned, as float tensors. The pictures are tiled from the images given: sub-images
 of 480 pixels, and large ones of 2048x1404.
