@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 
 from lightbsr_model.errors import ImageError
 
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+"""What every PNG file begins with."""
+
 RGBImage = NDArray[np.uint8]
 """(H, W, 3), 0..255."""
 

@@ -47,8 +47,8 @@ class Findings:
     """A message each."""
     seconds: float = 0.0
     """That reading and decoding all took."""
-    workers: int = 0
-    """Processes that read."""
+    processes: int = 1
+    """That read."""
 
     @property
     def readable(self) -> list[ImageFacts]:
@@ -83,13 +83,14 @@ def inspect_images(reader: ImageReader, workers: int) -> Findings:
     Raises:
         CommandFailed: A worker process died.
     """
-    findings = Findings(workers=workers)
+    findings = Findings()
     started = time.monotonic()
     with WorkerPool(_Inspection(reader.source), workers) as pool:
         for outcome in pool.map(range(len(reader)), "reading"):
             if isinstance(outcome, str):
                 findings.unreadable.append(outcome)
             findings.images.append(None if isinstance(outcome, str) else outcome)
+        findings.processes = pool.processes
     findings.seconds = time.monotonic() - started
     return findings
 

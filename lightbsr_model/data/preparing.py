@@ -7,13 +7,11 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from lightbsr_model.data.decoding import RGBImage, decode_rgb
+from lightbsr_model.data.decoding import PNG_SIGNATURE, RGBImage, decode_rgb
 from lightbsr_model.data.picture_files import PictureFile
 from lightbsr_model.data.set_stores import EncodedPng
 from lightbsr_model.data.sub_images import SubImageGrid
 from lightbsr_model.errors import ImageError
-
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 def encode_png(image: RGBImage, level: int) -> bytes:
@@ -48,7 +46,7 @@ class PicturePreparation:
         if min(height, width) < self.min_size:
             raise ImageError(f"{picture}: {width}x{height} is below --min-size {self.min_size}.")
         if self.grid is None:
-            if content[:8] == _PNG_SIGNATURE and content[24] == 8 and not dropped_alpha and not self.grey:
+            if content[:8] == PNG_SIGNATURE and content[24] == 8 and not dropped_alpha and not self.grey:
                 return [EncodedPng(picture.name, content, (height, width, 1 if content[25] == 0 else 3))]
             return [self._encoded(picture.name, image)]
         pieces = self.grid.cut(image)

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from lightbsr_model.data.decoding import RGBImage, decode_rgb
+from lightbsr_model.data.decoding import PNG_SIGNATURE, RGBImage, decode_rgb
 from lightbsr_model.errors import ImageError
 
 inflate: ModuleType = zlib
@@ -30,7 +30,6 @@ with contextlib.suppress(ImportError):
 
 Buffer = bytes | memoryview
 
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _SELF_CONTAINED = 1
 """PNG's filters 0 (none) and 1 (from the left) need no row above."""
@@ -66,7 +65,7 @@ class EncodedImage:
         self._png: _Png | None = None
         self._jpeg_frame = 0
         self._whole: RGBImage | None = None
-        if content[:8] == _PNG_SIGNATURE and content[12:16] == b"IHDR" and len(content) > 33:
+        if content[:8] == PNG_SIGNATURE and content[12:16] == b"IHDR" and len(content) > 33:
             header = _Png(*struct.unpack(">IIBBBBB", content[16:29]))
             if header.colour in _PNG_CHANNELS and not header.interlaced:
                 self._png = header
@@ -143,7 +142,7 @@ class EncodedImage:
         stored = zlib.compress(memoryview(unpacked)[first * stride :], 0)
         band = header._replace(height=bottom - first)
         chunks = [(b"IHDR", struct.pack(">IIBBBBB", *band)), *before, (b"IDAT", stored), (b"IEND", b"")]
-        packed = b"".join([_PNG_SIGNATURE, *(part for chunk in chunks for part in _packed_chunk(*chunk))])
+        packed = b"".join([PNG_SIGNATURE, *(part for chunk in chunks for part in _packed_chunk(*chunk))])
         return self._decode(packed)[top - first :]
 
     def _jpeg_rows(self, top: int, bottom: int) -> RGBImage:

@@ -47,6 +47,11 @@ class WorkerPool(Generic[Item, Result]):
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
 
+    @property
+    def processes(self) -> int:
+        """How many work: 1 is this one alone."""
+        return 1 if self._pool is None else self._count
+
     def map(self, items: Sequence[Item], title: str = "") -> Iterator[Result]:
         """Results in the order of the items. At most twice as many are held as there are workers.
 

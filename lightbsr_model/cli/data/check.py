@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from lightbsr_model.bridge.option_document import read_document
+from lightbsr_model.cli.data.flags import add_workers, backend_of
 from lightbsr_model.cli.option_files import find_option_file
 from lightbsr_model.data.image_sources import open_images
 from lightbsr_model.data.inspection import Findings, inspect_images, ranges, size_mismatches
 from lightbsr_model.data.lq_images import open_lq_images
 from lightbsr_model.data.set_writer import names_digest
-from lightbsr_model.data.worker_pool import usable_cores
 from lightbsr_model.errors import CommandFailed, OptionError
 
 _LONGEST_LIST = 20
@@ -49,9 +49,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
     parser.add_argument("--lq", help="folder or LMDB of the LQ images of the one SET")
     parser.add_argument("--scale", type=int, default=4, help="with --lq (default: %(default)s)")
     parser.add_argument("--filename-tmpl", default="{}", help="with --lq: name of an LQ image, {} being its GT image's")
-    parser.add_argument(
-        "--workers", type=int, default=usable_cores(), help="processes; 0 is none but this (default: %(default)s)"
-    )
+    add_workers(parser)
     args = parser.parse_args(arguments)
     option_files = [*args.option_files, *(name for name in args.sets if name.endswith((".yml", ".yaml")))]
     places = [name for name in args.sets if name not in option_files]
@@ -69,16 +67,12 @@ def run(command: str, arguments: Sequence[str]) -> None:
 
 
 def _of_place(name: str, args: argparse.Namespace) -> _Set:
-    options = {"dataroot_gt": name, "io_backend": {"type": _backend(name)}, "scale": args.scale}
+    options = {"dataroot_gt": name, "io_backend": {"type": backend_of(name)}, "scale": args.scale}
     if args.lq is not None:
-        if _backend(args.lq) != _backend(name):
+        if backend_of(args.lq) != backend_of(name):
             raise OptionError(f"--lq: {args.lq} and {name}: expected two folders or two LMDBs.")
         options |= {"dataroot_lq": args.lq, "filename_tmpl": args.filename_tmpl}
     return _Set(name, options, args.gt_size)
-
-
-def _backend(name: str) -> str:
-    return "lmdb" if Path(name).suffix == ".lmdb" else "disk"
 
 
 def _of_option_file(path: Path) -> Iterator[_Set]:
@@ -116,7 +110,7 @@ def _check(one: _Set, workers: int, read: dict[str, Findings]) -> int:
     if one.options.get("num_worker_per_gpu") is not None:
         count = len(gt_images) * options.get("dataset_enlarge_ratio", 1)
         loaders = max(1, options["num_worker_per_gpu"])
-        seconds = gt.seconds * max(1, gt.workers) * count / len(gt_images) / loaders
+        seconds = gt.seconds * gt.processes * count / len(gt_images) / loaders
         print(
             f"  an epoch of {count} samples: about {seconds:.0f} s of reading whole images with num_worker_per_gpu "
             f"{loaders}, if there are as many cores; crops of large images take less"
@@ -134,7 +128,7 @@ def _describe(findings: Findings, place: str) -> None:
         print(f"  {sizes}, {sum(image.width * image.height for image in images) / 1e6:.1f} megapixels in all")
         print("  " + ", ".join(f"{count} {kind}" for kind, count in findings.kinds.most_common()))
     rate = len(findings.images) / max(findings.seconds, 1e-9)
-    print(f"  read in {findings.seconds:.1f} s by {max(1, findings.workers)} processes: {rate:.0f} images a second")
+    print(f"  read in {findings.seconds:.1f} s by {findings.processes} processes: {rate:.0f} images a second")
     for names in findings.duplicates[:_LONGEST_LIST]:
         print(f"  the same picture: {', '.join(names)}")
     if len(findings.duplicates) > _LONGEST_LIST:

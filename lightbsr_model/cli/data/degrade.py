@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from lightbsr_model.bridge.option_document import parse_document
+from lightbsr_model.cli.data.flags import add_writing, backend_of, print_left_out
 from lightbsr_model.data.blind_degradation_benchmark_dataset import BlindDegradationBenchmarkDataset
 from lightbsr_model.data.degrading import LrRendering, degradation_files, recipe_of, tasks_of
 from lightbsr_model.data.set_making import make_set
 from lightbsr_model.data.set_writer import SetWriter
-from lightbsr_model.data.worker_pool import usable_cores
 from lightbsr_model.degradation import PRESETS
 from lightbsr_model.errors import OptionError
 
@@ -48,24 +48,20 @@ def run(command: str, arguments: Sequence[str]) -> None:
         metavar="NAME=VALUE",
         help="override parameters of the preset: noise_level=5, sigma=[1,2]",
     )
-    parser.add_argument(
-        "--png-level", type=int, default=3, choices=range(10), metavar="0..9", help="default: %(default)s"
-    )
-    parser.add_argument("--skip-bad", action="store_true", help="leave out, and list, pictures that cannot be used")
-    parser.add_argument(
-        "--workers", type=int, default=usable_cores(), help="processes; 0 is none but this (default: %(default)s)"
-    )
+    add_writing(parser)
     args = parser.parse_args(arguments)
     overrides = dict(_parameter(text) for text in args.set)
     several = len(args.preset) > 1
+    # Of a folder's name all belongs to the name: v1.5 has no suffix.
+    folder, suffix = (args.output.with_suffix(""), ".lmdb") if backend_of(args.output) == "lmdb" else (args.output, "")
     for preset in args.preset:
-        output = args.output.with_suffix("") / f"{preset}{args.output.suffix}" if several else args.output
+        output = folder / f"{preset}{suffix}" if several else args.output
         in_name = re.search(r"_x(\d)$", preset)
         _degrade(
             {
                 "name": args.source.name,
                 "dataroot_gt": str(args.source),
-                "io_backend": {"type": "lmdb" if args.source.suffix == ".lmdb" else "disk"},
+                "io_backend": {"type": backend_of(args.source)},
                 "preset": preset,
                 "degradation": overrides,
                 "scale": args.scale or (int(in_name[1]) if in_name else 4),
@@ -87,13 +83,12 @@ def _degrade(options: dict[str, Any], output: Path, args: argparse.Namespace) ->
         LrRendering(dataset, args.png_level),
         args.workers,
         args.skip_bad,
-        f"{output.name}",
+        output.name,
         partial(degradation_files, recipe),
     )
     before = "finished before, " if made.was_finished else ""
     print(f"{output}: {before}{made.record['images']} LR images, {options['preset']}, x{options['scale']}.")
-    if made.bad:
-        print(f"  left out, {len(made.bad)} pictures:\n    " + "\n    ".join(made.bad))
+    print_left_out(made)
 
 
 def _parameter(text: str) -> tuple[str, Any]:

@@ -6,12 +6,12 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
+from lightbsr_model.cli.data.flags import add_writing, print_left_out
 from lightbsr_model.data.picture_files import PictureFile, find_pictures, named
 from lightbsr_model.data.preparing import PicturePreparation
 from lightbsr_model.data.set_making import Task, make_set
 from lightbsr_model.data.set_writer import SetWriter
 from lightbsr_model.data.sub_images import SubImageGrid
-from lightbsr_model.data.worker_pool import usable_cores
 from lightbsr_model.errors import OptionError
 
 DF2K = {"DIV2K_train_HR": 800, "Flickr2K_HR": 2650}
@@ -63,18 +63,12 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument("--lmdb", action="store_true", help="benchmark: LMDBs instead of folders")
     parser.add_argument("--grey", action="store_true", help="write one channel (luma) instead of RGB")
     parser.add_argument(
-        "--png-level", type=int, default=3, choices=range(10), metavar="0..9", help="compression (default: %(default)s)"
-    )
-    parser.add_argument(
         "--min-size",
         type=int,
         help="refuse pictures with a shorter side, as too small for a patch (default: 64; benchmark: 1)",
     )
-    parser.add_argument("--skip-bad", action="store_true", help="leave out, and list, pictures that cannot be used")
     parser.add_argument("--any-count", action="store_true", help="df2k, benchmark: go on if pictures are missing")
-    parser.add_argument(
-        "--workers", type=int, default=usable_cores(), help="processes; 0 is none but this (default: %(default)s)"
-    )
+    add_writing(parser)
     return parser
 
 
@@ -125,8 +119,7 @@ def _prepare(
             + (f", {len(tasks) - made.new - len(made.bad)} of them from before." if made.new < len(tasks) else ".")
         )
     print(f"  list of names, SHA-256: {made.record['names_sha256']}")
-    if made.bad:
-        print(f"  left out, {len(made.bad)} pictures:\n    " + "\n    ".join(made.bad))
+    print_left_out(made)
 
 
 def _folder_names(picture: PictureFile) -> tuple[str, ...]:

@@ -128,7 +128,7 @@ def test_stock_dataset_pairs_what_degrade_writes(tmp_path, hr):
 def test_several_presets_and_overrides(tmp_path, hr):
     arguments = [
         "-o",
-        str(tmp_path / "lr"),
+        str(tmp_path / "lr.v1"),
         "--preset",
         "iso_0.6",
         "iso_1.2",
@@ -139,7 +139,7 @@ def test_several_presets_and_overrides(tmp_path, hr):
     ]
     assert main(["data", "degrade", str(hr), *arguments]) == 0
     for preset, sigma in (("iso_0.6", 0.6), ("iso_1.2", 1.2)):
-        document = json.loads((tmp_path / "lr" / preset / "info/degradation.json").read_text())
+        document = json.loads((tmp_path / "lr.v1" / preset / "info/degradation.json").read_text())
         assert document["scale"] == 2
         assert document["degradation"]["noise_level"] == [1.0, 5.0]
         for entry in document["images"]:
@@ -186,6 +186,7 @@ def test_check_counts_and_finds(tmp_path, image_folder, capsys):
     assert "6 images, 0 of them unreadable" in said
     assert "96 wide, 80 high, 0.0 megapixels" in said
     assert "6 PNG RGB 8 bit" in said
+    assert "by 1 processes" in said  # so few are read without workers
     assert "No problems." in said
     cv2.imwrite(str(folder / "twin.bmp"), cv2.imread(str(folder / "coffee0.png")))
     cv2.imwrite(str(folder / "deep.png"), np.zeros((70, 70), np.uint16))
