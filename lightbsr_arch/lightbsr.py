@@ -147,6 +147,11 @@ class LightBSR(_Restorer):
         check_image(lq)
         return self.converters(self.encoder(lq), (lq.shape[2], lq.shape[3]))
 
+    def represent(self, lq: Tensor) -> Tensor:
+        """The implicit degradation representation as one vector an image: the map's average, (N, 4 * num_encoder_feat)."""
+        check_image(lq)
+        return self.encoder(lq).mean(dim=(2, 3))
+
     def forward(self, lq: Tensor) -> Tensor:
         """Super-resolve (N, 3, H, W) in [0, 1] to (N, 3, scale * H, scale * W), not clamped.
 
@@ -288,6 +293,10 @@ class LightBSRTeacher(_Restorer):
         """
         idr = self.encoder(self.with_prior(lq, prior))
         return self.converters(idr, (lq.shape[2], lq.shape[3]))
+
+    def represent(self, lq: Tensor, prior: Tensor) -> Tensor:
+        """The implicit degradation representation as one vector an image: the map's average, (N, 4 * num_encoder_feat)."""
+        return self.encoder(self.with_prior(lq, prior)).mean(dim=(2, 3))
 
     def project(self, lq_views: Tensor, prior: Tensor) -> Projections:
         """Project all views by the query and the key encoder, after the key encoder has followed.

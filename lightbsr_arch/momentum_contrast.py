@@ -13,7 +13,12 @@ from lightbsr_arch.degradation_encoder import DegradationEncoder
 
 
 def contrastive_loss(
-    queries: Tensor, keys: Tensor, queue: Tensor, temperature: float = 0.07, reduction: str = "mean"
+    queries: Tensor,
+    keys: Tensor,
+    queue: Tensor,
+    temperature: float = 0.07,
+    reduction: str = "mean",
+    same_views: bool = True,
 ) -> Tensor:
     """InfoNCE of query i against key j and the queue, for every ordered pair i != j of views.
 
@@ -24,6 +29,8 @@ def contrastive_loss(
         temperature: Divides all similarities.
         reduction: ``mean`` or ``sum`` over pairs and samples, or ``none`` for (V * (V - 1), N) in the order
             (0, 1), (0, 2), ..., (1, 0), (1, 2), ...
+        same_views: Whether query i and key i are of one view, as said above. If not, they are of two views of one image
+            (DASR): query i has key i as its only positive, V may be 1, and ``none`` gives (V, N).
 
     Returns:
         The loss, in nats.
@@ -32,14 +39,17 @@ def contrastive_loss(
         ValueError: Fewer than two views, or an unknown reduction.
     """
     views = queries.shape[0]
-    if views < 2:
+    if same_views and views < 2:
         raise ValueError(f"contrast needs 2 views or more of each image, got {views}: set the dataset's `views`.")
     # A query's similarity to the queue does not depend on j: summed up once, used in V - 1 pairs.
     negatives = torch.logsumexp(queries @ queue / temperature, dim=-1)
-    positives = torch.einsum("ind,jnd->ijn", queries, keys) / temperature
-    losses = torch.logaddexp(positives, negatives[:, None]) - positives
-    different = ~torch.eye(views, dtype=torch.bool, device=losses.device)
-    losses = losses[different]
+    if same_views:
+        positives = torch.einsum("ind,jnd->ijn", queries, keys) / temperature
+        different = ~torch.eye(views, dtype=torch.bool, device=queries.device)
+        losses = (torch.logaddexp(positives, negatives[:, None]) - positives)[different]
+    else:
+        positives = (queries * keys).sum(dim=-1) / temperature
+        losses = torch.logaddexp(positives, negatives) - positives
     if reduction == "mean":
         return losses.mean()
     if reduction == "sum":
@@ -109,15 +119,16 @@ class MomentumContrast(nn.Module):
         """Move the key encoder's parameters towards the query encoder's. Its BatchNorm statistics are its own."""
         torch._foreach_lerp_(list(self.key.parameters()), list(self.query.parameters()), 1 - self.momentum)
 
-    def forward(self, views: Tensor) -> Projections:
+    def forward(self, views: Tensor, key_views: Tensor | None = None) -> Projections:
         """Project every view by both encoders, each view as a batch of its own, after the key encoder has followed.
 
         Args:
             views: (V, N, C, H, W) LR views with their prior.
+            key_views: What the key encoder sees instead, (V, N, C, H, W).
         """
         self.follow()
         with torch.no_grad():
-            keys = torch.stack([self.key(view)[1] for view in views])
+            keys = torch.stack([self.key(view)[1] for view in (views if key_views is None else key_views)])
         projected = [self.query(view) for view in views]
         queries = torch.stack([vector for _, vector in projected])
         return Projections(projected[0][0], queries, keys, self.queue.clone())
@@ -132,7 +143,7 @@ class MomentumContrast(nn.Module):
         Raises:
             ValueError: More keys than the queue holds.
         """
-        keys = _gather(keys)
+        keys = gather_from_processes(keys)
         size = self.queue.shape[1]
         if keys.shape[0] > size:
             raise ValueError(f"queue_size: expected at least the joined batch, {keys.shape[0]}, got {size}.")
@@ -141,7 +152,8 @@ class MomentumContrast(nn.Module):
         self.queue_pointer.add_(keys.shape[0]).remainder_(size)
 
 
-def _gather(keys: Tensor) -> Tensor:
+def gather_from_processes(keys: Tensor) -> Tensor:
+    """Join the (N, D) keys of all ranks, in the ranks' order, without gradient; alone, the keys as they are."""
     distributed = torch.distributed
     if not (distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1):
         return keys

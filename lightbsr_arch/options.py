@@ -3,14 +3,48 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import Tensor
 
 
+class _Sizes:
+    """Sizes of the values of one state dict."""
+
+    def __init__(self, state_dict: Mapping[str, Tensor]) -> None:
+        self.state_dict = state_dict
+
+    def shape(self, key: str) -> tuple[int, ...]:
+        if key not in self.state_dict:
+            raise ValueError(f"not a state dict of LightBSR or a method beside it: it has no {key!r}.")
+        return tuple(self.state_dict[key].shape)
+
+    def count(self, pattern: str) -> int:
+        """So many different numbers stand in the keys where the pattern has a group."""
+        return len({match.group(1) for match in (re.match(pattern, key) for key in self.state_dict) if match})
+
+    def has(self, prefix: str) -> bool:
+        return any(key.startswith(prefix) for key in self.state_dict)
+
+    def network(self) -> dict[str, Any]:
+        """What all of them have: the scale and the width."""
+        num_feat = self.shape("sr.head.weight")[0]
+        growth = self.shape("sr.upsampler.0.weight")[0] // num_feat
+        scale = {(4, 1): 2, (9, 1): 3, (4, 2): 4}.get((growth, self.count(r"sr\.upsampler\.(\d+)\.weight")))
+        if scale is None:
+            raise ValueError("not a state dict of LightBSR: its upsampler is none of x2, x3, x4.")
+        return {"scale": scale, "num_feat": num_feat}
+
+    def groups(self) -> dict[str, int]:
+        return {
+            "num_group": self.count(r"sr\.groups\.(\d+)\."),
+            "num_block": self.count(r"sr\.groups\.0\.blocks\.(\d+)\."),
+        }
+
+
 def infer_options(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Tell the sizes of the :class:`LightBSR` or :class:`LightBSRTeacher` that a state dict belongs to.
+    """Tell which network a state dict belongs to, and its sizes.
 
     What a state dict cannot tell is left out: the start of the layer scale, momentum, temperature, the noise divisor.
 
@@ -18,39 +52,56 @@ def infer_options(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
         state_dict: In this package's layout.
 
     Returns:
-        ``type`` (``LightBSR`` or ``LightBSRTeacher``) and the constructor's sizes by name.
+        ``type`` (``LightBSR``, ``LightBSRTeacher``, ``DASR``, ``KDSR``, ``KDSRTeacher`` or ``CdCL``) and the constructor's
+        sizes by name.
 
     Raises:
-        ValueError: The state dict is not of either network; the message names what is missing.
+        ValueError: The state dict is of none of them; the message names what is missing.
     """
+    sizes = _Sizes(state_dict)
+    method: Callable[[_Sizes], dict[str, Any]] = _lightbsr
+    for key, other in (("sr.compress.weight", _dasr), ("estimator.", _kdsr), ("contrast.", _cdcl)):
+        if sizes.has(key):
+            method = other
+    return method(sizes)
 
-    def shape(key: str) -> tuple[int, ...]:
-        if key not in state_dict:
-            raise ValueError(f"not a state dict of LightBSR or LightBSRTeacher: it has no {key!r}.")
-        return tuple(state_dict[key].shape)
 
-    def count(pattern: str) -> int:
-        return len({match.group(1) for match in (re.match(pattern, key) for key in state_dict) if match})
-
-    teacher = any(key.startswith("momentum_contrast.") for key in state_dict)
+def _lightbsr(sizes: _Sizes) -> dict[str, Any]:
+    teacher = sizes.has("momentum_contrast.")
     encoder = "momentum_contrast.query.encoder" if teacher else "encoder"
-    num_feat = shape("sr.head.weight")[0]
-    growth = shape("sr.upsampler.0.weight")[0] // num_feat
-    scale = {(4, 1): 2, (9, 1): 3, (4, 2): 4}.get((growth, count(r"sr\.upsampler\.(\d+)\.weight")))
-    if scale is None:
-        raise ValueError("not a state dict of LightBSR: its upsampler is none of x2, x3, x4.")
-    options: dict[str, Any] = {
+    options = {
         "type": "LightBSRTeacher" if teacher else "LightBSR",
-        "scale": scale,
-        "num_feat": num_feat,
-        "num_group": count(r"sr\.groups\.(\d+)\."),
-        "num_block": count(r"sr\.groups\.0\.blocks\.(\d+)\."),
-        "num_spatial_feat": shape("sr.groups.0.blocks.0.modulation.spatial_conv.weight")[0],
-        "num_channel_code": shape("converters.channel.weight")[0],
-        "num_encoder_feat": shape(f"{encoder}.layers.0.weight")[0],
+        **sizes.network(),
+        **sizes.groups(),
+        "num_spatial_feat": sizes.shape("sr.groups.0.blocks.0.modulation.spatial_conv.weight")[0],
+        "num_channel_code": sizes.shape("converters.channel.weight")[0],
+        "num_encoder_feat": sizes.shape(f"{encoder}.layers.0.weight")[0],
     }
     if teacher:
-        options["prior_channels"] = shape(f"{encoder}.layers.0.weight")[1] - 3
-        options["prior_components"] = shape("prior_basis")[1]
-        options["queue_size"] = shape("momentum_contrast.queue")[1]
+        options["prior_channels"] = sizes.shape(f"{encoder}.layers.0.weight")[1] - 3
+        options["prior_components"] = sizes.shape("prior_basis")[1]
+        options["queue_size"] = sizes.shape("momentum_contrast.queue")[1]
+    return options
+
+
+def _dasr(sizes: _Sizes) -> dict[str, Any]:
+    options = {"type": "DASR", **sizes.network(), **sizes.groups()}
+    options["num_encoder_feat"] = sizes.shape("momentum_contrast.query.encoder.layers.0.weight")[0]
+    options["queue_size"] = sizes.shape("momentum_contrast.queue")[1]
+    options["reduction"] = options["num_feat"] // sizes.shape("sr.groups.0.blocks.0.aware1.gate.0.weight")[0]
+    return options
+
+
+def _kdsr(sizes: _Sizes) -> dict[str, Any]:
+    return {
+        "type": "KDSR" if sizes.shape("estimator.features.0.weight")[1] == 3 else "KDSRTeacher",
+        **sizes.network(),
+        "num_block": sizes.count(r"sr\.blocks\.(\d+)\."),
+        "num_encoder_block": sizes.count(r"estimator\.features\.(\d+)\.conv1\."),
+    }
+
+
+def _cdcl(sizes: _Sizes) -> dict[str, Any]:
+    options = {"type": "CdCL", **sizes.network(), **sizes.groups()}
+    options["num_encoder_feat"] = sizes.shape("contrast.query.encoder.layers.0.weight")[0]
     return options

@@ -11,24 +11,27 @@ import torch
 
 GOLDEN = Path(__file__).parent / "golden"
 RGB_MEAN = torch.tensor([0.4488, 0.4371, 0.4040])
+OTHER_MEANS = {"dasr": 255 * RGB_MEAN, "cdcl": torch.tensor([0.4680, 0.4484, 0.4029])}
 
 
 def published_state_dict(network: str, gain: float = 1.0, prior_channels: int = 15) -> dict[str, torch.Tensor]:
-    """A state dict in the published layout; ``network`` is student or teacher."""
-    shapes = json.loads((GOLDEN / "state_dict_shapes.json").read_text())[f"lightbsr_{network}_x4"]
+    """A state dict in the published layout; ``network`` is LightBSR's student or teacher, dasr, kdsr_student,
+    kdsr_teacher or cdcl."""
+    method = f"lightbsr_{network}" if network in ("student", "teacher") else network
+    shapes = json.loads((GOLDEN / "state_dict_shapes.json").read_text())[f"{method}_x4"]
     state_dict = {}
     for key, shape in shapes.items():
-        if key.startswith("E.encoder_") and key.endswith(".E.0.weight"):
+        if network == "teacher" and key.startswith("E.encoder_") and key.endswith(".E.0.weight"):
             shape = [shape[0], 3 + prior_channels, *shape[2:]]
-        state_dict[key] = _fill(key, shape, gain)
+        state_dict[key] = _fill(key, shape, gain, OTHER_MEANS.get(network, RGB_MEAN))
     return state_dict
 
 
-def _fill(key: str, shape: list[int], gain: float) -> torch.Tensor:
+def _fill(key: str, shape: list[int], gain: float, mean: torch.Tensor) -> torch.Tensor:
     if "sub_mean" in key or "add_mean" in key:
         if key.endswith("weight"):
             return torch.eye(3).view(3, 3, 1, 1)
-        return -RGB_MEAN if "sub_mean" in key else RGB_MEAN.clone()
+        return -mean if "sub_mean" in key else mean.clone()
     if key.endswith(("num_batches_tracked", "queue_ptr")):
         return torch.zeros(shape, dtype=torch.long)
     if key.endswith("queue"):

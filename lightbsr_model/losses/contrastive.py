@@ -31,6 +31,8 @@ class DegradationContrastiveLoss(nn.Module):
         self.temperature = temperature
         self.reduction = reduction
 
-    def forward(self, queries: Tensor, keys: Tensor, queue: Tensor) -> Tensor:
+    def forward(self, queries: Tensor, keys: Tensor, queue: Tensor, same_views: bool = True) -> Tensor:
         """Return the loss; shapes as in :func:`~lightbsr_arch.momentum_contrast.contrastive_loss`."""
-        return self.loss_weight * contrastive_loss(queries, keys, queue, self.temperature, self.reduction)
+        return self.loss_weight * contrastive_loss(
+            queries, keys, queue, self.temperature, self.reduction, same_views
+        )

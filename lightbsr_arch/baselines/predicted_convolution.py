@@ -1,0 +1,30 @@
+"""A depthwise convolution whose kernels each sample predicts from its code: DASR's and KDSR's way to modulate."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class PredictedDepthwiseConv(nn.Module):
+    """Depthwise 3x3 convolution; Linear, LeakyReLU(0.1), Linear (both without bias) make its kernels of the code.
+
+    Args:
+        num_feat: Channels of the features, and length of the code.
+    """
+
+    def __init__(self, num_feat: int) -> None:
+        super().__init__()
+        self.kernel = nn.Sequential(
+            nn.Linear(num_feat, num_feat, bias=False),
+            nn.LeakyReLU(0.1),
+            nn.Linear(num_feat, 9 * num_feat, bias=False),
+        )
+
+    def forward(self, x: Tensor, code: Tensor) -> Tensor:
+        """Filter (N, num_feat, H, W) features by the kernels of (N, num_feat) codes; zeros outside the border."""
+        samples, channels, height, width = x.shape
+        kernels = self.kernel(code).view(samples * channels, 1, 3, 3)
+        # All channels of all samples side by side: one grouped convolution for the batch.
+        filtered = F.conv2d(x.reshape(1, -1, height, width), kernels, padding=1, groups=samples * channels)
+        return filtered.view(samples, channels, height, width)
