@@ -224,7 +224,7 @@ class LightBSRTeacher(_Restorer):
             raise ValueError(
                 f"prior_components: expected 1 to prior_channels = {prior_channels}, got {prior_components}."
             )
-        self.options["prior_channels"] = prior_channels
+        self.options.update(prior_channels=prior_channels, prior_components=components, queue_size=queue_size)
         self.temperature = temperature
         self.num_noise_channels = prior_channels - components
         self.prior_noise_divisor = prior_noise_divisor

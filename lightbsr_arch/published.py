@@ -61,7 +61,9 @@ def convert_published_state_dict(
             converted[renamed] = value
     if unknown or not converted:
         named = ", ".join(unknown[:3]) if unknown else "it is empty"
-        raise ValueError(f"not a checkpoint of the published {layout.method} code: {len(unknown)} unknown keys ({named}).")
+        raise ValueError(
+            f"not a checkpoint of the published {layout.method} code: {len(unknown)} unknown keys ({named})."
+        )
     if layout.modulation is not None:
         converted = _name_plain_blocks(converted, layout.modulation)
     # DASR's gates are 1x1 convolutions of one pixel.
@@ -71,7 +73,9 @@ def convert_published_state_dict(
     if layout is LIGHTBSR and "momentum_contrast.queue_pointer" in converted:
         converted["prior_basis"] = _basis(converted, prior_basis)
     elif prior_basis is not None:
-        raise ValueError(f"prior_basis: only a teacher of LightBSR has a prior; this is another checkpoint of {layout.method}.")
+        raise ValueError(
+            f"prior_basis: only a teacher of LightBSR has a prior; this is another checkpoint of {layout.method}."
+        )
     _check_complete(converted, layout)
     return converted
 
@@ -104,8 +108,11 @@ def _check_mean(published: Mapping[str, Tensor], layout: PublishedLayout) -> Non
         if match:
             wanted = expected["weight" if match[2] == "weight" else f"{match[1]}_mean"]
             flat = value.detach().float().cpu().flatten()
-            if flat.shape != wanted.flatten().shape or not torch.allclose(flat, wanted.flatten(), atol=1e-3 * float(mean.max())):
-                raise ValueError(f"{key}: this checkpoint shifts colours by another mean than {layout.method}'s {layout.rgb_mean}.")
+            close = flat.shape == wanted.flatten().shape
+            if not close or not torch.allclose(flat, wanted.flatten(), atol=1e-3 * float(mean.max())):
+                raise ValueError(
+                    f"{key}: this checkpoint shifts colours by another mean than {layout.method}'s {layout.rgb_mean}."
+                )
 
 
 def _check_complete(converted: Mapping[str, Tensor], layout: PublishedLayout) -> None:

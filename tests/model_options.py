@@ -14,6 +14,52 @@ LOSSES = {
 }
 
 
+SMALL_DASR = {"num_feat": 8, "num_group": 1, "num_block": 1, "num_encoder_feat": 4, "queue_size": 16, "reduction": 4}
+SMALL_KDSR = {"num_feat": 8, "num_block": 2, "num_encoder_block": 1}
+SMALL_CDCL = {"num_feat": 8, "num_group": 1, "num_block": 1, "num_encoder_feat": 4, "layer_scale_init": 0.1}
+UNIT_L1 = {"type": "L1Loss", "loss_weight": 1.0, "reduction": "mean"}
+BASELINES: dict[str, dict[str, Any]] = {
+    "DASR": {
+        "model_type": "DASRModel",
+        "network_g": {"type": "DASR", "scale": 4, **SMALL_DASR},
+        "train": {"contrastive_opt": {"type": "DegradationContrastiveLoss"}},
+        "views": 2,
+    },
+    "CdCL": {
+        "model_type": "CdCLModel",
+        "network_g": {"type": "CdCL", "scale": 4, **SMALL_CDCL},
+        "train": {"contrastive_opt": {"type": "ContentDecoupledContrastiveLoss"}},
+        "views": 4,
+    },
+    "KDSR teacher": {
+        "model_type": "KDSRTeacherModel",
+        "network_g": {"type": "KDSRTeacher", "scale": 4, **SMALL_KDSR},
+        "train": {"encoder_iter": 0, "pixel_opt": UNIT_L1},
+        "views": 1,
+    },
+    "KDSR student": {
+        "model_type": "KDSRStudentModel",
+        "network_g": {"type": "KDSR", "scale": 4, **SMALL_KDSR},
+        "train": {"channel_opt": {"type": "ChannelDistillationLoss", "l1_weight": 0}, "pixel_opt": UNIT_L1},
+        "views": 1,
+    },
+}
+"""The methods beside LightBSR: what differs from a teacher's options, and views."""
+
+
+def baseline_options(name: str, options: dict[str, Any], teacher_file: Any = None) -> dict[str, Any]:
+    """Make a LightBSR teacher's options those of another method; KDSR's student needs its teacher's file."""
+    case = BASELINES[name]
+    options.update(model_type=case["model_type"], network_g=dict(case["network_g"]))
+    options["train"].pop("contrastive_opt", None)
+    options["train"].update(case["train"])
+    options["datasets"]["train"]["views"] = case["views"]
+    if name == "KDSR student":
+        network = {"type": "KDSRTeacher", "scale": 4, **SMALL_KDSR}
+        options["teacher"] = {"network": network, "path": str(teacher_file)}
+    return options
+
+
 def model_options(kind: str, network: dict[str, Any], encoder_iter: int, total_iter: int = 8) -> dict[str, Any]:
     """Options of a teacher's or student's model on the CPU."""
     return {

@@ -5,4 +5,4 @@ from lightbsr_arch.baselines.cdcl import CdCL
 from lightbsr_arch.baselines.dasr import DASR
 from lightbsr_arch.baselines.kdsr import KDSR, KDSRTeacher
 
-__all__ = ["KDSR", "BicubicUpsampler", "CdCL", "DASR", "KDSRTeacher"]
+__all__ = ["DASR", "KDSR", "BicubicUpsampler", "CdCL", "KDSRTeacher"]

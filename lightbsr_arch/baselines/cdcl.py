@@ -59,7 +59,9 @@ class AdaptiveBlock(nn.Module):
             nn.GELU(),
             nn.Conv2d(num_spatial_code, 1, 3, 1, 1),
         )
-        self.conv = nn.Sequential(nn.Conv2d(num_feat, num_feat, 1), nn.Conv2d(num_feat, num_feat, 3, 1, 1, groups=num_feat))
+        self.conv = nn.Sequential(
+            nn.Conv2d(num_feat, num_feat, 1), nn.Conv2d(num_feat, num_feat, 3, 1, 1, groups=num_feat)
+        )
         self.tail = ConvNeXtTail(num_feat, layer_scale_init)
 
     def forward(self, x: Tensor, codes: Codes) -> Tensor:
@@ -75,7 +77,9 @@ class AdaptiveGroup(nn.Module):
 
     def __init__(self, num_block: int, num_feat: int, num_spatial_code: int, layer_scale_init: float) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(AdaptiveBlock(num_feat, num_spatial_code, layer_scale_init) for _ in range(num_block))
+        self.blocks = nn.ModuleList(
+            AdaptiveBlock(num_feat, num_spatial_code, layer_scale_init) for _ in range(num_block)
+        )
         self.plain_block = ConvNeXtTail(num_feat, layer_scale_init)
         self.conv = nn.Conv2d(num_feat, num_feat, 3, 1, 1)
 
@@ -156,9 +160,7 @@ class CdCL(nn.Module):
         self.scale = scale
         self.contrast = FastMomentumContrast(num_encoder_feat, momentum)
         self.converters = CodeConverters(4 * num_encoder_feat, num_feat)
-        self.sr = CdCLNetwork(
-            scale, num_feat, num_group, num_block, self.converters.num_spatial_code, layer_scale_init
-        )
+        self.sr = CdCLNetwork(scale, num_feat, num_group, num_block, self.converters.num_spatial_code, layer_scale_init)
 
     @property
     def encoder(self) -> DegradationEncoder:

@@ -111,9 +111,7 @@ class FastMomentumContrast(nn.Module):
 
     def _project_quarters(self, view: Tensor) -> Tensor:
         height, width = (side // 2 for side in view.shape[-2:])
-        quarters = [
-            view[..., top : top + height, left : left + width] for top in (0, height) for left in (0, width)
-        ]
+        quarters = [view[..., top : top + height, left : left + width] for top in (0, height) for left in (0, width)]
         codes = self.query.encoder(torch.cat(quarters)).mean(dim=(2, 3)).chunk(4)
         pairs = torch.cat([(codes[i] + codes[j]) / 2 for i, j in combinations(range(4), 2)])
         predicted = F.normalize(self.predictor(self.query.projector(pairs)), dim=1)

@@ -13,6 +13,7 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from PIL import Image
 
 from lightbsr_arch import LightBSR, LightBSRTeacher
+from lightbsr_arch.baselines import DASR, KDSR, CdCL, KDSRTeacher
 from lightbsr_arch.checkpoints import load_state_dict
 from lightbsr_model.bridge.known_options import look_up
 from lightbsr_model.bridge.option_document import KeyPath, OptionDocument, Problem, sections
@@ -20,7 +21,9 @@ from lightbsr_model.data.image_sources import ImageReader, open_images
 from lightbsr_model.data.lq_images import degradation_or_lq_images
 from lightbsr_model.degradation import get_degradation
 from lightbsr_model.errors import OptionError
-from lightbsr_model.models.teacher import check_fit, data_are_noisy, load_teacher
+from lightbsr_model.models.teacher import check_fit, data_are_noisy, load_teacher, pairing_of
+
+_OUR_NETWORKS = {cls.__name__: cls for cls in (LightBSR, LightBSRTeacher, DASR, KDSR, KDSRTeacher, CdCL)}
 
 _MOST_HEADERS = 5000
 """So many images' sizes are read before a run; more would take minutes on a slow disk."""
@@ -59,7 +62,7 @@ def check_files(document: OptionDocument, is_train: bool, known_problems: Sequen
 
 def _check_network(place: KeyPath, network_opt: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
     """Sizes that do not fit each other; of our own networks, which cost nothing to build without memory."""
-    network = {"LightBSR": LightBSR, "LightBSRTeacher": LightBSRTeacher}.get(network_opt["type"])
+    network = _OUR_NETWORKS.get(network_opt["type"])
     if network is not None:
         try:
             with torch.device("meta"):
@@ -193,14 +196,14 @@ def _check_weights(
 def _check_teacher(options: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
     teacher_opt = options["teacher"] or {}
     try:
-        teacher = load_teacher(teacher_opt)
+        network = look_up(ARCH_REGISTRY, options["network_g"]["type"])
+        pairing = pairing_of(network)
+        teacher = load_teacher(teacher_opt, pairing)
         arguments = {key: value for key, value in options["network_g"].items() if key != "type"}
         with torch.device("meta"):
-            student = look_up(ARCH_REGISTRY, options["network_g"]["type"])(**arguments)
-        if not isinstance(student, LightBSR):
-            yield ("network_g", "type"), f"expected LightBSR as the student, got {options['network_g']['type']!r}"
-            return
+            student = network(**arguments)
         noisy = data_are_noisy(options["datasets"]["train"])
-        check_fit(teacher, student, teacher_opt.get("start_student", True), noisy)
+        check_fit(teacher, student, pairing, teacher_opt.get("start_student", True), noisy)
     except OptionError as error:
-        yield ("teacher",), str(error)
+        key, _, message = str(error).partition(": ")
+        yield (("network_g", "type"), message) if key == "network_g.type" else (("teacher",), str(error))

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from basicsr.models import lr_scheduler
 
-from lightbsr_model.models.schedule import TwoPhaseCosineLR
+from lightbsr_model.models.schedule import TWO_PHASE_SCHEDULES
 
 
 def _words(listed: str) -> frozenset[str]:
@@ -45,7 +45,7 @@ SCHEDULERS = {
     "MultiStepLR": lr_scheduler.MultiStepRestartLR,
     "MultiStepRestartLR": lr_scheduler.MultiStepRestartLR,
     "CosineAnnealingRestartLR": lr_scheduler.CosineAnnealingRestartLR,
-    "TwoPhaseCosineLR": TwoPhaseCosineLR,
+    **TWO_PHASE_SCHEDULES,
 }
 """Schedules by the names that option files use."""
 

@@ -40,6 +40,8 @@ class BlindDegradationPairedDataset(Dataset[dict[str, Any]]):
             border (str): What the downsampling sees outside a patch: clamp (default) or symmetric.
             degrade_in (str): ``device`` (default) leaves the degrading to the model, in whole batches; ``loader`` gives
                 finished pairs that any BasicSR model trains on.
+            degradation_per (str): sample (default), or batch: all samples of a batch take the first one's kernel and
+                noise level (KDSR); the model does that, so only with ``degrade_in: device``.
 
     A sample has ``gt_path``, and
     with ``degrade_in: device``: ``gt`` (views, 3, gt_size, gt_size), uint8;
@@ -70,6 +72,10 @@ class BlindDegradationPairedDataset(Dataset[dict[str, Any]]):
             raise OptionError(f"views: expected 1 or more, got {self.views}.")
         if self.degrade_in not in ("device", "loader"):
             raise OptionError(f"degrade_in: expected device or loader, got {self.degrade_in!r}.")
+        if opt.get("degradation_per", "sample") not in ("sample", "batch"):
+            raise OptionError(f"degradation_per: expected sample or batch, got {opt['degradation_per']!r}.")
+        if opt.get("degradation_per") == "batch" and self.degrade_in == "loader":
+            raise OptionError("degradation_per: a loader degrades each sample alone; batch needs degrade_in: device.")
         self.images = open_images(opt)
         self.lq_source = degradation_or_lq_images(opt, self.images)
 

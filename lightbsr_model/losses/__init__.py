@@ -1,6 +1,12 @@
-"""Losses of teacher and student, registered for BasicSR's ``build_loss``."""
+"""Losses of the methods, registered for BasicSR's ``build_loss``."""
 
+from lightbsr_model.losses.content_decoupled import ContentDecoupledContrastiveLoss
 from lightbsr_model.losses.contrastive import DegradationContrastiveLoss
 from lightbsr_model.losses.distillation import ChannelDistillationLoss, SpatialDistillationLoss
 
-__all__ = ["ChannelDistillationLoss", "DegradationContrastiveLoss", "SpatialDistillationLoss"]
+__all__ = [
+    "ChannelDistillationLoss",
+    "ContentDecoupledContrastiveLoss",
+    "DegradationContrastiveLoss",
+    "SpatialDistillationLoss",
+]

@@ -33,6 +33,4 @@ class DegradationContrastiveLoss(nn.Module):
 
     def forward(self, queries: Tensor, keys: Tensor, queue: Tensor, same_views: bool = True) -> Tensor:
         """Return the loss; shapes as in :func:`~lightbsr_arch.momentum_contrast.contrastive_loss`."""
-        return self.loss_weight * contrastive_loss(
-            queries, keys, queue, self.temperature, self.reduction, same_views
-        )
+        return self.loss_weight * contrastive_loss(queries, keys, queue, self.temperature, self.reduction, same_views)

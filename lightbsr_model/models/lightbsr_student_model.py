@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections import OrderedDict
 
 import torch
-from basicsr.utils import get_root_logger
 from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor, nn
 
 from lightbsr_arch import Codes, LightBSR
-from lightbsr_model.models.teacher import check_fit, data_are_noisy, load_teacher, start_from_teacher
-from lightbsr_model.models.two_phase_model import TwoPhaseModel
+from lightbsr_model.models.distillation_model import DistillationModel
 
 
 class StudentPass(nn.Module):
@@ -29,38 +27,15 @@ class StudentPass(nn.Module):
 
 
 @MODEL_REGISTRY.register()
-class LightBSRStudentModel(TwoPhaseModel):
-    """Trains ``network_g`` of type LightBSR under a frozen teacher.
+class LightBSRStudentModel(DistillationModel):
+    """Trains ``network_g`` of type LightBSR under a frozen LightBSRTeacher.
 
-    The teacher has a section of its own, apart from ``network_*``, which a resume of BasicSR's would redirect
-    (misc.py:108):
-        teacher.network (dict): ``type: LightBSRTeacher`` and its arguments.
-        teacher.path (str): Its checkpoint.
-        teacher.param_key (str): Default: params_ema where there is one, else params.
-        teacher.start_student (bool): Whether a new student starts from the teacher's weights. Default: True. A run
-            with ``path.pretrain_network_g``, or a resumed one, starts from that.
-
-    Options, under ``train``, besides those of :class:`TwoPhaseModel`:
+    Options, under ``train``, besides those of :class:`TwoPhaseModel`; the teacher's are in :class:`DistillationModel`:
         channel_opt (dict): ChannelDistillationLoss, in both phases.
         spatial_opt (dict): SpatialDistillationLoss, in both phases.
     """
 
     net_g: LightBSR
-
-    def prepare_start(self) -> None:
-        """Load the teacher, check that it fits, and start the student from it.
-
-        Raises:
-            FileNotFoundError, ValueError: By key, see :mod:`lightbsr_model.models.teacher`.
-        """
-        teacher_opt = self.opt.get("teacher") or {}
-        teacher = load_teacher(teacher_opt)
-        start = teacher_opt.get("start_student", True)
-        check_fit(teacher, self.net_g, start, data_are_noisy(self.opt.get("datasets", {}).get("train", {})))
-        if start and not self.opt["path"].get("pretrain_network_g"):
-            start_from_teacher(self.net_g, teacher)
-            get_root_logger().info(f"The student starts from its teacher, {teacher_opt['path']}.")
-        self.teacher = teacher.to(self.device)
 
     def init_training_settings(self) -> None:
         """Build the distillation losses too."""

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-
 from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor, nn
 
 from lightbsr_arch import LightBSRTeacher
 from lightbsr_arch.momentum_contrast import Projections
-from lightbsr_model.models.two_phase_model import TwoPhaseModel
+from lightbsr_model.models.contrastive_model import MomentumContrastModel
 
 
 class TeacherPass(nn.Module):
@@ -31,40 +29,21 @@ class TeacherPass(nn.Module):
 
 
 @MODEL_REGISTRY.register()
-class LightBSRTeacherModel(TwoPhaseModel):
+class LightBSRTeacherModel(MomentumContrastModel):
     """Trains ``network_g`` of type LightBSRTeacher; validates it with the true kernel and noise level.
 
-    Options, under ``train``, besides those of :class:`TwoPhaseModel`:
-        contrastive_opt (dict): DegradationContrastiveLoss, in both phases.
+    Options: those of :class:`ContrastiveModel`; the loss is DegradationContrastiveLoss.
     """
 
     net_g: LightBSRTeacher
-
-    def init_training_settings(self) -> None:
-        """Build the contrastive loss too."""
-        self.cri_contrast = self.required_loss("contrastive_opt")
-        super().init_training_settings()
-
-    def encoder_phase_modules(self) -> list[nn.Module]:
-        """The query encoder with its head."""
-        return [self.net_g.momentum_contrast.query]
 
     def build_learning_pass(self, joint: bool) -> nn.Module:
         """Contrast, and restoration in the joint phase."""
         return TeacherPass(self.net_g, joint)
 
-    def compute_losses(self, joint: bool) -> OrderedDict[str, Tensor]:
-        """``l_contrast``, and ``l_pix`` in the joint phase; the keys of view 0 enter the queue."""
-        prior = self.batch_prior(self.net_g)
-        with self.precision.autocast():
-            projections, output = self.learning_pass(self.lq_views, prior)
-        vectors = (projections.queries.float(), projections.keys.float(), projections.negatives.float())
-        losses = OrderedDict(l_contrast=self.cri_contrast(*vectors))
-        self.net_g.momentum_contrast.enqueue(projections.keys[0])
-        if joint:
-            self.output = output.float()
-            losses["l_pix"] = self.cri_pix(self.output, self.gt)
-        return losses
+    def pass_inputs(self) -> tuple[Tensor, ...]:
+        """The views, and the prior of their degradation."""
+        return self.lq_views, self.batch_prior(self.net_g)
 
     def restore_batch(self, net: LightBSRTeacher) -> Tensor:
         """Restore under the true degradation."""

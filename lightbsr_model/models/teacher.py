@@ -3,64 +3,117 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from basicsr.utils.registry import ARCH_REGISTRY
 
 from lightbsr_arch import LightBSR, LightBSRTeacher, infer_options
+from lightbsr_arch.baselines import KDSR, KDSRTeacher
 from lightbsr_arch.checkpoints import load_state_dict
 from lightbsr_model.degradation import get_degradation
 from lightbsr_model.errors import MissingFileError, OptionError
 
-_CODE_SIZES = ("num_channel_code", "num_encoder_feat")
-"""What decides the shapes of the codes: all that distillation compares."""
+
+@dataclass(frozen=True)
+class Pairing:
+    """A student's class, the class of teachers that it learns from, and what they share."""
+
+    student: type[Any]
+    """Its ``options`` are the sizes that both have."""
+    teacher: type[Any]
+    """Its ``options`` are all that a state dict tells."""
+    code_sizes: tuple[str, ...]
+    """The options that decide the shapes of what is distilled."""
+    shared: tuple[tuple[str, str], ...]
+    """Prefixes of the weights that a student starts from: the teacher's, and its own."""
+    fresh: tuple[str, ...] = ()
+    """The student's weights among them that start anew all the same."""
+    fresh_sizes: tuple[str, ...] = ()
+    """Options that may differ although the student starts from the teacher, since that part starts anew."""
+    recipe: str = ""
+    """The option file that trains such a teacher."""
 
 
-def load_teacher(teacher_opt: Mapping[str, Any]) -> LightBSRTeacher:
+PAIRINGS = (
+    Pairing(
+        LightBSR,
+        LightBSRTeacher,
+        code_sizes=("num_channel_code", "num_encoder_feat"),
+        # The query encoder becomes the encoder; its first convolution saw the prior too.
+        shared=(("momentum_contrast.query.encoder.", "encoder."), ("converters.", "converters."), ("sr.", "sr.")),
+        fresh=("encoder.layers.0.",),
+        recipe="options/train_teacher.yml",
+    ),
+    Pairing(
+        KDSR,
+        KDSRTeacher,
+        code_sizes=("num_feat",),
+        shared=(("sr.", "sr."),),
+        fresh_sizes=("num_encoder_block",),
+        recipe="options/compare/train_kdsr_m_teacher.yml",
+    ),
+)
+"""All that can be distilled here."""
+
+
+def pairing_of(student: type[Any] | None) -> Pairing:
+    """The pairing of a student's class.
+
+    Raises:
+        OptionError: Nothing teaches it.
+    """
+    for pairing in PAIRINGS:
+        if student is pairing.student:
+            return pairing
+    names = " or ".join(pairing.student.__name__ for pairing in PAIRINGS)
+    got = None if student is None else student.__name__
+    raise OptionError(f"network_g.type: expected {names} as the student of a teacher, got {got!r}.")
+
+
+def load_teacher(teacher_opt: Mapping[str, Any], pairing: Pairing) -> Any:
     """Build and load a teacher, frozen and in evaluation mode.
 
     Args:
-        teacher_opt: ``network`` (``type: LightBSRTeacher`` and its arguments), ``path`` (its checkpoint) and optionally
-            ``param_key``.
+        teacher_opt: ``network`` (its ``type`` and arguments), ``path`` (its checkpoint) and optionally ``param_key``.
+        pairing: What the student needs.
 
     Raises:
         MissingFileError: There is no checkpoint.
         OptionError: The checkpoint is of another network; every difference is named.
     """
+    name = pairing.teacher.__name__
     if "network" not in teacher_opt or not teacher_opt.get("path"):
         raise OptionError(
-            "teacher: expected the keys `network` (type: LightBSRTeacher, scale, ...) and `path` (its checkpoint), "
-            f"got {', '.join(teacher_opt) or 'nothing'}. Train one first: options/train_teacher.yml."
+            f"teacher: expected the keys `network` (type: {name}, scale, ...) and `path` (its checkpoint), "
+            f"got {', '.join(teacher_opt) or 'nothing'}. Train one first: {pairing.recipe}."
         )
     path = teacher_opt["path"]
     try:
         state_dict = load_state_dict(path, teacher_opt.get("param_key"))
     except FileNotFoundError as error:
         raise MissingFileError(
-            f"teacher.path: {error}. Train a teacher first (options/train_teacher.yml), or name its checkpoint here."
+            f"teacher.path: {error}. Train a teacher first ({pairing.recipe}), or name its checkpoint here."
         ) from error
     network_opt = dict(teacher_opt["network"])
     # Not by build_network: it logs, and BasicSR's logger must not be asked for before its file is known.
-    teacher = ARCH_REGISTRY.get(network_opt.pop("type"))(**network_opt)
-    if not isinstance(teacher, LightBSRTeacher):
-        raise OptionError(
-            f"teacher.network.type: expected LightBSRTeacher, got {teacher_opt['network'].get('type')!r}."
-        )
+    teacher: Any = ARCH_REGISTRY.get(network_opt.pop("type"))(**network_opt)
+    if not isinstance(teacher, pairing.teacher):
+        raise OptionError(f"teacher.network.type: expected {name}, got {teacher_opt['network'].get('type')!r}.")
     try:
         stored = infer_options(state_dict)
     except ValueError as error:
         raise OptionError(f"teacher.path: {path}: {error}") from error
-    if stored.pop("type") != "LightBSRTeacher":
-        raise OptionError(f"teacher.path: {path} is a student's checkpoint (LightBSR), not a LightBSRTeacher's.")
-    wanted = {
-        **teacher.options,
-        "prior_components": teacher.prior_basis.shape[1],
-        "queue_size": teacher.momentum_contrast.queue.shape[1],
-    }
+    stored_type = stored.pop("type")
+    if stored_type != name:
+        whose = (
+            "a student's checkpoint" if stored_type == pairing.student.__name__ else "the checkpoint of another network"
+        )
+        raise OptionError(f"teacher.path: {path} is {whose} ({stored_type}), not a {name}'s.")
     differences = [
-        f"{key}: {value} in the file, {wanted[key]} in teacher.network"
+        f"{key}: {value} in the file, {teacher.options[key]} in teacher.network"
         for key, value in stored.items()
-        if value != wanted[key]
+        if value != teacher.options[key]
     ]
     if differences:
         raise OptionError(f"teacher.path: {path} does not fit teacher.network. " + "; ".join(differences) + ".")
@@ -75,26 +128,28 @@ def data_are_noisy(train_set: Mapping[str, Any]) -> bool | None:
     return get_degradation(train_set["preset"], train_set.get("degradation")).is_noisy
 
 
-def check_fit(teacher: LightBSRTeacher, student: LightBSR, same_network: bool, noisy_data: bool | None) -> None:
+def check_fit(teacher: Any, student: Any, pairing: Pairing, same_network: bool, noisy_data: bool | None) -> None:
     """Check that a teacher can teach a student.
 
     Args:
         teacher: The teacher.
         student: The student.
-        same_network: Whether the student starts from the teacher's weights, so that all sizes must be equal; else only
-            those of the codes.
+        pairing: What they share.
+        same_network: Whether the student starts from the teacher's weights, so that all sizes of what they share must be
+            equal; else only those of the codes.
         noisy_data: Whether the training data have noise; None if unknown.
 
     Raises:
         OptionError: Naming all that differs.
     """
-    keys = tuple(student.options) if same_network else _CODE_SIZES
+    keys = [key for key in student.options if key not in pairing.fresh_sizes] if same_network else pairing.code_sizes
     differences = [
         f"{key}: teacher {teacher.options[key]}, student {student.options[key]}"
         for key in keys
         if teacher.options[key] != student.options[key]
     ]
-    if noisy_data is not None and noisy_data != (teacher.num_noise_channels > 0):
+    has_noise = teacher.num_noise_channels > 0 if isinstance(teacher, LightBSRTeacher) else noisy_data
+    if noisy_data is not None and noisy_data != has_noise:
         differences.append(
             f"prior_channels: the teacher's prior has {teacher.num_noise_channels} noise channels, the training data "
             f"{'have noise' if noisy_data else 'have no noise'}"
@@ -105,17 +160,12 @@ def check_fit(teacher: LightBSRTeacher, student: LightBSR, same_network: bool, n
         )
 
 
-def start_from_teacher(student: LightBSR, teacher: LightBSRTeacher) -> None:
-    """Copy the teacher's weights and BatchNorm statistics, all but the first convolution of the encoder.
-
-    The query encoder becomes the encoder; the first convolution keeps the student's own start, since it sees no prior.
-    """
-    query = "momentum_contrast.query.encoder."
-    state_dict = {
-        key.replace(query, "encoder."): value
-        for key, value in teacher.state_dict().items()
-        if key.startswith((query, "converters.", "sr."))
-    }
-    for name in ("weight", "bias"):
-        state_dict[f"encoder.layers.0.{name}"] = student.state_dict()[f"encoder.layers.0.{name}"]
+def start_from_teacher(student: Any, teacher: Any, pairing: Pairing) -> None:
+    """Copy the teacher's weights and BatchNorm statistics, all that the two share."""
+    state_dict = dict(student.state_dict())
+    for key, value in teacher.state_dict().items():
+        for theirs, own in pairing.shared:
+            ours = own + key.removeprefix(theirs)
+            if key.startswith(theirs) and not ours.startswith(pairing.fresh or ("\0",)):
+                state_dict[ours] = value
     student.load_state_dict(state_dict)

@@ -1,4 +1,4 @@
-"""What teacher and student share: an encoder phase, then a joint phase, in BasicSR's own loop."""
+"""What all methods share: an encoder phase, then a joint phase, in BasicSR's own loop."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from lightbsr_model.bridge.random_streams import derive_seed
 from lightbsr_model.degradation import Degradation, degrade, get_degradation
 from lightbsr_model.errors import OptionError
 from lightbsr_model.models.mixed_precision import MixedPrecision
-from lightbsr_model.models.schedule import TwoPhaseCosineLR
+from lightbsr_model.models.schedule import TWO_PHASE_SCHEDULES
 
 
 class TwoPhaseModel(SRModel):
@@ -32,7 +32,7 @@ class TwoPhaseModel(SRModel):
     Options, under ``train``:
         encoder_iter (int): Length of the encoder phase in iterations; the joint phase is the rest of ``total_iter``.
         ema_decay (float): As in BasicSR; the copy's buffers (BatchNorm statistics) follow too.
-        scheduler (dict): ``type: TwoPhaseCosineLR`` or one of BasicSR's.
+        scheduler (dict): ``type: TwoPhaseCosineLR``, ``TwoPhaseStepLR`` or one of BasicSR's.
         pixel_opt (dict): Loss between restored and GT images, in the joint phase.
         amp (str): ``off`` (default), ``bf16`` or ``fp16``: what the networks compute in while they learn; losses, weights
             and optimiser stay in fp32.
@@ -120,14 +120,15 @@ class TwoPhaseModel(SRModel):
         self.optimizers.append(self.optimizer_g)
 
     def setup_schedulers(self) -> None:
-        """Add TwoPhaseCosineLR, which takes its lengths from ``train``, to BasicSR's schedulers."""
+        """Add the two-phase schedules, which take their lengths from ``train``, to BasicSR's."""
         train_opt = self.opt["train"]
         scheduler_opt = dict(train_opt["scheduler"])
-        if scheduler_opt.pop("type") != "TwoPhaseCosineLR":
+        schedule = TWO_PHASE_SCHEDULES.get(scheduler_opt.pop("type"))
+        if schedule is None:
             super().setup_schedulers()
             return
         lengths = {"encoder_iter": self.encoder_iter, "total_iter": int(train_opt["total_iter"])}
-        self.schedulers += [TwoPhaseCosineLR(optimizer, **lengths, **scheduler_opt) for optimizer in self.optimizers]
+        self.schedulers += [schedule(optimizer, **lengths, **scheduler_opt) for optimizer in self.optimizers]
 
     # ---- the step
 
@@ -155,15 +156,22 @@ class TwoPhaseModel(SRModel):
                 raise OptionError(
                     f"a batch has {', '.join(data)}: expected `lq`, or `gt` and `kernel` (BlindDegradationPairedDataset)."
                 )
+            self._fed += 1
             train_set = self.opt["datasets"]["train"]
             degradation = self._degradation
+            if train_set.get("degradation_per") == "batch":
+                self.kernel = self.kernel[:1].expand_as(self.kernel)
+                self.noise_level = (
+                    None if self.noise_level is None else self.noise_level[:1].expand_as(self.noise_level)
+                )
+            gt = self.arrange_views(gt)
             lq = degrade(
                 gt,
                 self.kernel,
                 None if degradation is not None and not degradation.is_noisy else self.noise_level,
                 train_set["scale"],
                 train_set.get("border", "clamp"),
-                self._seeded_noise(),
+                self.seeded_generator("noise", self._noise_generator),
                 separable=degradation is not None and degradation.kernel == "isotropic",
             )
             gt = gt[:, 0].float() / 255
@@ -190,11 +198,14 @@ class TwoPhaseModel(SRModel):
             )
         return teacher.degradation_prior(self.kernel, self.noise_level)
 
-    def _seeded_noise(self) -> torch.Generator:
-        """Noise is a function of seed, rank, iteration and the part of its batch: a resumed run draws the same."""
-        self._fed += 1
+    def arrange_views(self, gt: Tensor) -> Tensor:
+        """What becomes of the (N, V, 3, H, W) GT views of a training batch before they are degraded."""
+        return gt
+
+    def seeded_generator(self, purpose: str, generator: torch.Generator) -> torch.Generator:
+        """Seed a generator by purpose, rank, iteration and the part of its batch: a resumed run draws the same."""
         place = (self.opt["rank"], self._current_iter, self._fed)
-        return self._noise_generator.manual_seed(derive_seed(self.opt["manual_seed"], "noise", *place))
+        return generator.manual_seed(derive_seed(self.opt["manual_seed"], purpose, *place))
 
     def enter_phase(self, joint: bool) -> None:
         """Let learn what a phase teaches, and wrap its learning pass; does nothing within a phase."""

@@ -6,16 +6,20 @@ import inspect
 import math
 
 import pytest
+import torch
 import yaml
 from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTRY, MODEL_REGISTRY
 
 from lightbsr_model.degradation import PRESETS, get_degradation
-from lightbsr_model.models import TwoPhaseCosineLR
+from lightbsr_model.models.schedule import TWO_PHASE_SCHEDULES
 
 from helpers import ROOT
 
-FILES = {path.relative_to(ROOT / "options").as_posix(): path for path in (ROOT / "options").rglob("*.yml")}
-TRAINING = [name for name in FILES if "train_" in name]
+ALL = {path.relative_to(ROOT / "options").as_posix(): path for path in (ROOT / "options").rglob("*.yml")}
+FILES = {name: path for name, path in ALL.items() if not name.startswith("compare/compare_")}
+YARDSTICKS = {f"compare/train_{name}.yml" for name in ("edsr", "msrresnet", "rcan", "swinir")}
+TRAINING = [name for name in FILES if "train_" in name and name not in YARDSTICKS]
+LIGHTBSR = [name for name in TRAINING if not name.startswith(("demo/", "compare/"))]
 TESTS = [name for name in FILES if "test_" in name]
 SETS = {"Set5", "Set14", "B100", "Urban100"}
 
@@ -51,7 +55,7 @@ def test_names_and_arguments_are_known(name):
     assert opt["model_type"] in MODEL_REGISTRY
     assert opt["num_gpu"] == "auto"
     _accepts(ARCH_REGISTRY.get(opt["network_g"]["type"]), opt["network_g"])
-    assert opt["network_g"]["scale"] == opt["scale"]
+    assert opt["network_g"].get("scale", opt["network_g"].get("upscale")) == opt["scale"]
     for key, dataset in opt["datasets"].items():
         assert dataset["type"] in DATASET_REGISTRY, key
         get_degradation(dataset["preset"], dataset.get("degradation"))
@@ -69,14 +73,15 @@ def test_training_file(name):
     for key in ("contrastive_opt", "channel_opt", "spatial_opt", "pixel_opt"):
         if key in train:
             _accepts(LOSS_REGISTRY.get(train[key]["type"]), train[key])
-    _accepts(TwoPhaseCosineLR, train["scheduler"])
-    assert isinstance(train["optim_g"]["lr"], float)
-    assert isinstance(train["scheduler"]["eta_min"], float)
-    assert 0 < train["encoder_iter"] < train["total_iter"]
+    schedule = TWO_PHASE_SCHEDULES[train["scheduler"]["type"]]
+    _accepts(schedule, train["scheduler"])
+    for rate in (train["optim_g"]["lr"], *(train["scheduler"].get(key, 0.0) for key in ("eta_min", "encoder_lr"))):
+        assert isinstance(rate, float)
+    assert 0 <= train["encoder_iter"] < train["total_iter"]
     if "student" in name:
         teacher = _read(name.replace("student", "teacher"))
         network = opt["teacher"]["network"]
-        _accepts(ARCH_REGISTRY.get("LightBSRTeacher"), network)
+        _accepts(ARCH_REGISTRY.get(teacher["network_g"]["type"]), network)
         for key, value in network.items():
             assert teacher["network_g"][key] == value, key
         student = {key: value for key, value in opt["network_g"].items() if key not in ("type", "layer_scale_init")}
@@ -84,13 +89,13 @@ def test_training_file(name):
             assert teacher["network_g"][key] == value, key
         assert opt["teacher"]["path"] == f"experiments/{teacher['name']}/models/net_g_latest.pth"
         assert opt["datasets"]["train"]["preset"] == teacher["datasets"]["train"]["preset"]
-    else:
+    elif "teacher" in name and "kdsr" not in name:
         assert opt["datasets"]["train"]["views"] == 4
         noisy = get_degradation(opt["datasets"]["train"]["preset"]).is_noisy
         assert opt["network_g"]["prior_channels"] == (18 if noisy else 15)
 
 
-@pytest.mark.parametrize("name", [name for name in TRAINING if not name.startswith("demo/")])
+@pytest.mark.parametrize("name", LIGHTBSR)
 def test_published_recipe(name):
     opt = _read(name)
     data, train = opt["datasets"]["train"], opt["train"]
@@ -115,6 +120,58 @@ def test_published_recipe(name):
     for key, parameter in inspect.signature(network).parameters.items():
         if key in opt["network_g"] and key != "prior_channels":
             assert opt["network_g"][key] == parameter.default, key
+
+
+RECIPES = {  # optimiser, its rate and betas; encoder phase and both; batch, LR patch, views; pixel weight (the spec's)
+    "dasr": ("Adam", 1e-4, 0.999, 100, 600, 32, 48, 2, 255),
+    "cdcl": ("AdamW", 2e-4, 0.999, 100, 700, 64, 64, 4, 255),
+    "kdsr_m_teacher": ("Adam", 1e-4, 0.999, 0, 500, 64, 64, 1, 1),
+    "kdsr_l_teacher": ("Adam", 1e-4, 0.999, 0, 500, 64, 64, 1, 1),
+    "kdsr_m_student": ("Adam", 1e-4, 0.999, 0, 600, 64, 64, 1, 1),
+    "kdsr_l_student": ("Adam", 1e-4, 0.999, 0, 600, 64, 64, 1, 1),
+    "kdsr_m_teacher_setting2": ("Adam", 1e-4, 0.999, 0, 500, 64, 64, 1, 1),
+    "kdsr_m_student_setting2": ("Adam", 1e-4, 0.999, 100, 600, 64, 64, 1, 1),
+}
+STEPS = {  # rate at the start of these epochs
+    "dasr": {0: 1e-3, 60: 1e-4, 100: 1e-4, 225: 5e-5, 599: 1.25e-5},
+    "cdcl": {0: 1e-3, 60: 2e-4, 100: 4e-5, 104: 2e-4, 699: 1e-6},
+    "kdsr_m_teacher": {0: 1e-4, 125: 5e-5, 499: 1.25e-5},
+    "kdsr_l_student": {0: 1e-4, 149: 1e-4, 150: 5e-5, 599: 1.25e-5},
+    "kdsr_m_student_setting2": {0: 2e-4, 99: 2e-4, 100: 1e-4, 225: 5e-5},
+}
+
+
+@pytest.mark.parametrize("name", sorted(RECIPES))
+def test_recipe_of_a_baseline(name):
+    opt = _read(f"compare/train_{name}.yml")
+    optimiser, rate, beta, encoder, total, batch, patch, views, weight = RECIPES[name]
+    data, train = opt["datasets"]["train"], opt["train"]
+    assert (train["optim_g"]["type"], train["optim_g"]["lr"], train["optim_g"]["betas"]) == (
+        optimiser,
+        rate,
+        [0.9, beta],
+    )
+    assert (train["encoder_iter"], train["total_iter"]) == (970 * encoder, 970 * total)
+    assert (data["batch_size_per_gpu"], data["gt_size"], data["views"]) == (batch, 4 * patch, views)
+    assert (data.get("degradation_per") == "batch") == name.startswith("kdsr")
+    assert train["pixel_opt"]["loss_weight"] == weight
+    if name in STEPS:
+        scheduler = dict(train["scheduler"])
+        optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], rate)
+        lengths = {"encoder_iter": train["encoder_iter"], "total_iter": train["total_iter"]}
+        schedule = TWO_PHASE_SCHEDULES[scheduler.pop("type")](optimizer, **lengths, **scheduler)
+        for epoch, expected in STEPS[name].items():
+            schedule.last_epoch = 970 * epoch
+            assert schedule.get_lr()[0] == pytest.approx(expected), epoch
+
+
+@pytest.mark.parametrize("name", sorted(YARDSTICKS))
+def test_yardstick_has_the_data_and_the_budget_of_lightbsr(name):
+    opt, ours = _read(name), _read("train_student.yml")
+    for key in ("preset", "border", "gt_size", "batch_size_per_gpu", "dataroot_gt"):
+        assert opt["datasets"]["train"][key] == ours["datasets"]["train"][key]
+    assert opt["datasets"]["train"]["degrade_in"] == "loader"
+    assert opt["train"]["total_iter"] == ours["train"]["total_iter"]
 
 
 def test_every_test_preset_has_its_file():

@@ -15,10 +15,11 @@ import torch
 import yaml
 
 from lightbsr_arch import LightBSRTeacher
+from lightbsr_arch.baselines import KDSRTeacher
 from lightbsr_model.bridge.training_data import ResumableSampler
 
 from helpers import TINY
-from model_options import LOSSES, STUDENT_NETWORK, TEACHER_NETWORK
+from model_options import BASELINES, LOSSES, SMALL_KDSR, STUDENT_NETWORK, TEACHER_NETWORK, baseline_options
 from training_files import MSRRESNET, plain_training, training_options
 
 
@@ -190,7 +191,7 @@ def _gan(tmp_path: Path, images: Path) -> dict[str, Any]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("case", ["teacher", "student from LMDB", "SRModel", "SRGANModel"])
+@pytest.mark.parametrize("case", ["teacher", "student from LMDB", "SRModel", "SRGANModel", *BASELINES])
 def test_killed_and_resumed(tmp_path, image_folder, fork_server, case, workers):
     if case == "teacher":
         opt = training_options(image_folder)
@@ -200,8 +201,13 @@ def test_killed_and_resumed(tmp_path, image_folder, fork_server, case, workers):
         opt["datasets"]["train"].update(dataroot_gt=_lmdb(tmp_path, image_folder), io_backend={"type": "lmdb"})
     elif case == "SRModel":
         opt = _paired(tmp_path, image_folder, plain_training(image_folder, {"type": "LightBSR", "scale": 4, **TINY}))
-    else:
+    elif case == "SRGANModel":
         opt = _gan(tmp_path, image_folder)
+    else:
+        torch.manual_seed(0)
+        torch.save({"params": KDSRTeacher(scale=4, **SMALL_KDSR).state_dict()}, tmp_path / "teacher.pth")
+        opt = baseline_options(case, training_options(image_folder), tmp_path / "teacher.pth")
+        opt["datasets"]["train"].update(preset="setting2_x4", batch_size_per_gpu=3)
     opt["train"].update(total_iter=16, ema_decay=0.5)
     opt["datasets"]["train"]["num_worker_per_gpu"] = workers
     opt["logger"]["save_checkpoint_freq"] = 2
