@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import importlib
 import inspect
 import re
 import sys
@@ -12,6 +13,7 @@ from typing import Any
 import torch
 from basicsr.models import lr_scheduler
 
+from lightbsr_model.errors import OptionError
 from lightbsr_model.models.schedule import TWO_PHASE_SCHEDULES
 
 
@@ -81,12 +83,29 @@ def words_read_by(cls: type) -> set[str]:
 def look_up(registry: Any, name: Any) -> Any:
     """A class by name in one of BasicSR's registries or a dictionary; None if there is none.
 
-    BasicSR registers some of its own under ``<name>_basicsr`` and finds them by the bare name (registry.py:64).
+    BasicSR registers some of its own under ``<name>_basicsr`` and finds them by the bare name (registry.py:64). A dotted
+    name, ``package.module.Class``, is imported, and registered under that name for BasicSR to find.
+
+    Raises:
+        OptionError: A dotted name that cannot be imported.
     """
+    if isinstance(name, str) and "." in name and not isinstance(registry, dict) and name not in registry:
+        registry._do_register(name, _import_class(name))
     for candidate in (name, f"{name}_basicsr"):
         if candidate in registry:
             return registry[candidate] if isinstance(registry, dict) else registry.get(candidate)
     return None
+
+
+def _import_class(name: str) -> Any:
+    module_name, _, class_name = name.rpartition(".")
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise OptionError(f"cannot import {module_name!r} ({error}): install the package that has it") from error
+    if not hasattr(module, class_name):
+        raise OptionError(f"{module_name} has no {class_name!r}{nearest(class_name, vars(module))}")
+    return getattr(module, class_name)
 
 
 def is_foreign(cls: type) -> bool:

@@ -118,7 +118,11 @@ class OptionCheck:
             self.report(key, f"expected a section with the `type` of the {what}, got {section!r}")
             return
         names = list(registry.keys())
-        cls = known.look_up(registry, section["type"])
+        try:
+            cls = known.look_up(registry, section["type"])
+        except OptionError as error:
+            self.report((*key, "type"), str(error))
+            return
         if cls is None:
             self.report(
                 (*key, "type"), f"no {what} is named {section['type']!r}{known.nearest(section['type'], names)}"
@@ -157,7 +161,7 @@ class OptionCheck:
 
     def _model(self) -> type | None:
         name = self.options.get("model_type")
-        return known.look_up(MODEL_REGISTRY, name)
+        return known.look_up(MODEL_REGISTRY, name) if name in MODEL_REGISTRY else None
 
     # ---- sections
 
@@ -172,6 +176,11 @@ class OptionCheck:
         ]
         self._required(self.options, (), [name for name in needed if name != "path" or "path" not in self.options])
         name = self.options.get("model_type")
+        try:
+            known.look_up(MODEL_REGISTRY, name)
+        except OptionError as error:
+            self.report(("model_type",), str(error))
+            name = None
         if name is not None and name not in MODEL_REGISTRY:
             self.report(("model_type",), f"no model is named {name!r}{known.nearest(str(name), MODEL_REGISTRY.keys())}")
         model = self._model()
