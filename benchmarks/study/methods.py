@@ -1,0 +1,180 @@
+"""What is trained in the study, and how: option files for ``lightbsr train``, equal in all that can be equal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+ENCODER_SHARE = 1 / 7
+"""Of the iterations, those of an encoder phase where there is one: LightBSR's 100 of 700 epochs."""
+
+_SMALL = {"num_feat": 48, "layer_scale_init": 0.1}
+_SIZES: dict[str, dict[str, dict[str, Any]]] = {
+    # About a quarter of each network's depth, and three quarters of its width.
+    "small": {
+        "LightBSR": {**_SMALL, "num_group": 2, "num_block": 4, "num_spatial_feat": 12},
+        "DASR": {"num_feat": 48, "num_group": 2, "num_block": 3, "num_encoder_feat": 32},
+        "KDSR": {"num_feat": 48, "num_block": 14, "num_encoder_block": 2},
+        "CdCL": {**_SMALL, "num_group": 2, "num_block": 4, "num_encoder_feat": 32},
+        "MSRResNet": {"num_feat": 48, "num_block": 9},
+    },
+    "published": {"LightBSR": {}, "DASR": {}, "KDSR": {}, "CdCL": {}, "MSRResNet": {}},
+}
+SIZES = tuple(_SIZES)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What every training is given."""
+
+    images: str
+    """Folder of GT images."""
+    iterations: int
+    """Of each training, both phases together."""
+    batch: int
+    """Samples an iteration."""
+    patch: int
+    """Side of an LR patch."""
+    size: str
+    """``small`` or ``published``: of the networks."""
+    lr: float
+    """Rate of Adam, after the encoder phase with a warm-up and a cosine, for all alike."""
+    preset: str = "setting1_x4"
+    """The degradations."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """A row of the study's table."""
+
+    name: str
+    """Its training, too."""
+    label: str
+    """In the table."""
+    needs: tuple[str, ...] = ()
+    """The trainings before its own."""
+    trainings: float = 1
+    """Budgets that went into its weights, its teacher's and what it started from included."""
+
+
+METHODS = (
+    Method("msrresnet", "MSRResNet (not blind)"),
+    Method("dasr", "DASR"),
+    Method("cdcl", "CdCL"),
+    Method("kdsr_teacher", "KDSR, teacher (sees GT)"),
+    Method("kdsr_student", "KDSR", ("kdsr_teacher",), 2),
+    Method("teacher", "LightBSR, teacher (sees the kernel)"),
+    Method("student", "LightBSR", ("teacher",), 2),
+    Method("teacher_no_contrast", "LightBSR, teacher without contrast (sees the kernel)"),
+    Method("student_no_contrast", "LightBSR without contrast", ("teacher_no_contrast",), 2),
+    Method("no_distillation", "LightBSR without distillation"),
+    Method("no_distillation_twice", "LightBSR without distillation, twice the iterations", (), 2),
+)
+"""In the order of training: a teacher before its student."""
+
+
+def training_options(method: Method, budget: Budget, seed: int) -> dict[str, Any]:
+    """The options of one training; the working directory is the seed's folder."""
+    model_type, network, train, views, phases = _kind(method.name, budget)
+    iterations = budget.iterations * (2 if method.name == "no_distillation_twice" else 1)
+    encoder = round(ENCODER_SHARE * iterations) if phases else 0
+    plain = model_type == "SRModel"
+    options: dict[str, Any] = {
+        "name": method.name,
+        "model_type": model_type,
+        "scale": 4,
+        "num_gpu": "auto",
+        "manual_seed": seed,
+        "datasets": {
+            "train": {
+                "name": "train",
+                "type": "BlindDegradationPairedDataset",
+                "dataroot_gt": budget.images,
+                "preset": budget.preset,
+                "gt_size": 4 * budget.patch,
+                "views": views,
+                "degrade_in": "loader" if plain else "device",
+                "num_worker_per_gpu": 0 if budget.batch < 32 else 8,
+                "batch_size_per_gpu": budget.batch,
+                "dataset_enlarge_ratio": 10,
+            }
+        },
+        "network_g": network,
+        "path": {"pretrain_network_g": None},
+        "train": {
+            "total_iter": iterations,
+            "optim_g": {"type": "Adam", "lr": budget.lr, "weight_decay": 0, "betas": [0.9, 0.99]},
+            "pixel_opt": {"type": "L1Loss", "loss_weight": 1.0 if "kdsr" in method.name else 255.0, "reduction": "mean"},
+            **train,
+        },
+        "logger": {"print_freq": 20, "save_checkpoint_freq": max(iterations // 4, 1), "use_tb_logger": False},
+    }
+    warm_up = max(iterations // 20, 1)
+    if plain:
+        options["train"].update(
+            warmup_iter=warm_up,
+            scheduler={
+                "type": "CosineAnnealingRestartLR",
+                "periods": [iterations],
+                "restart_weights": [1],
+                "eta_min": 1e-6,
+            },
+        )
+    else:
+        options["train"].update(
+            encoder_iter=encoder,
+            channels_last=True,
+            scheduler={"type": "TwoPhaseCosineLR", "warmup_iter": warm_up, "eta_min": 1e-6},
+        )
+    if method.needs:
+        teacher = method.needs[-1]
+        options["teacher"] = {
+            "path": f"experiments/{teacher}/models/net_g_latest.pth",
+            "network": _kind(teacher, budget)[1],
+        }
+    return options
+
+
+def _kind(name: str, budget: Budget) -> tuple[str, dict[str, Any], dict[str, Any], int, bool]:
+    """Model, network, losses, views, and whether there is an encoder phase."""
+    sizes = _SIZES[budget.size]
+    # A short run would hardly fill the published queue of 8192.
+    queue = {"queue_size": 8192 if budget.size == "published" else 1024}
+    light = {"scale": 4, **sizes["LightBSR"]}
+    contrast = {"type": "DegradationContrastiveLoss", "loss_weight": 0.0 if name.endswith("no_contrast") else 1.0}
+    if name.startswith("teacher"):
+        network = {"type": "LightBSRTeacher", "prior_channels": 15, **queue, **light}
+        # Without its loss the encoder phase would teach nothing.
+        return "LightBSRTeacherModel", network, {"contrastive_opt": contrast}, 4, not name.endswith("no_contrast")
+    if name.startswith("student"):
+        losses = {
+            "channel_opt": {"type": "ChannelDistillationLoss"},
+            "spatial_opt": {"type": "SpatialDistillationLoss"},
+        }
+        return "LightBSRStudentModel", {"type": "LightBSR", **light}, losses, 1, True
+    if name.startswith("no_distillation"):
+        return "SRModel", {"type": "LightBSR", **light}, {}, 1, False
+    if name == "dasr":
+        network = {"type": "DASR", "scale": 4, **queue, **sizes["DASR"]}
+        return "DASRModel", network, {"contrastive_opt": {"type": "DegradationContrastiveLoss"}}, 2, True
+    if name == "cdcl":
+        network = {"type": "CdCL", "scale": 4, **sizes["CdCL"]}
+        return "CdCLModel", network, {"contrastive_opt": {"type": "ContentDecoupledContrastiveLoss"}}, 4, True
+    if name == "kdsr_teacher":
+        return "KDSRTeacherModel", {"type": "KDSRTeacher", "scale": 4, **sizes["KDSR"]}, {}, 1, False
+    if name == "kdsr_student":
+        losses = {"channel_opt": {"type": "ChannelDistillationLoss", "l1_weight": 0}}
+        return "KDSRStudentModel", {"type": "KDSR", "scale": 4, **sizes["KDSR"]}, losses, 1, False
+    return "SRModel", {"type": "MSRResNet", "upscale": 4, **sizes["MSRResNet"]}, {}, 1, False
+
+
+def with_what_they_need(names: list[str]) -> Iterator[Method]:
+    """The methods of some names and their teachers, teachers first.
+
+    Raises:
+        KeyError: An unknown name.
+    """
+    known = {method.name: method for method in METHODS}
+    wanted = {need for name in names for need in (*known[name].needs, name)}
+    return (method for method in METHODS if method.name in wanted)
