@@ -41,7 +41,8 @@ setup(
     ],
     extras_require={
         "plot": ["matplotlib", "scikit-learn"],
-        "test": ["pytest", "ruff", "mypy", "types-PyYAML", "types-tqdm"],
+        "metrics": ["torchmetrics"],
+        "test": ["pytest", "ruff", "mypy", "types-PyYAML", "types-tqdm", "matplotlib", "scikit-learn", "torchmetrics"],
     },
     entry_points={"console_scripts": ["lightbsr = lightbsr:main"]},
     classifiers=[

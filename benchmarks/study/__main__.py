@@ -29,9 +29,7 @@ def main() -> None:
     names = [method.name for method in METHODS]
     parser.add_argument("--methods", nargs="+", choices=names, default=names, metavar="NAME", help=", ".join(names))
     args = parser.parse_args()
-    budget = Budget(
-        str(args.images.resolve()), args.iterations, args.batch, args.patch, args.size, args.lr
-    )
+    budget = Budget(str(args.images.resolve()), args.iterations, args.batch, args.patch, args.size, args.lr)
     methods = list(with_what_they_need(args.methods))
     train_all(methods, args.seeds, budget, args.output)
 

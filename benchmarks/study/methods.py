@@ -105,7 +105,11 @@ def training_options(method: Method, budget: Budget, seed: int) -> dict[str, Any
         "train": {
             "total_iter": iterations,
             "optim_g": {"type": "Adam", "lr": budget.lr, "weight_decay": 0, "betas": [0.9, 0.99]},
-            "pixel_opt": {"type": "L1Loss", "loss_weight": 1.0 if "kdsr" in method.name else 255.0, "reduction": "mean"},
+            "pixel_opt": {
+                "type": "L1Loss",
+                "loss_weight": 1.0 if "kdsr" in method.name else 255.0,
+                "reduction": "mean",
+            },
             **train,
         },
         "logger": {"print_freq": 20, "save_checkpoint_freq": max(iterations // 4, 1), "use_tb_logger": False},

@@ -1,0 +1,170 @@
+"""What restores the LR images of a comparison: a BasicSR model around any arch, or a folder of finished images."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from basicsr.models import build_model
+from basicsr.utils import get_root_logger, tensor2img
+from torch import Tensor, nn
+
+from lightbsr_arch import __version__
+from lightbsr_arch.checkpoints import load_state_dict
+from lightbsr_model.data.decoding import RGBImage, decode_rgb
+from lightbsr_model.errors import ImageError, MissingFileError, OptionError
+from lightbsr_model.evaluation.comparison.settings import MODEL_TYPES, ModelEntry, network_of
+
+
+class Restoration(Protocol):
+    """One method of a comparison."""
+
+    fingerprint: str
+    """What decides its images: a change of it makes earlier ones stale."""
+
+    def restore(self, sample: Mapping[str, Any], place: Mapping[str, str]) -> RGBImage:
+        """Restore a sample of the benchmark data set.
+
+        Args:
+            sample: ``lq``, ``gt``, ``kernel``, ``noise_level``.
+            place: ``set``, ``preset`` and ``image``, by name.
+
+        Returns:
+            (H, W, 3), 0..255.
+        """
+
+
+def lr_image(sample: Mapping[str, Any]) -> RGBImage:
+    """The LR image of a sample as 8-bit RGB, (H, W, 3)."""
+    return (sample["lq"] * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
+
+
+def pixels_sha256(image: RGBImage) -> str:
+    """SHA-256 of an image's pixels, 8-bit RGB, row by row; as in the JSON of ``lightbsr data degrade``."""
+    return hashlib.sha256(image.tobytes()).hexdigest()
+
+
+class NetworkRestoration:
+    """A network, run by BasicSR's own model class, as its test would.
+
+    Args:
+        entry: The network and its checkpoint.
+        scale: The factor.
+        device: Where it runs.
+
+    Raises:
+        OptionError: The checkpoint is of another network.
+    """
+
+    def __init__(self, entry: ModelEntry, scale: int, device: torch.device) -> None:
+        # Before anything of BasicSR's asks for it: its models print whole networks.
+        get_root_logger().setLevel("WARNING")
+        network = network_of(entry)
+        self.model_type = entry.model_type or MODEL_TYPES.get(network["type"], "SRModel")
+        self.model: Any = build_model(
+            {
+                "name": entry.name,
+                "model_type": self.model_type,
+                "num_gpu": 1 if device.type == "cuda" else 0,
+                "is_train": False,
+                "dist": False,
+                "rank": 0,
+                "world_size": 1,
+                "manual_seed": 0,
+                "scale": scale,
+                "network_g": dict(network),
+                "path": {},
+                "val": {},
+            }
+        )
+        weights = "none"
+        if entry.path is not None:
+            state_dict = load_state_dict(Path(entry.path).expanduser(), entry.param_key)
+            try:
+                self.model.net_g.load_state_dict(state_dict)
+            except RuntimeError as error:
+                raise OptionError(
+                    f"models, {entry.name}: {entry.path} does not fit {network['type']}: {error}"
+                ) from error
+            weights = _weights_sha256(state_dict)
+        self.net: nn.Module = self.model.net_g
+        facts = [network, self.model_type, weights, scale, device.type, __version__]
+        self.fingerprint = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
+
+    def restore(self, sample: Mapping[str, Any], place: Mapping[str, str]) -> RGBImage:
+        """As BasicSR's validation does: feed, test, round."""
+        self.model.feed_data({key: value[None] if torch.is_tensor(value) else [value] for key, value in sample.items()})
+        self.model.test()
+        image = tensor2img([self.model.get_current_visuals()["result"]])
+        return image[:, :, ::-1].copy()
+
+    def restore_with_gradient(self, sample: Mapping[str, Tensor]) -> Tensor:
+        """One pass in evaluation mode that remembers what it used, for counting parameters."""
+        self.model.feed_data({key: value[None] for key, value in sample.items()})
+        self.net.eval()
+        restore: Callable[[Any], Tensor] = getattr(self.model, "restore_batch", lambda net: net(self.model.lq))
+        return restore(self.net)
+
+
+def _weights_sha256(state_dict: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for key in sorted(state_dict):
+        digest.update(f"{key}{tuple(state_dict[key].shape)}".encode())
+        digest.update(state_dict[key].detach().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+class FinishedImages:
+    """SR images that exist already.
+
+    Args:
+        entry: Their folder, and the LR images that they were made of.
+    """
+
+    net = None
+
+    def __init__(self, entry: ModelEntry) -> None:
+        self.entry = entry
+        self.folder = Path(str(entry.results)).expanduser()
+        facts = [str(self.folder.resolve()), entry.results_tmpl, entry.lr]
+        self.fingerprint = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+    def restore(self, sample: Mapping[str, Any], place: Mapping[str, str]) -> RGBImage:
+        """Read an image, after a check of its LR image where that is at hand.
+
+        Raises:
+            MissingFileError: An image is missing.
+            ImageError: It has another size than the GT image, or was made of another LR image.
+        """
+        if self.entry.lr is not None:
+            lr_path = Path(self.entry.lr).expanduser() / self.entry.results_tmpl.format(**place)
+            if pixels_sha256(self._read(lr_path, "lr")) != pixels_sha256(lr_image(sample)):
+                raise ImageError(
+                    f"models, {self.entry.name}: {lr_path} is another LR image than the one that the other methods see; "
+                    "make its images again from what `lightbsr data degrade` writes."
+                )
+        path = self.folder / self.entry.results_tmpl.format(**place)
+        image = self._read(path, "results")
+        height, width = sample["gt"].shape[1:]
+        if image.shape[:2] != (height, width):
+            raise ImageError(
+                f"models, {self.entry.name}: {path} is {image.shape[1]}x{image.shape[0]}, expected {width}x{height}, the GT "
+                "image cropped to a multiple of the scale."
+            )
+        return image
+
+    def _read(self, path: Path, key: str) -> RGBImage:
+        if not path.is_file():
+            raise MissingFileError(
+                f"models, {self.entry.name}, {key}: there is no {path} (results_tmpl is {self.entry.results_tmpl!r})."
+            )
+        return decode_rgb(path.read_bytes(), str(path))[0]
+
+
+def open_method(entry: ModelEntry, scale: int, device: torch.device) -> NetworkRestoration | FinishedImages:
+    """Open one of the methods of a comparison."""
+    return FinishedImages(entry) if entry.results is not None else NetworkRestoration(entry, scale, device)

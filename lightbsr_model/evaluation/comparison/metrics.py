@@ -1,0 +1,128 @@
+"""What images are measured by: BasicSR's functions for PSNR, SSIM and NIQE, torchmetrics and pyiqa for learned ones."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from basicsr.metrics import calculate_metric
+from torch import Tensor
+
+from lightbsr_model.data.decoding import RGBImage
+from lightbsr_model.errors import OptionError
+
+PYIQA = "pyiqa:"
+"""Before the name of a metric of pyiqa's."""
+
+Measure = Callable[[RGBImage, RGBImage, int], float]
+
+
+class Metric(NamedTuple):
+    """How images are measured."""
+
+    label: str
+    """In tables."""
+    unit: str
+    """Of its values; empty for none."""
+    higher_is_better: bool
+    """Which way is up."""
+    decimals: int
+    """In tables."""
+    measure: Measure
+    """SR and GT (H, W, 3), RGB 0..255, of one size, and the border to leave out at each side, to the value."""
+
+
+def _basicsr(name: str, **options: Any) -> Measure:
+    def measure(image: RGBImage, gt: RGBImage, border: int) -> float:
+        # BasicSR's colour conversion expects BGR.
+        pair = {"img": image[:, :, ::-1], "img2": gt[:, :, ::-1]}
+        return float(calculate_metric(pair, {"type": name, "crop_border": border, **options}))
+
+    return measure
+
+
+def _niqe(image: RGBImage, _: RGBImage, border: int) -> float:
+    options = {"type": "calculate_niqe", "crop_border": border, "input_order": "HWC", "convert_to": "y"}
+    return float(np.squeeze(calculate_metric({"img": image[:, :, ::-1]}, options)))
+
+
+@cache
+def _learned(name: str) -> Any:
+    if importlib.util.find_spec("torchmetrics") is None:
+        raise OptionError(f"metrics: {name} needs torchmetrics: pip install 'lightbsr[metrics]'.")
+    from torchmetrics.image import DeepImageStructureAndTextureSimilarity, LearnedPerceptualImagePatchSimilarity
+
+    try:
+        if name == "lpips":
+            return LearnedPerceptualImagePatchSimilarity("alex", normalize=True).eval()
+        return DeepImageStructureAndTextureSimilarity().eval()
+    except (OSError, RuntimeError, ImportError) as error:
+        reason = str(error).partition("\n")[0]
+        raise OptionError(
+            f"metrics: {name} needs weights that torchvision fetches, which failed ({reason})."
+        ) from error
+
+
+def _by_network(name: str) -> Measure:
+    def measure(image: RGBImage, gt: RGBImage, border: int) -> float:
+        with torch.no_grad():
+            return float(_learned(name)(*(_to_batch(_crop(value, border)) for value in (image, gt))))
+
+    return measure
+
+
+def _crop(image: RGBImage, border: int) -> RGBImage:
+    return image[border : image.shape[0] - border, border : image.shape[1] - border]
+
+
+def _to_batch(image: RGBImage) -> Tensor:
+    return torch.from_numpy(image.transpose(2, 0, 1).copy())[None].float() / 255
+
+
+METRICS = {
+    "psnr_y": Metric("PSNR-Y", "dB", True, 2, _basicsr("calculate_psnr", test_y_channel=True)),
+    "ssim_y": Metric("SSIM-Y", "", True, 4, _basicsr("calculate_ssim", test_y_channel=True)),
+    "psnr": Metric("PSNR", "dB", True, 2, _basicsr("calculate_psnr")),
+    "ssim": Metric("SSIM", "", True, 4, _basicsr("calculate_ssim")),
+    "niqe": Metric("NIQE", "", False, 3, _niqe),
+    "lpips": Metric("LPIPS", "", False, 4, _by_network("lpips")),
+    "dists": Metric("DISTS", "", False, 4, _by_network("dists")),
+}
+"""By the names that option files use. LPIPS and DISTS are torchmetrics'; their weights are fetched at the first use."""
+
+
+def get_metric(name: str) -> Metric:
+    """Look a metric up, or make one of pyiqa's.
+
+    Raises:
+        OptionError: What it needs is not installed.
+    """
+    if name in METRICS:
+        metric = METRICS[name]
+        if name in ("lpips", "dists"):
+            _learned(name)
+        return metric
+    return _pyiqa(name)
+
+
+@cache
+def _pyiqa(name: str) -> Metric:
+    if importlib.util.find_spec("pyiqa") is None:
+        raise OptionError(f"metrics: {name} needs pyiqa, which is not installed (mind its non-commercial licence).")
+    import pyiqa
+
+    wanted = name.removeprefix(PYIQA)
+    if wanted not in pyiqa.list_models():
+        raise OptionError(f"metrics: pyiqa has no metric {wanted!r}.")
+    network = pyiqa.create_metric(wanted)
+
+    def measure(image: RGBImage, gt: RGBImage, border: int) -> float:
+        images = [_to_batch(_crop(value, border)) for value in (image, gt)]
+        with torch.no_grad():
+            return float(network(*images[: 1 if network.metric_mode == "NR" else 2]))
+
+    return Metric(wanted, "", not network.lower_better, 4, measure)

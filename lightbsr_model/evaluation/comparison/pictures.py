@@ -1,0 +1,167 @@
+"""The pictures of a comparison: crops where the methods differ most, and figures against costs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from lightbsr_model.data.decoding import RGBImage, decode_rgb
+from lightbsr_model.errors import OptionError
+from lightbsr_model.evaluation.comparison.methods import lr_image
+from lightbsr_model.evaluation.comparison.metrics import get_metric
+from lightbsr_model.evaluation.comparison.running import Results, Store, gt_image, open_set
+from lightbsr_model.evaluation.side_by_side import Box, Panel, side_by_side
+
+_ZOOM = 2
+_MARKERS = "osD^vP*X<>p"
+
+
+@dataclass(frozen=True)
+class CropPicture:
+    """One row of crops."""
+
+    title: str
+    """Set, image, preset and place."""
+    name: str
+    """Of its file, without extension."""
+    image: RGBImage
+    """The picture."""
+
+
+def where_they_differ(images: Sequence[RGBImage], size: int) -> tuple[Box, float]:
+    """Find the square in which several versions of one image differ most.
+
+    Args:
+        images: (H, W, 3), 0..255, of one size.
+        size: Side of the square; less where the image is smaller.
+
+    Returns:
+        The square, and the mean variance between the versions within it.
+    """
+    stack = np.stack([image.astype(np.float32).mean(axis=2) for image in images])
+    variance = stack.var(axis=0)
+    height, width = (min(size, side) for side in variance.shape)
+    # Sums over all squares, from one table of sums.
+    sums = cv2.integral(variance.astype(np.float64))
+    squares = sums[height:, width:] - sums[:-height, width:] - sums[height:, :-width] + sums[:-height, :-width]
+    top, left = np.unravel_index(int(squares.argmax()), squares.shape)
+    return Box(int(left), int(top), width, height), float(squares.max() / (height * width))
+
+
+def crop_pictures(results: Results, folder: Path) -> list[CropPicture]:
+    """Crops that were asked for, and of each set and preset those where the methods differ most.
+
+    Raises:
+        OptionError: A crop of an image that the set does not have, or outside it.
+    """
+    settings, store = results.settings, Store(folder)
+    pictures = []
+    for set_name in settings.sets:
+        for preset in settings.presets:
+            found: list[tuple[float, str, Box]] = []
+            for image in (each.image for each in results.scored if _is_first(results, each, set_name, preset)):
+                versions = _versions(results, store, set_name, preset, image)
+                box, difference = where_they_differ(list(versions.values()), settings.crop_size)
+                found.append((difference, image, box))
+            chosen = [(image, box) for _, image, box in sorted(found, key=lambda each: -each[0])[: settings.crops]]
+            asked = [
+                (box.image, Box(*box.box)) for box in settings.boxes if (box.set, box.preset) == (set_name, preset)
+            ]
+            names = [image for _, image, _ in found]
+            for image, box in [*asked, *chosen]:
+                if image not in names:
+                    raise OptionError(f"boxes: {set_name} has no image {image!r}.")
+                pictures.append(_picture(results, store, set_name, preset, image, box))
+    return pictures
+
+
+def _is_first(results: Results, each: Any, set_name: str, preset: str) -> bool:
+    return (each.model, each.set, each.preset) == (results.settings.models[0].name, set_name, preset)
+
+
+def _versions(results: Results, store: Store, set_name: str, preset: str, image: str) -> dict[str, RGBImage]:
+    place = {"set": set_name, "preset": preset, "image": image}
+    paths = {entry.name: store.image_path(entry.name, place) for entry in results.settings.models}
+    return {name: decode_rgb(path.read_bytes(), str(path))[0] for name, path in paths.items()}
+
+
+def _picture(results: Results, store: Store, set_name: str, preset: str, image: str, box: Box) -> CropPicture:
+    settings = results.settings
+    dataset = open_set(settings, set_name, preset)
+    index = [dataset.images.stem(number) for number in range(len(dataset))].index(image)
+    sample = dataset[index]
+    gt = gt_image(sample)
+    if box.left < 0 or box.top < 0 or box.left + box.width > gt.shape[1] or box.top + box.height > gt.shape[0]:
+        raise OptionError(f"boxes: {list(box)} is not within {set_name}'s {image}, {gt.shape[1]}x{gt.shape[0]}.")
+    lr = lr_image(sample).repeat(settings.scale, axis=0).repeat(settings.scale, axis=1)
+    panels = [Panel(lr, "LR")]
+    figures = {
+        each.model: each.figures
+        for each in results.scored
+        if (each.set, each.preset, each.image) == (set_name, preset, image)
+    }
+    for name, version in _versions(results, store, set_name, preset, image).items():
+        panels.append(Panel(version, name, _caption(settings.metrics[:2], figures[name])))
+    panels.append(Panel(gt, "GT"))
+    title = f"{set_name}, {image}, {preset}, {box.width}x{box.height} at ({box.left}, {box.top})"
+    name = "_".join((set_name, preset, image, str(box.left), str(box.top)))
+    return CropPicture(title, name, side_by_side(panels, zoom=_ZOOM, box=box))
+
+
+def _caption(metrics: Sequence[str], figures: Mapping[str, float]) -> str:
+    texts = []
+    for metric in metrics:
+        described = get_metric(metric)
+        texts.append(f"{figures[metric]:.{described.decimals}f}{' ' + described.unit if described.unit else ''}")
+    return " / ".join(texts)
+
+
+def scatter(results: Results, preset: str) -> bytes | None:
+    """The first metric against parameters and GMACs, a row of two plots a set, as PNG.
+
+    Returns:
+        The file; None where nothing was measured to plot.
+
+    Raises:
+        OptionError: matplotlib is not installed.
+    """
+    if not results.costs:
+        return None
+    try:
+        import matplotlib as mpl
+    except ImportError as error:
+        raise OptionError("the scatter plots need matplotlib: pip install 'lightbsr[plot]'.") from error
+    mpl.use("Agg")
+    import io
+
+    from matplotlib import pyplot
+
+    settings = results.settings
+    described = get_metric(settings.metrics[0])
+    rows = len(settings.sets)
+    figure, grid = pyplot.subplots(rows, 2, figsize=(11, 3.6 * rows), squeeze=False, layout="constrained")
+    for row, set_name in enumerate(settings.sets):
+        values = results.values(set_name, preset, settings.metrics[0])
+        for column, (label, cost_of) in enumerate(
+            (("Parameters (M)", lambda cost: cost.parameters / 1e6), ("GMACs", lambda cost: cost.gmacs))
+        ):
+            axes = grid[row][column]
+            for number, (name, cost) in enumerate(results.costs.items()):
+                marker = _MARKERS[number % len(_MARKERS)]
+                axes.scatter(cost_of(cost), float(np.mean(values[name])), s=55, marker=marker, label=name)
+            axes.set_xlabel(label)
+            axes.set_ylabel(f"{described.label}{f' ({described.unit})' if described.unit else ''}")
+            axes.set_title(f"{set_name}, {preset}", fontsize=10)
+            axes.margins(x=0.2, y=0.15)
+            axes.grid(alpha=0.3)
+        # Names beside the points would hide each other where methods are close.
+        grid[row][1].legend(loc="center left", bbox_to_anchor=(1.02, 0.5), fontsize=8)
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=110)
+    pyplot.close(figure)
+    return file.getvalue()

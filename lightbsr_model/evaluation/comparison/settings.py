@@ -1,0 +1,307 @@
+"""The YAML of ``lightbsr compare``, checked as a whole before anything runs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from basicsr.utils.registry import ARCH_REGISTRY, MODEL_REGISTRY
+
+from lightbsr_arch import infer_options
+from lightbsr_arch.checkpoints import load_state_dict
+from lightbsr_model.bridge import known_options as known
+from lightbsr_model.bridge.option_check import OptionProblems
+from lightbsr_model.bridge.option_document import KeyPath, OptionDocument
+from lightbsr_model.degradation import get_degradation
+from lightbsr_model.errors import OptionError
+from lightbsr_model.evaluation.comparison.metrics import METRICS, PYIQA
+from lightbsr_model.evaluation.comparison.published_figures import PUBLISHED
+
+MODEL_TYPES = {
+    "LightBSRTeacher": "LightBSRTeacherModel",
+    "KDSRTeacher": "KDSRTeacherModel",
+    "SwinIR": "SwinIRModel",
+}
+"""Archs that do not run through SRModel: what they see besides the LR image, or how it is padded, is the model's to know."""
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """One of the methods that are compared: a network, or a folder of finished SR images."""
+
+    name: str
+    """In tables and file names; no two alike."""
+    network: Mapping[str, Any] | None = None
+    """``type`` (any arch of BasicSR's registry, or a dotted name) and its arguments. May be left out for a checkpoint of
+    ours or of a published code, whose sizes are read off it."""
+    path: str | None = None
+    """Its checkpoint; none runs the network as it starts (bicubic has no weights)."""
+    param_key: str | None = None
+    """Entry of the checkpoint. Default: params_ema where there is one, else params."""
+    model_type: str | None = None
+    """BasicSR model that runs it. Default: SRModel, or the one that the arch needs."""
+    results: str | None = None
+    """Instead of a network: a folder of SR images."""
+    results_tmpl: str = "{set}/{preset}/{image}.png"
+    """Where an image lies in that folder."""
+    lr: str | None = None
+    """The LR images that those were made of, ordered as they are: checked against ours. None leaves it unchecked, and the
+    tables say so."""
+
+
+@dataclass(frozen=True)
+class CropBox:
+    """A crop that is asked for."""
+
+    set: str
+    """Name of the set."""
+    image: str
+    """Name of the image, without extension."""
+    preset: str
+    """The degradation."""
+    box: tuple[int, int, int, int]
+    """left, top, width, height in HR pixels."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is compared, on what, by what."""
+
+    name: str
+    """Of the comparison."""
+    scale: int
+    """The factor."""
+    sets: Mapping[str, str]
+    """Test sets: name, and folder or LMDB of HR images."""
+    presets: tuple[str, ...]
+    """Degradations by name."""
+    models: tuple[ModelEntry, ...]
+    """In the tables' order."""
+    metrics: tuple[str, ...] = ("psnr_y", "ssim_y")
+    """What is measured; the first decides what is best."""
+    reference: str | None = None
+    """The model that paired differences are taken against. Default: the last."""
+    border: str = "clamp"
+    """What the downsampling sees outside the image."""
+    seed: int = 0
+    """Of noise and drawn degradations."""
+    device: str = "auto"
+    """auto, cpu or cuda."""
+    cost: bool = True
+    """Whether parameters, GMACs, time and memory are measured."""
+    cost_size: tuple[int, int] = (180, 320)
+    """Height and width of the LR image that they are measured at."""
+    crops: int = 2
+    """Pictures of crops a set and preset, chosen by where the methods differ most."""
+    crop_size: int = 96
+    """Their side in HR pixels."""
+    boxes: tuple[CropBox, ...] = ()
+    """Crops that are asked for, besides."""
+    published: tuple[str, ...] = ()
+    """Methods whose published figures stand beside, marked as published."""
+    bootstrap: int = 10_000
+    """Resamples of the images behind each interval."""
+    confidence: float = 0.95
+    """Of the intervals."""
+    base: Path = field(default_factory=Path)
+    """What relative paths are seen from."""
+
+
+def network_of(entry: ModelEntry) -> dict[str, Any]:
+    """The ``network_g`` of an entry: as given, completed by what its checkpoint tells.
+
+    Raises:
+        OptionError: No network is given, and the checkpoint does not tell.
+    """
+    given = dict(entry.network or {})
+    if "type" in given:
+        return given
+    if entry.path is None:
+        raise OptionError("expected `network`, `path` or `results`")
+    try:
+        return {**infer_options(load_state_dict(entry.path, entry.param_key)), **given}
+    except ValueError as error:
+        raise OptionError(
+            f"the network cannot be told from {entry.path} ({error}): give `network` with its type"
+        ) from error
+
+
+def read_settings(document: OptionDocument, source: str) -> Settings:
+    """Make settings of a document.
+
+    Args:
+        document: What was read.
+        source: The file, for messages.
+
+    Raises:
+        OptionProblems: With all problems.
+    """
+    reader = _Reader(document)
+    settings = reader.read()
+    if reader.problems or settings is None:
+        raise OptionProblems(source, sorted(reader.problems, key=lambda problem: problem.line or 0))
+    return settings
+
+
+class _Reader:
+    def __init__(self, document: OptionDocument) -> None:
+        self.document, self.options = document, document.options
+        self.problems = list(document.problems)
+
+    def report(self, key: KeyPath, message: str) -> None:
+        self.problems.append(self.document.problem(key, message))
+
+    def read(self) -> Settings | None:
+        names = {field.name for field in fields(Settings)} - {"base"}
+        for key in self.options:
+            if key not in names:
+                self.report((key,), f"unknown key{known.nearest(key, names)}; correct or remove it")
+        values: dict[str, Any] = {
+            key: value for key, value in self.options.items() if key in names and value is not None
+        }
+        for key in ("name", "scale", "sets", "presets", "models"):
+            if key not in values:
+                self.report((key,), "missing")
+        self._numbers(values)
+        self._sets(values.get("sets", {}))
+        for list_key in ("presets", "metrics", "published"):
+            if list_key in values:
+                values[list_key] = self._words(list_key, values[list_key])
+        for preset in values.get("presets", ()):
+            try:
+                get_degradation(preset)
+            except OptionError as error:  # noqa: PERF203 - a handful of presets
+                self.report(("presets",), str(error).removeprefix("preset: "))
+        for metric in values.get("metrics", ()):
+            if metric not in METRICS and not metric.startswith(PYIQA):
+                self.report(("metrics",), f"no metric is named {metric!r}; known: {', '.join(METRICS)}, {PYIQA}<name>")
+        for method in values.get("published", ()):
+            if method not in PUBLISHED:
+                self.report(("published",), f"no figures of {method!r} are known; known: {', '.join(PUBLISHED)}")
+        values["models"] = self._models(values.get("models", []))
+        model_names = [entry.name for entry in values["models"]]
+        if values.get("reference") is not None and values["reference"] not in model_names:
+            self.report(
+                ("reference",),
+                f"no model is named {values['reference']!r}{known.nearest(values['reference'], model_names)}",
+            )
+        values["boxes"] = self._boxes(values.get("boxes", []), values)
+        return None if self.problems else Settings(**values)
+
+    def _numbers(self, values: dict[str, Any]) -> None:
+        limits = {
+            "scale": (2, 4),
+            "seed": (0, None),
+            "crops": (0, None),
+            "crop_size": (8, None),
+            "bootstrap": (100, None),
+        }
+        for key, (low, high) in limits.items():
+            value = values.get(key, low)
+            if not isinstance(value, int) or isinstance(value, bool) or value < low or (high and value > high):
+                upper = f" to {high}" if high else " up"
+                self.report((key,), f"expected a whole number from {low}{upper}, got {value!r}")
+        confidence = values.get("confidence", 0.95)
+        if not isinstance(confidence, (int, float)) or not 0 < confidence < 1:
+            self.report(("confidence",), f"expected a number between 0 and 1, got {confidence!r}")
+        for key, choices in (("border", ("clamp", "symmetric")), ("device", ("auto", "cpu", "cuda"))):
+            if values.get(key, choices[0]) not in choices:
+                self.report((key,), f"expected {', '.join(choices)}, got {values[key]!r}")
+        size = values.get("cost_size", [180, 320])
+        if not isinstance(size, list) or len(size) != 2 or not all(isinstance(side, int) and side > 0 for side in size):
+            self.report(("cost_size",), f"expected height and width, as [180, 320], got {size!r}")
+        else:
+            values["cost_size"] = tuple(size)
+        if not isinstance(values.get("cost", True), bool):
+            self.report(("cost",), f"expected true or false, got {values['cost']!r}")
+
+    def _words(self, key: str, value: Any) -> tuple[str, ...]:
+        if not isinstance(value, list) or not value or not all(isinstance(word, str) for word in value):
+            self.report((key,), f"expected a list of words, as [a, b], got {value!r}")
+            return ()
+        return tuple(value)
+
+    def _sets(self, sets: Any) -> None:
+        if not isinstance(sets, dict) or not sets:
+            self.report(("sets",), f"expected names and folders, got {sets!r}")
+            return
+        for name, place in sets.items():
+            if not re.fullmatch(r"[\w.+-]+", name):
+                self.report(("sets", name), "expected a name of letters, digits, _ . + and -: it becomes a folder")
+            if not isinstance(place, str) or not Path(place).expanduser().is_dir():
+                self.report(("sets", name), f"there is no folder {place}")
+
+    def _models(self, models: Any) -> tuple[ModelEntry, ...]:
+        if not isinstance(models, list) or not models:
+            self.report(("models",), f"expected a list of models, got {models!r}")
+            return ()
+        entries: list[ModelEntry] = []
+        keys = {field.name for field in fields(ModelEntry)}
+        for number, given in enumerate(models):
+            place = ("models", str(number))
+            if not isinstance(given, dict) or not isinstance(given.get("name"), str):
+                self.report(place, f"expected a section with a `name`, got {given!r}")
+                continue
+            for key in given:
+                if key not in keys:
+                    self.report((*place, key), f"unknown key{known.nearest(key, keys)}; correct or remove it")
+            entry = ModelEntry(**{key: value for key, value in given.items() if key in keys and value is not None})
+            if not re.fullmatch(r"[^/\\\0]+", entry.name) or entry.name in (".", ".."):
+                self.report(
+                    (*place, "name"), f"expected a name without slashes: it becomes a folder, got {entry.name!r}"
+                )
+            if any(entry.name == other.name for other in entries):
+                self.report((*place, "name"), f"{entry.name!r} is taken: names tell the models apart")
+            self._model(place, entry)
+            entries.append(entry)
+        return tuple(entries)
+
+    def _model(self, place: KeyPath, entry: ModelEntry) -> None:
+        if entry.results is not None:
+            for key in ("network", "path", "model_type", "param_key"):
+                if getattr(entry, key) is not None:
+                    self.report((*place, key), "has no effect beside `results`; leave out one of the two")
+            for key, folder in (("results", entry.results), ("lr", entry.lr)):
+                if folder is not None and not Path(folder).expanduser().is_dir():
+                    self.report((*place, key), f"there is no folder {folder}")
+            return
+        if entry.lr is not None:
+            self.report((*place, "lr"), "only finished `results` were made of other LR images; a network sees ours")
+        if entry.path is not None and not Path(entry.path).expanduser().is_file():
+            self.report((*place, "path"), f"there is no file {entry.path}")
+            return
+        for key, registry, name in (
+            ("network", ARCH_REGISTRY, (entry.network or {}).get("type")),
+            ("model_type", MODEL_REGISTRY, entry.model_type),
+        ):
+            try:
+                if name is not None and known.look_up(registry, name) is None:
+                    self.report((*place, key), f"no {key} is named {name!r}{known.nearest(name, registry.keys())}")
+                    return
+            except OptionError as error:  # noqa: PERF203 - two of them
+                self.report((*place, key), str(error))
+                return
+        try:
+            network = network_of(entry)
+        except (OptionError, ValueError) as error:
+            self.report(place, str(error))
+            return
+        scale = network.get("scale", network.get("upscale"))
+        if scale is not None and scale != self.options.get("scale"):
+            self.report(place, f"the network's scale is {scale}, that of the comparison {self.options.get('scale')!r}")
+
+    def _boxes(self, boxes: Any, values: Mapping[str, Any]) -> tuple[CropBox, ...]:
+        entries: list[CropBox] = []
+        for number, given in enumerate(boxes if isinstance(boxes, list) else [boxes]):
+            place = ("boxes", str(number))
+            box = given.get("box") if isinstance(given, dict) else None
+            if not isinstance(box, list) or set(given) != {"set", "image", "preset", "box"} or len(box) != 4:
+                self.report(place, f"expected set, image, preset and box: [left, top, width, height], got {given!r}")
+                continue
+            if given["set"] not in values.get("sets", {}) or given["preset"] not in values.get("presets", ()):
+                self.report(place, f"its set and preset are not compared: {given['set']}, {given['preset']}")
+            entries.append(CropBox(given["set"], given["image"], given["preset"], tuple(box)))
+        return tuple(entries)
