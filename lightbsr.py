@@ -23,6 +23,7 @@ _COMMANDS = {
     ),
     "data": ("data", "prepare, check, degrade or show sets of images (prepare|check|degrade|show)"),
     "compare": ("compare", "compare methods on the same LR images: -opt FILE [-o FOLDER]"),
+    "analyze": ("analyze", "tell what networks' representations of degradations know: -opt FILE [-o FOLDER]"),
     "demo": ("demo", "train a small teacher and student on bundled pictures, test them, show what came out"),
     "activate": ("activation", "let BasicSR's unmodified scripts know LightBSR, in this environment"),
     "deactivate": ("activation", "take that back"),

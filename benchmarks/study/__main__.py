@@ -10,8 +10,16 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from benchmarks.study.methods import METHODS, SIZES, Budget, with_what_they_need
+from benchmarks.study.methods import ENCODERS, METHODS, SIZES, Budget, with_what_they_need
+from benchmarks.study.report import report
 from benchmarks.study.training import train_all
+
+
+def _set(text: str) -> tuple[str, str]:
+    name, separator, folder = text.partition("=")
+    if not separator or not Path(folder).is_dir():
+        raise SystemExit(f"--sets: expected NAME=FOLDER with a folder that exists, got {text!r}.")
+    return name, str(Path(folder).resolve())
 
 
 def main() -> None:
@@ -24,14 +32,33 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8, help="samples an iteration (default: %(default)s)")
     parser.add_argument("--patch", type=int, default=24, help="side of an LR patch (default: %(default)s)")
     parser.add_argument("--size", choices=SIZES, default="small", help="of the networks (default: %(default)s)")
+    parser.add_argument(
+        "--encoder-iterations",
+        type=int,
+        default=1000,
+        help="of the encoders that learn by contrast alone; 0 leaves them out",
+    )
+    parser.add_argument("--encoder-batch", type=int, default=16, help="samples an iteration (default: %(default)s)")
     parser.add_argument("--lr", type=float, default=1e-3, help="for all alike (default: %(default)s)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="default: 0 1 2")
     names = [method.name for method in METHODS]
     parser.add_argument("--methods", nargs="+", choices=names, default=names, metavar="NAME", help=", ".join(names))
     args = parser.parse_args()
-    budget = Budget(str(args.images.resolve()), args.iterations, args.batch, args.patch, args.size, args.lr)
+    budget = Budget(
+        str(args.images.resolve()),
+        args.iterations,
+        args.batch,
+        args.patch,
+        args.size,
+        args.encoder_iterations,
+        args.encoder_batch,
+        args.lr,
+    )
     methods = list(with_what_they_need(args.methods))
     train_all(methods, args.seeds, budget, args.output)
+    encoders = ENCODERS if args.encoder_iterations else ()
+    train_all(encoders, args.seeds, budget, args.output)
+    report(methods, encoders, args.seeds, budget, dict(map(_set, args.sets)), args.output)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 ENCODER_SHARE = 1 / 7
 """Of the iterations, those of an encoder phase where there is one: LightBSR's 100 of 700 epochs."""
 
@@ -38,6 +40,10 @@ class Budget:
     """Side of an LR patch."""
     size: str
     """``small`` or ``published``: of the networks."""
+    encoder_iterations: int
+    """Of the trainings of encoders by contrast alone."""
+    encoder_batch: int
+    """Samples an iteration of theirs."""
     lr: float
     """Rate of Adam, after the encoder phase with a warm-up and a cosine, for all alike."""
     preset: str = "setting1_x4"
@@ -54,8 +60,8 @@ class Method:
     """In the table."""
     needs: tuple[str, ...] = ()
     """The trainings before its own."""
-    trainings: float = 1
-    """Budgets that went into its weights, its teacher's and what it started from included."""
+    trainings: int = 1
+    """Budgets that went into its weights, its teacher's included."""
 
 
 METHODS = (
@@ -73,12 +79,23 @@ METHODS = (
 )
 """In the order of training: a teacher before its student."""
 
+ENCODERS = (
+    Method("dasr_contrast", "DASR"),
+    Method("cdcl_contrast", "CdCL"),
+    Method("teacher_contrast", "LightBSR, teacher (sees the kernel)"),
+)
+"""Encoders that learn by contrast alone, for what their representations know before and after."""
+
 
 def training_options(method: Method, budget: Budget, seed: int) -> dict[str, Any]:
     """The options of one training; the working directory is the seed's folder."""
     model_type, network, train, views, phases = _kind(method.name, budget)
     iterations = budget.iterations * (2 if method.name == "no_distillation_twice" else 1)
     encoder = round(ENCODER_SHARE * iterations) if phases else 0
+    batch = budget.batch
+    if method in ENCODERS:
+        iterations = encoder = budget.encoder_iterations
+        batch = budget.encoder_batch
     plain = model_type == "SRModel"
     options: dict[str, Any] = {
         "name": method.name,
@@ -95,8 +112,8 @@ def training_options(method: Method, budget: Budget, seed: int) -> dict[str, Any
                 "gt_size": 4 * budget.patch,
                 "views": views,
                 "degrade_in": "loader" if plain else "device",
-                "num_worker_per_gpu": 0 if budget.batch < 32 else 8,
-                "batch_size_per_gpu": budget.batch,
+                "num_worker_per_gpu": 8 if torch.cuda.is_available() else 0,
+                "batch_size_per_gpu": batch,
                 "dataset_enlarge_ratio": 10,
             }
         },
@@ -129,7 +146,11 @@ def training_options(method: Method, budget: Budget, seed: int) -> dict[str, Any
         options["train"].update(
             encoder_iter=encoder,
             channels_last=True,
-            scheduler={"type": "TwoPhaseCosineLR", "warmup_iter": warm_up, "eta_min": 1e-6},
+            scheduler={
+                "type": "TwoPhaseCosineLR",
+                "warmup_iter": min(warm_up, iterations - encoder),
+                "eta_min": 1e-6,
+            },
         )
     if method.needs:
         teacher = method.needs[-1]
@@ -159,10 +180,10 @@ def _kind(name: str, budget: Budget) -> tuple[str, dict[str, Any], dict[str, Any
         return "LightBSRStudentModel", {"type": "LightBSR", **light}, losses, 1, True
     if name.startswith("no_distillation"):
         return "SRModel", {"type": "LightBSR", **light}, {}, 1, False
-    if name == "dasr":
+    if name.startswith("dasr"):
         network = {"type": "DASR", "scale": 4, **queue, **sizes["DASR"]}
         return "DASRModel", network, {"contrastive_opt": {"type": "DegradationContrastiveLoss"}}, 2, True
-    if name == "cdcl":
+    if name.startswith("cdcl"):
         network = {"type": "CdCL", "scale": 4, **sizes["CdCL"]}
         return "CdCLModel", network, {"contrastive_opt": {"type": "ContentDecoupledContrastiveLoss"}}, 4, True
     if name == "kdsr_teacher":
@@ -171,6 +192,11 @@ def _kind(name: str, budget: Budget) -> tuple[str, dict[str, Any], dict[str, Any
         losses = {"channel_opt": {"type": "ChannelDistillationLoss", "l1_weight": 0}}
         return "KDSRStudentModel", {"type": "KDSR", "scale": 4, **sizes["KDSR"]}, losses, 1, False
     return "SRModel", {"type": "MSRResNet", "upscale": 4, **sizes["MSRResNet"]}, {}, 1, False
+
+
+def untrained_network(name: str, budget: Budget) -> dict[str, Any]:
+    """``network_g`` of a training, as it starts."""
+    return _kind(name, budget)[1]
 
 
 def with_what_they_need(names: list[str]) -> Iterator[Method]:

@@ -69,11 +69,18 @@ class KDSRTeacherModel(TwoPhaseModel):
         Raises:
             OptionError: The data have no GT image.
         """
+        return net(self.lq, self._known_gt())
+
+    def represent_batch(self, net: KDSRTeacher) -> Tensor:
+        """The estimate from both images."""
+        return net.represent(self.lq, self._known_gt())
+
+    def _known_gt(self) -> Tensor:
         if not hasattr(self, "gt"):
             raise OptionError(
                 "KDSR's teacher sees the GT image, and this data set gives none: take one with dataroot_gt."
             )
-        return net(self.lq, self.gt)
+        return self.gt
 
 
 @MODEL_REGISTRY.register()

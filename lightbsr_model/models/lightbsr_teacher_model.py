@@ -48,3 +48,7 @@ class LightBSRTeacherModel(MomentumContrastModel):
     def restore_batch(self, net: LightBSRTeacher) -> Tensor:
         """Restore under the true degradation."""
         return net(self.lq, self.batch_prior(net))
+
+    def represent_batch(self, net: LightBSRTeacher) -> Tensor:
+        """The representation under the true degradation."""
+        return net.represent(self.lq, self.batch_prior(net))

@@ -264,6 +264,10 @@ class TwoPhaseModel(SRModel):
         """Super-resolve the batch that was fed, by ``net_g`` or its EMA copy."""
         return net(self.lq)
 
+    def represent_batch(self, net: Any) -> Tensor:
+        """The network's representation of the degradation of the batch that was fed, one vector a sample."""
+        return net.represent(self.lq)
+
     @torch.no_grad()
     def test(self) -> None:
         """Restore the batch in evaluation mode, by the EMA copy if there is one; never through a process wrapper."""

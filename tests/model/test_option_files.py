@@ -16,7 +16,7 @@ from lightbsr_model.models.schedule import TWO_PHASE_SCHEDULES
 from helpers import ROOT
 
 ALL = {path.relative_to(ROOT / "options").as_posix(): path for path in (ROOT / "options").rglob("*.yml")}
-FILES = {name: path for name, path in ALL.items() if not name.startswith("compare/compare_")}
+FILES = {name: path for name, path in ALL.items() if not name.startswith(("compare/compare_", "compare/analyze_"))}
 YARDSTICKS = {f"compare/train_{name}.yml" for name in ("edsr", "msrresnet", "rcan", "swinir")}
 TRAINING = [name for name in FILES if "train_" in name and name not in YARDSTICKS]
 LIGHTBSR = [name for name in TRAINING if not name.startswith(("demo/", "compare/"))]

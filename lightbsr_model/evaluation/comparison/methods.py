@@ -17,7 +17,7 @@ from lightbsr_arch import __version__
 from lightbsr_arch.checkpoints import load_state_dict
 from lightbsr_model.data.decoding import RGBImage, decode_rgb
 from lightbsr_model.errors import ImageError, MissingFileError, OptionError
-from lightbsr_model.evaluation.comparison.settings import MODEL_TYPES, ModelEntry, network_of
+from lightbsr_model.evaluation.model_entries import MODEL_TYPES, ModelEntry, network_of
 
 
 class Restoration(Protocol):
@@ -101,6 +101,53 @@ class NetworkRestoration:
         self.model.test()
         image = tensor2img([self.model.get_current_visuals()["result"]])
         return image[:, :, ::-1].copy()
+
+    def represent(self, sample: Mapping[str, Any], code: str | None = None) -> Tensor:
+        """What the network's encoder makes of a sample's degradation, as one vector.
+
+        Args:
+            sample: As for :meth:`restore`.
+            code: The module whose output is taken instead, by its dotted name.
+
+        Raises:
+            OptionError: The network has no such encoder or module.
+        """
+        self.model.feed_data({key: value[None] if torch.is_tensor(value) else [value] for key, value in sample.items()})
+        self.net.eval()
+        if code is not None:
+            return self._output_of(code)
+        if not hasattr(self.net, "represent"):
+            names = ", ".join(name for name, _ in self.net.named_children())
+            raise OptionError(
+                f"{type(self.net).__name__} has no `represent`: name the module whose output is the code by `code` (its parts: "
+                f"{names})."
+            )
+        represent: Callable[[Any], Tensor] = getattr(
+            self.model, "represent_batch", lambda net: net.represent(self.model.lq)
+        )
+        with torch.no_grad():
+            return represent(self.net)[0].float().cpu()
+
+    def _output_of(self, code: str) -> Tensor:
+        try:
+            module = self.net.get_submodule(code)
+        except AttributeError as error:
+            names = ", ".join(name for name, _ in self.net.named_children())
+            raise OptionError(
+                f"code: {type(self.net).__name__} has no module {code!r} (its parts: {names})."
+            ) from error
+        seen: list[Tensor] = []
+        hook = module.register_forward_hook(lambda *call: seen.append(call[2]))
+        try:
+            self.model.test()
+        finally:
+            hook.remove()
+        if not seen or not torch.is_tensor(seen[0]) or seen[0].dim() not in (2, 4):
+            raise OptionError(
+                f"code: expected {code!r} to give (1, C) or (1, C, H, W), got {type(seen[0]) if seen else None}."
+            )
+        vector = seen[0].mean(dim=(2, 3)) if seen[0].dim() == 4 else seen[0]
+        return vector[0].float().cpu()
 
     def restore_with_gradient(self, sample: Mapping[str, Tensor]) -> Tensor:
         """One pass in evaluation mode that remembers what it used, for counting parameters."""

@@ -25,7 +25,8 @@ from lightbsr_model.evaluation.comparison.methods import (
     pixels_sha256,
 )
 from lightbsr_model.evaluation.comparison.metrics import get_metric
-from lightbsr_model.evaluation.comparison.settings import ModelEntry, Settings
+from lightbsr_model.evaluation.comparison.settings import Settings
+from lightbsr_model.evaluation.model_entries import ModelEntry
 
 
 @dataclass(frozen=True)

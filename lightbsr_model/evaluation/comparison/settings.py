@@ -8,10 +8,6 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from basicsr.utils.registry import ARCH_REGISTRY, MODEL_REGISTRY
-
-from lightbsr_arch import infer_options
-from lightbsr_arch.checkpoints import load_state_dict
 from lightbsr_model.bridge import known_options as known
 from lightbsr_model.bridge.option_check import OptionProblems
 from lightbsr_model.bridge.option_document import KeyPath, OptionDocument
@@ -19,37 +15,7 @@ from lightbsr_model.degradation import get_degradation
 from lightbsr_model.errors import OptionError
 from lightbsr_model.evaluation.comparison.metrics import METRICS, PYIQA
 from lightbsr_model.evaluation.comparison.published_figures import PUBLISHED
-
-MODEL_TYPES = {
-    "LightBSRTeacher": "LightBSRTeacherModel",
-    "KDSRTeacher": "KDSRTeacherModel",
-    "SwinIR": "SwinIRModel",
-}
-"""Archs that do not run through SRModel: what they see besides the LR image, or how it is padded, is the model's to know."""
-
-
-@dataclass(frozen=True)
-class ModelEntry:
-    """One of the methods that are compared: a network, or a folder of finished SR images."""
-
-    name: str
-    """In tables and file names; no two alike."""
-    network: Mapping[str, Any] | None = None
-    """``type`` (any arch of BasicSR's registry, or a dotted name) and its arguments. May be left out for a checkpoint of
-    ours or of a published code, whose sizes are read off it."""
-    path: str | None = None
-    """Its checkpoint; none runs the network as it starts (bicubic has no weights)."""
-    param_key: str | None = None
-    """Entry of the checkpoint. Default: params_ema where there is one, else params."""
-    model_type: str | None = None
-    """BasicSR model that runs it. Default: SRModel, or the one that the arch needs."""
-    results: str | None = None
-    """Instead of a network: a folder of SR images."""
-    results_tmpl: str = "{set}/{preset}/{image}.png"
-    """Where an image lies in that folder."""
-    lr: str | None = None
-    """The LR images that those were made of, ordered as they are: checked against ours. None leaves it unchecked, and the
-    tables say so."""
+from lightbsr_model.evaluation.model_entries import ModelEntry, ModelListReader
 
 
 @dataclass(frozen=True)
@@ -110,25 +76,6 @@ class Settings:
     """What relative paths are seen from."""
 
 
-def network_of(entry: ModelEntry) -> dict[str, Any]:
-    """The ``network_g`` of an entry: as given, completed by what its checkpoint tells.
-
-    Raises:
-        OptionError: No network is given, and the checkpoint does not tell.
-    """
-    given = dict(entry.network or {})
-    if "type" in given:
-        return given
-    if entry.path is None:
-        raise OptionError("expected `network`, `path` or `results`")
-    try:
-        return {**infer_options(load_state_dict(entry.path, entry.param_key)), **given}
-    except ValueError as error:
-        raise OptionError(
-            f"the network cannot be told from {entry.path} ({error}): give `network` with its type"
-        ) from error
-
-
 def read_settings(document: OptionDocument, source: str) -> Settings:
     """Make settings of a document.
 
@@ -181,7 +128,9 @@ class _Reader:
         for method in values.get("published", ()):
             if method not in PUBLISHED:
                 self.report(("published",), f"no figures of {method!r} are known; known: {', '.join(PUBLISHED)}")
-        values["models"] = self._models(values.get("models", []))
+        models = ModelListReader(self.document, self.options.get("scale"))
+        values["models"] = models.read(values.get("models", []))
+        self.problems += models.problems
         model_names = [entry.name for entry in values["models"]]
         if values.get("reference") is not None and values["reference"] not in model_names:
             self.report(
@@ -233,65 +182,6 @@ class _Reader:
                 self.report(("sets", name), "expected a name of letters, digits, _ . + and -: it becomes a folder")
             if not isinstance(place, str) or not Path(place).expanduser().is_dir():
                 self.report(("sets", name), f"there is no folder {place}")
-
-    def _models(self, models: Any) -> tuple[ModelEntry, ...]:
-        if not isinstance(models, list) or not models:
-            self.report(("models",), f"expected a list of models, got {models!r}")
-            return ()
-        entries: list[ModelEntry] = []
-        keys = {field.name for field in fields(ModelEntry)}
-        for number, given in enumerate(models):
-            place = ("models", str(number))
-            if not isinstance(given, dict) or not isinstance(given.get("name"), str):
-                self.report(place, f"expected a section with a `name`, got {given!r}")
-                continue
-            for key in given:
-                if key not in keys:
-                    self.report((*place, key), f"unknown key{known.nearest(key, keys)}; correct or remove it")
-            entry = ModelEntry(**{key: value for key, value in given.items() if key in keys and value is not None})
-            if not re.fullmatch(r"[^/\\\0]+", entry.name) or entry.name in (".", ".."):
-                self.report(
-                    (*place, "name"), f"expected a name without slashes: it becomes a folder, got {entry.name!r}"
-                )
-            if any(entry.name == other.name for other in entries):
-                self.report((*place, "name"), f"{entry.name!r} is taken: names tell the models apart")
-            self._model(place, entry)
-            entries.append(entry)
-        return tuple(entries)
-
-    def _model(self, place: KeyPath, entry: ModelEntry) -> None:
-        if entry.results is not None:
-            for key in ("network", "path", "model_type", "param_key"):
-                if getattr(entry, key) is not None:
-                    self.report((*place, key), "has no effect beside `results`; leave out one of the two")
-            for key, folder in (("results", entry.results), ("lr", entry.lr)):
-                if folder is not None and not Path(folder).expanduser().is_dir():
-                    self.report((*place, key), f"there is no folder {folder}")
-            return
-        if entry.lr is not None:
-            self.report((*place, "lr"), "only finished `results` were made of other LR images; a network sees ours")
-        if entry.path is not None and not Path(entry.path).expanduser().is_file():
-            self.report((*place, "path"), f"there is no file {entry.path}")
-            return
-        for key, registry, name in (
-            ("network", ARCH_REGISTRY, (entry.network or {}).get("type")),
-            ("model_type", MODEL_REGISTRY, entry.model_type),
-        ):
-            try:
-                if name is not None and known.look_up(registry, name) is None:
-                    self.report((*place, key), f"no {key} is named {name!r}{known.nearest(name, registry.keys())}")
-                    return
-            except OptionError as error:  # noqa: PERF203 - two of them
-                self.report((*place, key), str(error))
-                return
-        try:
-            network = network_of(entry)
-        except (OptionError, ValueError) as error:
-            self.report(place, str(error))
-            return
-        scale = network.get("scale", network.get("upscale"))
-        if scale is not None and scale != self.options.get("scale"):
-            self.report(place, f"the network's scale is {scale}, that of the comparison {self.options.get('scale')!r}")
 
     def _boxes(self, boxes: Any, values: Mapping[str, Any]) -> tuple[CropBox, ...]:
         entries: list[CropBox] = []

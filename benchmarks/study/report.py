@@ -1,0 +1,203 @@
+"""Compare what was trained, seed by seed, and say what holds over the seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy import stats
+
+from benchmarks.study.methods import Budget, Method, untrained_network
+from lightbsr_model.evaluation.analysis.codes import collect_codes
+from lightbsr_model.evaluation.analysis.probing import Knowledge
+from lightbsr_model.evaluation.analysis.report import COLUMNS, write_analysis
+from lightbsr_model.evaluation.analysis.settings import AnalysisSettings
+from lightbsr_model.evaluation.comparison.methods import NetworkRestoration
+from lightbsr_model.evaluation.comparison.report import write_report
+from lightbsr_model.evaluation.comparison.running import Results, run_comparison
+from lightbsr_model.evaluation.comparison.settings import Settings
+from lightbsr_model.evaluation.model_entries import ModelEntry
+
+PRESETS = ("iso_1.2", "iso_2.4", "iso_3.6")
+PAIRS = (
+    ("student", "student_no_contrast", "contrast in the teacher"),
+    ("student", "no_distillation", "distillation, and the teacher's start"),
+    ("student", "no_distillation_twice", "the same, against as many iterations"),
+    ("student", "kdsr_student", "LightBSR against KDSR"),
+    ("student", "dasr", "LightBSR against DASR"),
+    ("student", "cdcl", "LightBSR against CdCL"),
+    ("student", "msrresnet", "LightBSR against a network that is not blind"),
+)
+"""Differences that are asked for: one, the other, what it tells."""
+
+SIGMAS = (0.4, 0.9, 1.4, 1.9, 2.4, 2.9, 3.4, 3.9)
+
+
+def over_seeds(values: Sequence[float]) -> tuple[float, float]:
+    """Mean, and half the width of its 95 % interval by Student's t; that is not a number for a single value."""
+    if len(values) < 2:
+        return float(values[0]), float("nan")
+    half = stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values))
+    return float(np.mean(values)), float(half)
+
+
+def report(
+    methods: Sequence[Method],
+    encoders: Sequence[Method],
+    seeds: Sequence[int],
+    budget: Budget,
+    sets: Mapping[str, str],
+    out: Path,
+) -> None:
+    """Compare and analyse every seed's networks; write ``study.md`` and each seed's own pages."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    compared = {seed: _compare(methods, seed, sets, out, device) for seed in seeds}
+    known = {seed: _analyse(methods, encoders, seed, budget, sets, out, device) for seed in seeds}
+    parts = [
+        _budget_words(budget, seeds),
+        *(_quality_table(methods, compared, set_name) for set_name in sets),
+        _difference_table(methods, compared, sets),
+        _knowledge_table(known),
+    ]
+    text = "\n\n".join(parts) + "\n"
+    (out / "study.md").write_text(text, encoding="utf-8")
+    print(text)
+
+
+def _checkpoint(out: Path, seed: int, name: str) -> str:
+    return str(out / f"seed{seed}/experiments/{name}/models/net_g_latest.pth")
+
+
+def _compare(methods: Sequence[Method], seed: int, sets: Mapping[str, str], out: Path, device: torch.device) -> Results:
+    entries = [ModelEntry("bicubic", network={"type": "BicubicUpsampler", "scale": 4})]
+    for method in methods:
+        # BasicSR's own archs cannot be told by their weights.
+        network = {"type": "MSRResNet", "upscale": 4} if method.name == "msrresnet" else None
+        path = _checkpoint(out, seed, method.name)
+        if network is not None:
+            weights = torch.load(path, weights_only=True)["params"]
+            blocks = {key.split(".")[1] for key in weights if key.startswith("body.")}
+            network.update(num_feat=weights["conv_first.weight"].shape[0], num_block=len(blocks))
+        entries.append(ModelEntry(method.name, network=network, path=path))
+    settings = Settings(
+        f"seed {seed}", 4, sets, PRESETS, tuple(entries), reference="student" if _has(methods, "student") else None
+    )
+    folder = out / f"seed{seed}/comparison"
+    results = run_comparison(settings, folder, device)
+    write_report(results, folder, device)
+    return results
+
+
+def _has(methods: Iterable[Method], name: str) -> bool:
+    return any(method.name == name for method in methods)
+
+
+def _analyse(
+    methods: Sequence[Method],
+    encoders: Sequence[Method],
+    seed: int,
+    budget: Budget,
+    sets: Mapping[str, str],
+    out: Path,
+    device: torch.device,
+) -> dict[str, Knowledge]:
+    """On the pictures of all test sets, which no training saw."""
+    pictures = out / "pictures"
+    pictures.mkdir(exist_ok=True)
+    for name, folder in sets.items():
+        for path in sorted(Path(folder).iterdir()):
+            link = pictures / f"{name}_{path.name}"
+            if not link.exists():
+                link.symlink_to(path)
+    entries = []
+    for method in encoders:
+        network = untrained_network(method.name, budget)
+        entries.append(ModelEntry(f"{method.label}, before", network=network))
+        path = _checkpoint(out, seed, method.name)
+        entries.append(ModelEntry(f"{method.label}, after contrast alone", path=path))
+    if _has(methods, "student"):
+        entries.append(ModelEntry("LightBSR, before", network=untrained_network("student", budget)))
+    encoder_conditioned = [method for method in methods if method.name != "msrresnet"]
+    entries += [
+        ModelEntry(f"{method.label}, trained", path=_checkpoint(out, seed, method.name))
+        for method in encoder_conditioned
+    ]
+    settings = AnalysisSettings(f"seed {seed}", 4, str(pictures), tuple(entries), SIGMAS, seed=seed)
+    found = {}
+    for entry in entries:
+        torch.manual_seed(seed)
+        found[entry.name] = (NetworkRestoration(entry, 4, device), None)
+    table = write_analysis(settings, collect_codes(settings, found), out / f"seed{seed}/analysis")
+    keys = {label: key for key, label in COLUMNS.items()}
+    empty = dict.fromkeys(COLUMNS)
+    return {
+        name: Knowledge(
+            **{**empty, **{keys[label]: cell.value for label, cell in zip(table.columns, cells, strict=True)}}  # type: ignore[arg-type]
+        )
+        for name, cells in table.rows
+    }
+
+
+def _budget_words(budget: Budget, seeds: Sequence[int]) -> str:
+    return (
+        f"{budget.iterations} iterations a training, batch {budget.batch}, LR patches of {budget.patch}, {budget.size} networks, "
+        f"Adam at {budget.lr:g} with a warm-up and a cosine for all, {budget.preset}; seeds {', '.join(map(str, seeds))}. "
+        f"Encoders by contrast alone: {budget.encoder_iterations} iterations, batch {budget.encoder_batch}. "
+        "Values are means over seeds, with half the width of the 95 % interval by Student's t."
+    )
+
+
+def _shown(values: Sequence[float], decimals: int = 2) -> str:
+    mean, half = over_seeds(values)
+    return f"{mean:.{decimals}f}" + ("" if np.isnan(half) else f" ± {half:.{decimals}f}")
+
+
+def _mean_psnr(results: Results, name: str, set_name: str, preset: str) -> float:
+    return float(np.mean(results.values(set_name, preset, "psnr_y")[name]))
+
+
+def _quality_table(methods: Sequence[Method], compared: Mapping[int, Results], set_name: str) -> str:
+    lines = [
+        f"| {set_name}, PSNR-Y (dB) | sigma 1.2 | sigma 2.4 | sigma 3.6 | Parameters (M) | GMACs | trainings |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    costs = next(iter(compared.values())).costs
+    for name, label, trainings in [
+        ("bicubic", "bicubic", 0),
+        *((each.name, each.label, each.trainings) for each in methods),
+    ]:
+        cells = [_shown([_mean_psnr(each, name, set_name, preset) for each in compared.values()]) for preset in PRESETS]
+        cost = costs[name]
+        lines.append(
+            f"| {label} | {' | '.join(cells)} | {cost.parameters / 1e6:.2f} | {cost.gmacs:.1f} | {trainings} |"
+        )
+    return "\n".join(lines)
+
+
+def _difference_table(methods: Sequence[Method], compared: Mapping[int, Results], sets: Mapping[str, str]) -> str:
+    lines = ["| difference in PSNR-Y (dB) | " + " | ".join(f"{name}, mean of the sigmas" for name in sets) + " |"]
+    lines.append("|---|" + "---|" * len(sets))
+    for one, other, words in PAIRS:
+        if not (_has(methods, one) and _has(methods, other)):
+            continue
+        cells = [_shown([_gain(each, one, other, name) for each in compared.values()]) for name in sets]
+        lines.append(f"| {words} ({one} less {other}) | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _gain(results: Results, one: str, other: str, set_name: str) -> float:
+    return float(
+        np.mean([_mean_psnr(results, one, set_name, p) - _mean_psnr(results, other, set_name, p) for p in PRESETS])
+    )
+
+
+def _knowledge_table(known: Mapping[int, Mapping[str, Knowledge]]) -> str:
+    first = next(iter(known.values()))
+    asked = [key for key in COLUMNS if any(getattr(each, key) is not None for each in first.values())]
+    lines = ["| representation | " + " | ".join(COLUMNS[key] for key in asked) + " |", "|---|" + "---|" * len(asked)]
+    values: Callable[[str, str], list[float]] = lambda name, key: [getattr(each[name], key) for each in known.values()]  # noqa: E731
+    for name in first:
+        lines.append(f"| {name} | " + " | ".join(_shown(values(name, key)) for key in asked) + " |")
+    return "\n".join(lines)

@@ -1,0 +1,167 @@
+"""The YAML of ``lightbsr analyze``, checked as a whole before anything runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from lightbsr_model.bridge import known_options as known
+from lightbsr_model.bridge.option_check import OptionProblems
+from lightbsr_model.bridge.option_document import KeyPath, OptionDocument
+from lightbsr_model.degradation import Degradation
+from lightbsr_model.errors import OptionError
+from lightbsr_model.evaluation.model_entries import ModelEntry, ModelListReader
+
+
+class GridPoint(NamedTuple):
+    """One degradation of the grid."""
+
+    kernel: int
+    """Number of its kernel among the grid's kernels: the class that a probe tells."""
+    label: str
+    """Of the kernel, in pictures."""
+    sigma: float | None
+    """Of an isotropic kernel, in HR pixels; None for an anisotropic one."""
+    noise_level: float
+    """In 0..255 units."""
+    degradation: Degradation
+    """What makes the LR images."""
+
+
+@dataclass(frozen=True)
+class AnalysisSettings:
+    """Whose codes are looked at, of what."""
+
+    name: str
+    """Of the analysis."""
+    scale: int
+    """The factor."""
+    images: str
+    """Folder or LMDB of HR images, or ``bundled``: scikit-image's pictures."""
+    models: tuple[ModelEntry, ...]
+    """Networks; one without a path is looked at as it starts, seeded by ``seed``."""
+    sigmas: tuple[float, ...] = ()
+    """Isotropic kernels of the grid."""
+    kernels: tuple[tuple[float, float, float], ...] = ()
+    """Anisotropic ones: lambda_1, lambda_2, theta in degrees."""
+    noise_levels: tuple[float, ...] = (0.0,)
+    """Each with every kernel."""
+    count: int = 60
+    """Images that are taken, the first by name; fewer where there are fewer."""
+    patch: int | None = 192
+    """Side of the middle of an HR image that is taken, so that all codes come of one size; none takes whole images."""
+    seen: float = 0.5
+    """Share of the images that a probe learns on. The others are unseen: it is measured on them."""
+    seed: int = 0
+    """Of the split, the noise, t-SNE, and networks without weights."""
+    device: str = "auto"
+    """auto, cpu or cuda."""
+    border: str = "clamp"
+    """What the downsampling sees outside the patch."""
+
+    @property
+    def grid(self) -> tuple[GridPoint, ...]:
+        """Every kernel with every noise level."""
+        shapes: list[tuple[str, float | None, dict[str, Any]]] = [
+            (f"sigma {sigma:g}", sigma, {"kernel": "isotropic", "sigma": (sigma, sigma)}) for sigma in self.sigmas
+        ]
+        for first, second, theta in self.kernels:
+            parameters = {"lambda_1": (first, first), "lambda_2": (second, second), "theta": (theta, theta)}
+            label = f"{first:g}, {second:g}, {theta:g} degrees"
+            shapes.append((label, None, {"kernel": "anisotropic", **parameters}))
+        return tuple(
+            GridPoint(number, label, sigma, level, Degradation(**parameters, noise_level=(level, level)))
+            for number, (label, sigma, parameters) in enumerate(shapes)
+            for level in self.noise_levels
+        )
+
+
+def read_analysis(document: OptionDocument, source: str) -> AnalysisSettings:
+    """Make settings of a document.
+
+    Raises:
+        OptionProblems: With all problems.
+    """
+    reader = _Reader(document)
+    settings = reader.read()
+    if reader.problems or settings is None:
+        raise OptionProblems(source, sorted(reader.problems, key=lambda problem: problem.line or 0))
+    return settings
+
+
+class _Reader:
+    def __init__(self, document: OptionDocument) -> None:
+        self.document, self.options = document, document.options
+        self.problems = list(document.problems)
+
+    def report(self, key: KeyPath, message: str) -> None:
+        self.problems.append(self.document.problem(key, message))
+
+    def read(self) -> AnalysisSettings | None:
+        names = {field.name for field in fields(AnalysisSettings)}
+        for key in self.options:
+            if key not in names:
+                self.report((key,), f"unknown key{known.nearest(key, names)}; correct or remove it")
+        values: dict[str, Any] = {key: value for key, value in self.options.items() if key in names}
+        for key in ("name", "scale", "images", "models"):
+            if values.get(key) is None:
+                self.report((key,), "missing")
+        images = values.get("images")
+        if images is not None and images != "bundled" and not Path(str(images)).expanduser().is_dir():
+            self.report(("images",), f"there is no folder {images}; `bundled` takes scikit-image's pictures")
+        models = ModelListReader(self.document, self.options.get("scale"))
+        values["models"] = models.read(values.get("models", []))
+        self.problems += models.problems
+        for number, entry in enumerate(values["models"]):
+            if entry.results is not None:
+                self.report(("models", str(number), "results"), "finished images have no codes: give a network")
+        self._grid(values)
+        self._numbers(values)
+        return None if self.problems else AnalysisSettings(**values)
+
+    def _grid(self, values: dict[str, Any]) -> None:
+        for key in ("sigmas", "noise_levels"):
+            numbers = values.get(key, [0.0])
+            if not isinstance(numbers, list) or not all(isinstance(each, (int, float)) for each in numbers):
+                self.report((key,), f"expected a list of numbers, got {numbers!r}")
+            elif key in values:
+                values[key] = tuple(float(each) for each in numbers)
+        kernels = values.get("kernels", [])
+        if not isinstance(kernels, list) or not all(isinstance(each, list) and len(each) == 3 for each in kernels):
+            self.report(("kernels",), f"expected a list of [lambda_1, lambda_2, theta in degrees], got {kernels!r}")
+            kernels = []
+        values["kernels"] = tuple(tuple(float(each) for each in kernel) for kernel in kernels)
+        if self.problems:
+            return
+        if len(values.get("sigmas", ())) + len(kernels) < 2:
+            self.report(("sigmas",), "expected two kernels or more, isotropic (sigmas) or anisotropic (kernels)")
+            return
+        try:
+            _ = AnalysisSettings(
+                "", 4, "", (), values.get("sigmas", ()), values["kernels"], values.get("noise_levels", (0,))
+            ).grid
+        except OptionError as error:
+            self.report(("sigmas",), str(error))
+
+    def _numbers(self, values: dict[str, Any]) -> None:
+        for key, low, high in (("scale", 2, 4), ("count", 4, None), ("patch", 16, None), ("seed", 0, None)):
+            value = values.get(key, low)
+            if key == "patch" and value is None:
+                continue
+            if not isinstance(value, int) or isinstance(value, bool) or value < low or (high and value > high):
+                self.report(
+                    (key,), f"expected a whole number from {low}{f' to {high}' if high else ' up'}, got {value!r}"
+                )
+        if (
+            values.get("patch") is not None
+            and isinstance(values.get("scale"), int)
+            and values["patch"] % values["scale"]
+        ):
+            self.report(("patch",), f"expected a multiple of the scale {values['scale']}, got {values['patch']!r}")
+        seen = values.get("seen", 0.5)
+        if not isinstance(seen, float) or not 0 < seen < 1:
+            self.report(("seen",), f"expected a share between 0 and 1, got {seen!r}")
+        for key, choices in (("border", ("clamp", "symmetric")), ("device", ("auto", "cpu", "cuda"))):
+            if values.get(key, choices[0]) not in choices:
+                self.report((key,), f"expected {', '.join(choices)}, got {values[key]!r}")

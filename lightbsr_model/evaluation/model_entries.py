@@ -1,0 +1,147 @@
+"""The list of models in the YAMLs of ``lightbsr compare`` and ``lightbsr analyze``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from basicsr.utils.registry import ARCH_REGISTRY, MODEL_REGISTRY
+
+from lightbsr_arch import infer_options
+from lightbsr_arch.checkpoints import load_state_dict
+from lightbsr_model.bridge import known_options as known
+from lightbsr_model.bridge.option_document import KeyPath, OptionDocument, Problem
+from lightbsr_model.errors import OptionError
+
+MODEL_TYPES = {
+    "LightBSRTeacher": "LightBSRTeacherModel",
+    "KDSRTeacher": "KDSRTeacherModel",
+    "SwinIR": "SwinIRModel",
+}
+"""Archs that do not run through SRModel: what they see besides the LR image, or how it is padded, is the model's to know."""
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """One of the methods that are compared: a network, or a folder of finished SR images."""
+
+    name: str
+    """In tables and file names; no two alike."""
+    network: Mapping[str, Any] | None = None
+    """``type`` (any arch of BasicSR's registry, or a dotted name) and its arguments. May be left out for a checkpoint of
+    ours or of a published code, whose sizes are read off it."""
+    path: str | None = None
+    """Its checkpoint; none runs the network as it starts (bicubic has no weights)."""
+    param_key: str | None = None
+    """Entry of the checkpoint. Default: params_ema where there is one, else params."""
+    model_type: str | None = None
+    """BasicSR model that runs it. Default: SRModel, or the one that the arch needs."""
+    results: str | None = None
+    """Instead of a network: a folder of SR images."""
+    results_tmpl: str = "{set}/{preset}/{image}.png"
+    """Where an image lies in that folder."""
+    code: str | None = None
+    """For ``lightbsr analyze``: the module whose output is the code, by its dotted name in the network; its average where
+    it is a map. Default: what the network's ``represent`` gives."""
+    lr: str | None = None
+    """The LR images that those were made of, ordered as they are: checked against ours. None leaves it unchecked, and the
+    tables say so."""
+
+
+def network_of(entry: ModelEntry) -> dict[str, Any]:
+    """The ``network_g`` of an entry: as given, completed by what its checkpoint tells.
+
+    Raises:
+        OptionError: No network is given, and the checkpoint does not tell.
+    """
+    given = dict(entry.network or {})
+    if "type" in given:
+        return given
+    if entry.path is None:
+        raise OptionError("expected `network`, `path` or `results`")
+    try:
+        return {**infer_options(load_state_dict(entry.path, entry.param_key)), **given}
+    except ValueError as error:
+        raise OptionError(
+            f"the network cannot be told from {entry.path} ({error}): give `network` with its type"
+        ) from error
+
+
+class ModelListReader:
+    """Reads the list and collects its problems.
+
+    Args:
+        document: What was read.
+        scale: That of the YAML.
+    """
+
+    def __init__(self, document: OptionDocument, scale: Any) -> None:
+        self.document, self.scale = document, scale
+        self.problems: list[Problem] = []
+
+    def report(self, key: KeyPath, message: str) -> None:
+        """Note a problem."""
+        self.problems.append(self.document.problem(key, message))
+
+    def read(self, models: Any) -> tuple[ModelEntry, ...]:
+        """The entries of the list, as far as they can be read."""
+        if not isinstance(models, list) or not models:
+            self.report(("models",), f"expected a list of models, got {models!r}")
+            return ()
+        entries: list[ModelEntry] = []
+        keys = {field.name for field in fields(ModelEntry)}
+        for number, given in enumerate(models):
+            place = ("models", str(number))
+            if not isinstance(given, dict) or not isinstance(given.get("name"), str):
+                self.report(place, f"expected a section with a `name`, got {given!r}")
+                continue
+            for key in given:
+                if key not in keys:
+                    self.report((*place, key), f"unknown key{known.nearest(key, keys)}; correct or remove it")
+            entry = ModelEntry(**{key: value for key, value in given.items() if key in keys and value is not None})
+            if not re.fullmatch(r"[^/\\\0]+", entry.name) or entry.name in (".", ".."):
+                self.report(
+                    (*place, "name"), f"expected a name without slashes: it becomes a folder, got {entry.name!r}"
+                )
+            if any(entry.name == other.name for other in entries):
+                self.report((*place, "name"), f"{entry.name!r} is taken: names tell the models apart")
+            self._check(place, entry)
+            entries.append(entry)
+        return tuple(entries)
+
+    def _check(self, place: KeyPath, entry: ModelEntry) -> None:
+        if entry.results is not None:
+            for key in ("network", "path", "model_type", "param_key"):
+                if getattr(entry, key) is not None:
+                    self.report((*place, key), "has no effect beside `results`; leave out one of the two")
+            for key, folder in (("results", entry.results), ("lr", entry.lr)):
+                if folder is not None and not Path(folder).expanduser().is_dir():
+                    self.report((*place, key), f"there is no folder {folder}")
+            return
+        if entry.lr is not None:
+            self.report((*place, "lr"), "only finished `results` were made of other LR images; a network sees ours")
+        if entry.path is not None and not Path(entry.path).expanduser().is_file():
+            self.report((*place, "path"), f"there is no file {entry.path}")
+            return
+        for key, registry, name in (
+            ("network", ARCH_REGISTRY, (entry.network or {}).get("type")),
+            ("model_type", MODEL_REGISTRY, entry.model_type),
+        ):
+            try:
+                if name is not None and known.look_up(registry, name) is None:
+                    self.report((*place, key), f"no {key} is named {name!r}{known.nearest(name, registry.keys())}")
+                    return
+            except OptionError as error:  # noqa: PERF203 - two of them
+                self.report((*place, key), str(error))
+                return
+        try:
+            network = network_of(entry)
+        except (OptionError, ValueError) as error:
+            self.report(place, str(error))
+            return
+        scale = network.get("scale", network.get("upscale"))
+        if scale is not None and scale != self.scale:
+            self.report(place, f"the network's scale is {scale}, that of the comparison {self.scale!r}")
