@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -142,8 +142,9 @@ def _analyse(
 
 def _budget_words(budget: Budget, seeds: Sequence[int]) -> str:
     return (
-        f"{budget.iterations} iterations a training, batch {budget.batch}, LR patches of {budget.patch}, {budget.size} networks, "
-        f"Adam at {budget.lr:g} with a warm-up and a cosine for all, {budget.preset}; seeds {', '.join(map(str, seeds))}. "
+        f"{budget.iterations} iterations a training, batch {budget.batch}, LR patches of {budget.patch}, {budget.size} "
+        f"networks, Adam at {budget.lr:g} with a warm-up and a cosine for all, {budget.preset}; "
+        f"seeds {', '.join(map(str, seeds))}. "
         f"Encoders by contrast alone: {budget.encoder_iterations} iterations, batch {budget.encoder_batch}. "
         "Values are means over seeds, with half the width of the 95 % interval by Student's t."
     )
@@ -197,7 +198,7 @@ def _knowledge_table(known: Mapping[int, Mapping[str, Knowledge]]) -> str:
     first = next(iter(known.values()))
     asked = [key for key in COLUMNS if any(getattr(each, key) is not None for each in first.values())]
     lines = ["| representation | " + " | ".join(COLUMNS[key] for key in asked) + " |", "|---|" + "---|" * len(asked)]
-    values: Callable[[str, str], list[float]] = lambda name, key: [getattr(each[name], key) for each in known.values()]  # noqa: E731
     for name in first:
-        lines.append(f"| {name} | " + " | ".join(_shown(values(name, key)) for key in asked) + " |")
+        cells = [_shown([getattr(each[name], key) for each in known.values()]) for key in asked]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)

@@ -32,7 +32,7 @@ def runs(tmp_path_factory):
 
 
 @pytest.mark.parametrize("phase", ["encoder", "joint"])
-@pytest.mark.parametrize("kind", ["teacher", "student"])
+@pytest.mark.parametrize("kind", ["teacher", "student", "DASR", "CdCL"])
 def test_two_processes_equal_one_on_the_joined_batch(runs, kind, phase):
     alone, first, second = (runs[name][f"{kind} {phase}"] for name in ("1_0", "2_0", "2_1"))
     assert alone.keys() == first.keys() == second.keys()
@@ -46,7 +46,7 @@ def test_two_processes_equal_one_on_the_joined_batch(runs, kind, phase):
     # The same state on both ranks, bit for bit; the rest of rank 1's log is not reduced.
     for key in (key for key in alone if key.startswith("state ")):
         assert torch.equal(first[key], second[key]), key
-    if kind == "teacher":
+    if kind in ("teacher", "DASR"):
         queue, pointer = "state momentum_contrast.queue", "state momentum_contrast.queue_pointer"
         assert int(alone[pointer]) == int(first[pointer]) == 8
         torch.testing.assert_close(first[queue], alone[queue], rtol=0, atol=1e-3)

@@ -1,4 +1,4 @@
-"""Two optimiser steps of teacher and student in each phase, alone or as one of several processes.
+"""Two optimiser steps of teacher, student, DASR and CdCL in each phase, alone or as one of several processes.
 
 Run by test_processes.py: ``python two_steps.py OUT TEACHER`` or the same under torchrun. Every rank takes its share of
 the same joined batch and writes its gradients of the first step, and its queue after the second, to OUT.
@@ -20,7 +20,7 @@ from basicsr.models import build_model
 
 from lightbsr_model.bridge.processes import init_process_group
 
-from model_options import STUDENT_NETWORK, TEACHER_NETWORK, model_options
+from model_options import BASELINES, STUDENT_NETWORK, TEACHER_NETWORK, baseline_options, model_options
 
 
 def main(out: Path, teacher_file: str) -> None:
@@ -29,11 +29,19 @@ def main(out: Path, teacher_file: str) -> None:
     if world_size > 1:
         init_process_group()
     results = {}
-    for kind in ("teacher", "student"):
+    for kind in ("teacher", "student", "DASR", "CdCL"):
         for phase, encoder_iter in (("encoder", 8), ("joint", 0)):
-            opt = model_options(kind, TEACHER_NETWORK if kind == "teacher" else STUDENT_NETWORK, encoder_iter)
+            opt = model_options(
+                "student" if kind == "student" else "teacher",
+                STUDENT_NETWORK if kind == "student" else TEACHER_NETWORK,
+                encoder_iter,
+            )
             opt.update(dist=world_size > 1, rank=rank, world_size=world_size)
             opt["teacher"] = {"network": TEACHER_NETWORK, "path": teacher_file}
+            if kind in BASELINES:
+                opt = baseline_options(kind, opt)
+                # Pictures change places within a process's own share.
+                opt["train"]["cyclic_shift"] = False
             # As BasicSR seeds the ranks: differently.
             torch.manual_seed(10 + rank)
             results[f"{kind} {phase}"] = _two_steps(build_model(opt), rank, world_size)
@@ -42,7 +50,7 @@ def main(out: Path, teacher_file: str) -> None:
 
 def _two_steps(model, rank: int, world_size: int) -> dict[str, torch.Tensor]:
     for module in model.net_g.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
+        if isinstance(module, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d):
             module.eval()
     result = {}
     for step in (1, 2):

@@ -1,0 +1,60 @@
+"""The study trains what it says, on equal terms."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import yaml
+
+from benchmarks.study.methods import ENCODERS, METHODS, Budget, training_options, with_what_they_need
+from benchmarks.study.report import over_seeds
+from lightbsr_model.bridge.option_check import OptionCheck
+from lightbsr_model.bridge.option_document import parse_document
+
+
+@pytest.fixture
+def budget(image_folder):
+    return Budget(str(image_folder), 70, 2, 16, "small", 100, 4, 1e-3)
+
+
+@pytest.mark.parametrize("method", [*METHODS, *ENCODERS], ids=lambda method: method.name)
+@pytest.mark.parametrize("size", ["small", "published"])
+def test_options_are_valid_and_equal_where_they_can_be(method, budget, size):
+    budget = Budget(**{**budget.__dict__, "size": size})
+    options = training_options(method, budget, seed=3)
+    problems = OptionCheck(parse_document(yaml.safe_dump(options)), is_train=True).run()
+    # A teacher is trained first.
+    assert [problem.key for problem in problems] == ([("teacher",)] if method.needs else [])
+    assert all("no such checkpoint" in problem.message for problem in problems)
+    train, data = options["train"], options["datasets"]["train"]
+    assert (data["preset"], data["gt_size"], options["manual_seed"]) == ("setting1_x4", 64, 3)
+    assert train["optim_g"]["lr"] == 1e-3
+    expected = {"no_distillation_twice": 140}.get(method.name, 100 if method in ENCODERS else 70)
+    assert train["total_iter"] == expected
+    assert data["batch_size_per_gpu"] == (4 if method in ENCODERS else 2)
+    phases = {"dasr", "cdcl", "teacher", "student", "student_no_contrast"}
+    assert train.get("encoder_iter", 0) == (100 if method in ENCODERS else 10 if method.name in phases else 0)
+
+
+def test_ablations_differ_in_what_they_leave_out(budget):
+    options = {method.name: training_options(method, budget, 0) for method in METHODS}
+    assert options["teacher_no_contrast"]["train"]["contrastive_opt"]["loss_weight"] == 0
+    assert options["teacher"]["network_g"] == options["teacher_no_contrast"]["network_g"]
+    for one, other in (("student", "teacher"), ("student_no_contrast", "teacher_no_contrast")):
+        assert options[one]["teacher"]["path"] == f"experiments/{other}/models/net_g_latest.pth"
+        assert options[one]["teacher"]["network"] == options[other]["network_g"]
+    assert options["no_distillation"]["network_g"] == options["student"]["network_g"]
+
+
+def test_teachers_come_along():
+    assert [method.name for method in with_what_they_need(["student", "dasr"])] == ["dasr", "teacher", "student"]
+    with pytest.raises(KeyError):
+        with_what_they_need(["studnet"])
+
+
+def test_interval_over_seeds_is_students():
+    mean, half = over_seeds([1.0, 2.0, 3.0])
+    assert mean == 2
+    assert half == pytest.approx(4.302653 / math.sqrt(3), rel=1e-5)
+    assert math.isnan(over_seeds([1.0])[1])
