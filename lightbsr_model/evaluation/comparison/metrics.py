@@ -57,9 +57,16 @@ def _learned(name: str) -> Any:
     from torchmetrics.image import DeepImageStructureAndTextureSimilarity, LearnedPerceptualImagePatchSimilarity
 
     try:
-        if name == "lpips":
-            return LearnedPerceptualImagePatchSimilarity("alex", normalize=True).eval()
-        return DeepImageStructureAndTextureSimilarity().eval()
+        lpips = name == "lpips"
+        metric: Any = (
+            LearnedPerceptualImagePatchSimilarity("alex", normalize=True)
+            if lpips
+            else DeepImageStructureAndTextureSimilarity()
+        )
+        # DISTS fetches its weights when it first measures.
+        grey = torch.full((1, 3, 64, 64), 0.5)
+        metric(grey, grey)
+        return metric.eval()
     except (OSError, RuntimeError, ImportError) as error:
         reason = str(error).partition("\n")[0]
         raise OptionError(

@@ -62,7 +62,7 @@ class Page:
 
     def table(self, table: Table) -> None:
         """Add a table that can be sorted, and its notes."""
-        heads = "".join(f"<th>{html.escape(name)}</th>" for name in ("Method", *table.columns))
+        heads = "".join(f"<th>{html.escape(name)}</th>" for name in (table.title, *table.columns))
         body = "".join(
             f"<tr><td>{html.escape(name)}</td>"
             + "".join(
@@ -75,6 +75,12 @@ class Page:
         )
         self._parts.append(f"<table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>")
         self._parts += [f'<p class="note">{html.escape(note)}</p>' for note in table.notes]
+
+    def details(self, title: str, table: Table) -> None:
+        """Add a table that is folded away until it is asked for."""
+        self._parts.append(f"<details><summary>{html.escape(title)}</summary>")
+        self.table(table)
+        self._parts.append("</details>")
 
     def picture(self, content: bytes, caption: str, kind: str = "plot") -> None:
         """Add a PNG or JPEG file, in the page itself."""

@@ -15,6 +15,7 @@ from lightbsr_model.evaluation.comparison.running import Results
 from lightbsr_model.evaluation.comparison.tables import (
     difference_table,
     image_csv,
+    image_table,
     preset_table,
     to_csv,
     to_latex,
@@ -46,6 +47,7 @@ def write_report(results: Results, folder: Path, device: torch.device) -> list[P
             files[f"{name}.md"] = to_markdown(table).encode()
             files[f"{name}.csv"] = to_csv(table).encode()
             files[f"{name}.tex"] = to_latex(table).encode()
+        page.details(f"{preset}, every image", image_table(results, preset))
         plot = scatter(results, preset)
         if plot is not None:
             page.picture(plot, f"{preset}: quality against costs")

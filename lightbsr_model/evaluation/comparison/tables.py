@@ -192,6 +192,19 @@ def _latex(text: str) -> str:
     return escaped.replace("~", r"\textasciitilde{}").replace("^", r"\textasciicircum{}")
 
 
+def image_table(results: Results, preset: str) -> Table:
+    """The first metric of every image, a column a method."""
+    settings = results.settings
+    described = get_metric(settings.metrics[0])
+    rows: dict[str, list[Cell]] = {}
+    for each in results.scored:
+        if each.preset == preset:
+            value = each.figures[settings.metrics[0]]
+            rows.setdefault(f"{each.set}, {each.image}", []).append(Cell(f"{value:.{described.decimals}f}", value))
+    columns = tuple(f"{entry.name} {described.label}" for entry in settings.models)
+    return Table(f"{preset}, every image", columns, tuple((name, tuple(cells)) for name, cells in rows.items()), ())
+
+
 def image_csv(results: Results) -> str:
     """Every image of every method: its figures, and the hash of its LR image."""
     file = io.StringIO()

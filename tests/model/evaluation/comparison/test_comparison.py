@@ -11,16 +11,16 @@ import cv2
 import pytest
 import torch
 import yaml
+from basicsr.archs import build_network
 from basicsr.models.sr_model import SRModel
 
 import lightbsr
-from lightbsr_arch import LightBSR, LightBSRTeacher
-from lightbsr_arch.baselines import DASR, KDSRTeacher
+from lightbsr_arch import LightBSR
 from lightbsr_model.bridge import launcher
 from lightbsr_model.evaluation.comparison.methods import NetworkRestoration
 
 from helpers import TINY
-from model_options import SMALL_DASR, SMALL_KDSR
+from model_options import SMALL_CDCL, SMALL_DASR, SMALL_KDSR
 
 SWINIR = {
     "type": "SwinIR", "upscale": 4, "img_size": 16, "window_size": 8, "embed_dim": 12, "depths": [2], "num_heads": [2],
@@ -41,34 +41,34 @@ def _means(folder, model, preset, metric="psnr_y"):
     return sum(values) / len(values)
 
 
-@pytest.mark.parametrize(
-    "case", ["bicubic", "MSRResNet", "SwinIR", "LightBSR", "LightBSRTeacher", "DASR", "KDSRTeacher"]
-)
+NETWORKS = {
+    "bicubic": ({"type": "BicubicUpsampler", "scale": 4}, "SRModel"),
+    "MSRResNet": (MSRRESNET, "SRModel"),
+    "EDSR": ({"type": "EDSR", "num_in_ch": 3, "num_out_ch": 3, "num_feat": 8, "num_block": 1, "upscale": 4}, "SRModel"),
+    "RCAN": (
+        {"type": "RCAN", "num_in_ch": 3, "num_out_ch": 3, "num_feat": 16, "num_group": 1, "num_block": 1, "upscale": 4},
+        "SRModel",
+    ),
+    "SwinIR": (SWINIR, "SwinIRModel"),
+    "LightBSR": ({"type": "LightBSR", "scale": 4, **TINY}, "SRModel"),
+    "LightBSRTeacher": ({"type": "LightBSRTeacher", "scale": 4, "queue_size": 8, **TINY}, "LightBSRTeacherModel"),
+    "DASR": ({"type": "DASR", "scale": 4, **SMALL_DASR}, "SRModel"),
+    "CdCL": ({"type": "CdCL", "scale": 4, **SMALL_CDCL}, "SRModel"),
+    "KDSR": ({"type": "KDSR", "scale": 4, **SMALL_KDSR}, "SRModel"),
+    "KDSRTeacher": ({"type": "KDSRTeacher", "scale": 4, **SMALL_KDSR}, "KDSRTeacherModel"),
+}
+
+
+@pytest.mark.parametrize("case", sorted(NETWORKS))
 def test_figures_are_those_of_basicsrs_own_test(case, settings, compare, run, tmp_path, monkeypatch, image_folder):
     torch.manual_seed(0)
-    network, model_type = {
-        "bicubic": ({"type": "BicubicUpsampler", "scale": 4}, "SRModel"),
-        "MSRResNet": (MSRRESNET, "SRModel"),
-        "SwinIR": (SWINIR, "SwinIRModel"),
-        "LightBSR": ({"type": "LightBSR", "scale": 4, **TINY}, "SRModel"),
-        "LightBSRTeacher": ({"type": "LightBSRTeacher", "scale": 4, "queue_size": 8, **TINY}, "LightBSRTeacherModel"),
-        "DASR": ({"type": "DASR", "scale": 4, **SMALL_DASR}, "SRModel"),
-        "KDSRTeacher": ({"type": "KDSRTeacher", "scale": 4, **SMALL_KDSR}, "KDSRTeacherModel"),
-    }[case]
-    classes = {"LightBSR": LightBSR, "LightBSRTeacher": LightBSRTeacher, "DASR": DASR, "KDSRTeacher": KDSRTeacher}
-    entry = {"name": case, "network": network}
-    paths = {}
-    if case in classes:
-        net = classes[case](**{key: value for key, value in network.items() if key != "type"})
+    network, model_type = NETWORKS[case]
+    entry, paths = {"name": case, "network": network}, {}
+    if case != "bicubic":
+        net = build_network(network)
         for value in net.parameters():
             value.data.mul_(0.5)
         torch.save({"params": net.state_dict()}, tmp_path / "net.pth")
-        entry["path"] = paths["pretrain_network_g"] = str(tmp_path / "net.pth")
-    elif case != "bicubic":
-        # No checkpoint: the same start for both.
-        from basicsr.archs import build_network
-
-        torch.save({"params": build_network(network).state_dict()}, tmp_path / "net.pth")
         entry["path"] = paths["pretrain_network_g"] = str(tmp_path / "net.pth")
     code, folder = compare({**settings, "models": [entry], "presets": ["iso_2.4"]})
     assert code == 0
@@ -282,6 +282,18 @@ def test_checkpoint_of_another_network_is_named(settings, compare, capsys):
     settings["models"][1]["network"] = {"type": "LightBSR", "scale": 4, **TINY, "num_block": 3}
     assert compare(settings)[0] == 2
     assert "models, ours: " in capsys.readouterr().err
+
+
+def test_a_third_partys_network_by_its_dotted_name(settings, compare, tmp_path, monkeypatch):
+    (tmp_path / "someones_archs.py").write_text(
+        "import torch\nclass Nearest(torch.nn.Module):\n"
+        "    def forward(self, x):\n        return torch.nn.functional.interpolate(x, scale_factor=4)\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    settings["models"].append({"name": "theirs", "network": {"type": "someones_archs.Nearest"}})
+    code, folder = compare(settings)
+    assert code == 0
+    assert _means(folder, "theirs", "bicubic") < _means(folder, "bicubic", "bicubic")
 
 
 def test_bicubic_on_the_benchmarks(tmp_path, compare, settings):

@@ -15,6 +15,7 @@ from lightbsr_model.evaluation.comparison.settings import ModelEntry, Settings
 from lightbsr_model.evaluation.comparison.tables import (
     difference_table,
     image_csv,
+    image_table,
     preset_table,
     to_csv,
     to_latex,
@@ -70,6 +71,16 @@ def test_differences_are_paired(results):
         ("a_b", "+2.00 [+2.00, +2.00] *"),
         ("b", "+1.00 [+1.00, +1.00] *"),
     ]
+
+
+def test_every_image_has_a_row(results):
+    table = image_table(results, "iso_1.2")
+    assert table.columns == ("a_b PSNR-Y", "b PSNR-Y", "c PSNR-Y")
+    assert [(name, [cell.text for cell in cells]) for name, cells in table.rows][1] == (
+        "Set5, i1",
+        ["28.00", "27.00", "26.00"],
+    )
+    assert len(table.rows) == 4
 
 
 def test_published_figures_are_those_of_the_papers():
