@@ -16,7 +16,7 @@ from lightbsr_model.errors import MissingFileError, OptionError
 
 
 def load_network(model: Any, net: Any, load_path: str, strict: bool = True, param_key: str | None = "params") -> None:
-    """Stand in for ``BaseModel.load_network``; a checkpoint of the published LightBSR code is converted on the way.
+    """Stand in for ``BaseModel.load_network``; a published checkpoint is converted on the way.
 
     Args:
         model: The model that loads.

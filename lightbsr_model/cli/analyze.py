@@ -16,6 +16,7 @@ from lightbsr_model.evaluation.analysis.report import write_analysis
 from lightbsr_model.evaluation.analysis.settings import read_analysis
 from lightbsr_model.evaluation.comparison.methods import NetworkRestoration
 from lightbsr_model.evaluation.comparison.tables import to_markdown
+from lightbsr_model.evaluation.plotting import require
 
 
 def run(command: str, arguments: Sequence[str]) -> None:
@@ -37,6 +38,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
     document = read_document(find_option_file(args.opt))
     force_options(document, args.force_yml)
     settings = read_analysis(document, args.opt)
+    require("matplotlib", "sklearn")
     device = choose_device(settings.device)
     methods = {}
     for entry in settings.models:

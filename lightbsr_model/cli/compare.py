@@ -15,6 +15,7 @@ from lightbsr_model.evaluation.comparison.report import write_report
 from lightbsr_model.evaluation.comparison.running import run_comparison
 from lightbsr_model.evaluation.comparison.settings import read_settings
 from lightbsr_model.evaluation.comparison.tables import preset_table, to_markdown
+from lightbsr_model.evaluation.plotting import require
 
 
 def run(command: str, arguments: Sequence[str]) -> None:
@@ -36,6 +37,8 @@ def run(command: str, arguments: Sequence[str]) -> None:
     document = read_document(find_option_file(args.opt))
     force_options(document, args.force_yml)
     settings = read_settings(document, args.opt)
+    if settings.cost:
+        require("matplotlib")
     device = choose_device(settings.device)
     folder = args.output or Path("comparisons") / settings.name
     results = run_comparison(settings, folder, device)

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lightbsr_model.errors import OptionError
 from lightbsr_model.evaluation.analysis.codes import Codes
 from lightbsr_model.evaluation.analysis.settings import AnalysisSettings
+from lightbsr_model.evaluation.plotting import require
 
 
 class Knowledge(NamedTuple):
@@ -45,13 +45,12 @@ def probe(settings: AnalysisSettings, codes: Codes) -> Knowledge:
     Raises:
         OptionError: scikit-learn is not installed.
     """
-    try:
-        from sklearn.linear_model import LogisticRegression, Ridge
-        from sklearn.metrics import silhouette_score
-        from sklearn.model_selection import GridSearchCV, GroupKFold
-        from sklearn.preprocessing import StandardScaler
-    except ImportError as error:
-        raise OptionError("lightbsr analyze needs scikit-learn: pip install 'lightbsr[plot]'.") from error
+    require("sklearn")
+    from sklearn.linear_model import LogisticRegression, Ridge
+    from sklearn.metrics import silhouette_score
+    from sklearn.model_selection import GridSearchCV, GroupKFold
+    from sklearn.preprocessing import StandardScaler
+
     grid = settings.grid
     learning_images, unseen_images = split_images(len(codes.names), settings.seen, settings.seed)
     learning, unseen = np.isin(codes.image, learning_images), np.isin(codes.image, unseen_images)

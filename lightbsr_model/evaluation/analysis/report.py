@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from lightbsr_model.errors import OptionError
 from lightbsr_model.evaluation.analysis.codes import Codes
 from lightbsr_model.evaluation.analysis.probing import Knowledge, probe
 from lightbsr_model.evaluation.analysis.settings import AnalysisSettings
 from lightbsr_model.evaluation.comparison.page import Page
 from lightbsr_model.evaluation.comparison.tables import Cell, Table, to_csv, to_markdown
+from lightbsr_model.evaluation.plotting import pyplot, require
 
 COLUMNS = {
     "silhouette_degradation": "Silhouette by degradation",
@@ -47,18 +47,12 @@ def picture(settings: AnalysisSettings, name: str, codes: Codes) -> bytes:
     Raises:
         OptionError: matplotlib or scikit-learn is not installed.
     """
-    try:
-        import matplotlib as mpl
-        from sklearn.decomposition import PCA
-        from sklearn.manifold import TSNE
-        from sklearn.preprocessing import StandardScaler
-    except ImportError as error:
-        raise OptionError(
-            "lightbsr analyze needs matplotlib and scikit-learn: pip install 'lightbsr[plot]'."
-        ) from error
-    mpl.use("Agg")
-    from matplotlib import pyplot
+    require("sklearn")
+    from sklearn.decomposition import PCA
+    from sklearn.manifold import TSNE
+    from sklearn.preprocessing import StandardScaler
 
+    plot = pyplot()
     vectors = StandardScaler().fit_transform(codes.vectors)
     perplexity = min(30, (len(vectors) - 1) // 3)
     embeddings = {
@@ -66,7 +60,7 @@ def picture(settings: AnalysisSettings, name: str, codes: Codes) -> bytes:
         "t-SNE": TSNE(2, perplexity=perplexity, init="pca", random_state=settings.seed).fit_transform(vectors),
     }
     colours, label = _degradation_colours(settings, codes)
-    figure, grid = pyplot.subplots(2, 2, figsize=(11, 9), layout="constrained")
+    figure, grid = plot.subplots(2, 2, figsize=(11, 9), layout="constrained")
     for row, (kind, points) in enumerate(embeddings.items()):
         by_degradation = grid[row][0].scatter(*points.T, c=colours, cmap="viridis", s=9)
         grid[row][0].set_title(f"{kind}, by degradation")
@@ -79,7 +73,7 @@ def picture(settings: AnalysisSettings, name: str, codes: Codes) -> bytes:
     figure.suptitle(name)
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=90)
-    pyplot.close(figure)
+    plot.close(figure)
     return file.getvalue()
 
 

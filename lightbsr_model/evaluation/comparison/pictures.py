@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 
 from lightbsr_model.data.decoding import RGBImage, decode_rgb
 from lightbsr_model.errors import OptionError
+from lightbsr_model.evaluation import plotting
 from lightbsr_model.evaluation.comparison.methods import lr_image
 from lightbsr_model.evaluation.comparison.metrics import get_metric
 from lightbsr_model.evaluation.comparison.running import Results, Store, gt_image, open_set
@@ -132,15 +134,7 @@ def scatter(results: Results, preset: str) -> bytes | None:
     """
     if not results.costs:
         return None
-    try:
-        import matplotlib as mpl
-    except ImportError as error:
-        raise OptionError("the scatter plots need matplotlib: pip install 'lightbsr[plot]'.") from error
-    mpl.use("Agg")
-    import io
-
-    from matplotlib import pyplot
-
+    pyplot = plotting.pyplot()
     settings = results.settings
     described = get_metric(settings.metrics[0])
     rows = len(settings.sets)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import cv2
@@ -312,6 +313,15 @@ def test_bicubic_on_the_benchmarks(tmp_path, compare, settings):
     table = _rows(folder / "table_bicubic.csv")[0]
     assert round(float(table["Set5 PSNR-Y"]), 2) == 28.43
     assert round(float(table["Set14 PSNR-Y"]), 2) == 26.09
+
+
+def test_what_draws_is_asked_for_before_anything_is_computed(settings, compare, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    code, folder = compare({**settings, "cost": True})
+    assert code == 2
+    assert "matplotlib is needed and cannot be imported: pip install 'lightbsr[plot]'" in capsys.readouterr().err
+    assert not folder.exists()
+    assert compare(settings)[0] == 0
 
 
 def test_shipped_file_is_complete(tmp_path):
