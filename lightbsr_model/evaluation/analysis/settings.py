@@ -6,12 +6,11 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lightbsr_model.bridge import known_options as known
-from lightbsr_model.bridge.option_check import OptionProblems
-from lightbsr_model.bridge.option_document import KeyPath, OptionDocument
+from lightbsr_model.bridge.option_document import OptionDocument
 from lightbsr_model.degradation import Degradation
 from lightbsr_model.errors import OptionError
 from lightbsr_model.evaluation.model_entries import ModelEntry, ModelListReader
+from lightbsr_model.evaluation.settings_reader import SettingsReader
 
 
 class GridPoint(NamedTuple):
@@ -84,29 +83,15 @@ def read_analysis(document: OptionDocument, source: str) -> AnalysisSettings:
         OptionProblems: With all problems.
     """
     reader = _Reader(document)
-    settings = reader.read()
-    if reader.problems or settings is None:
-        raise OptionProblems(source, sorted(reader.problems, key=lambda problem: problem.line or 0))
-    return settings
+    values = reader.read()
+    reader.refuse(source)
+    return AnalysisSettings(**values)
 
 
-class _Reader:
-    def __init__(self, document: OptionDocument) -> None:
-        self.document, self.options = document, document.options
-        self.problems = list(document.problems)
-
-    def report(self, key: KeyPath, message: str) -> None:
-        self.problems.append(self.document.problem(key, message))
-
-    def read(self) -> AnalysisSettings | None:
+class _Reader(SettingsReader):
+    def read(self) -> dict[str, Any]:
         names = {field.name for field in fields(AnalysisSettings)}
-        for key in self.options:
-            if key not in names:
-                self.report((key,), f"unknown key{known.nearest(key, names)}; correct or remove it")
-        values: dict[str, Any] = {key: value for key, value in self.options.items() if key in names}
-        for key in ("name", "scale", "images", "models"):
-            if values.get(key) is None:
-                self.report((key,), "missing")
+        values = self.known_values(names, ("name", "scale", "images", "models"))
         images = values.get("images")
         if images is not None and images != "bundled" and not Path(str(images)).expanduser().is_dir():
             self.report(("images",), f"there is no folder {images}; `bundled` takes scikit-image's pictures")
@@ -118,7 +103,7 @@ class _Reader:
                 self.report(("models", str(number), "results"), "finished images have no codes: give a network")
         self._grid(values)
         self._numbers(values)
-        return None if self.problems else AnalysisSettings(**values)
+        return values
 
     def _grid(self, values: dict[str, Any]) -> None:
         for key in ("sigmas", "noise_levels"):
@@ -145,23 +130,14 @@ class _Reader:
             self.report(("sigmas",), str(error))
 
     def _numbers(self, values: dict[str, Any]) -> None:
-        for key, low, high in (("scale", 2, 4), ("count", 4, None), ("patch", 16, None), ("seed", 0, None)):
-            value = values.get(key, low)
-            if key == "patch" and value is None:
-                continue
-            if not isinstance(value, int) or isinstance(value, bool) or value < low or (high and value > high):
-                self.report(
-                    (key,), f"expected a whole number from {low}{f' to {high}' if high else ' up'}, got {value!r}"
-                )
-        if (
-            values.get("patch") is not None
-            and isinstance(values.get("scale"), int)
-            and values["patch"] % values["scale"]
-        ):
-            self.report(("patch",), f"expected a multiple of the scale {values['scale']}, got {values['patch']!r}")
+        limits: dict[str, tuple[int, int | None]] = {"scale": (2, 4), "count": (4, None), "seed": (0, None)}
+        patch, scale = values.get("patch"), values.get("scale")
+        if patch is not None:
+            limits["patch"] = (16, None)
+        self.check_whole(values, limits)
+        self.check_choices(values)
+        if isinstance(patch, int) and isinstance(scale, int) and scale > 0 and patch % scale:
+            self.report(("patch",), f"expected a multiple of the scale {scale}, got {patch!r}")
         seen = values.get("seen", 0.5)
         if not isinstance(seen, float) or not 0 < seen < 1:
             self.report(("seen",), f"expected a share between 0 and 1, got {seen!r}")
-        for key, choices in (("border", ("clamp", "symmetric")), ("device", ("auto", "cpu", "cuda"))):
-            if values.get(key, choices[0]) not in choices:
-                self.report((key,), f"expected {', '.join(choices)}, got {values[key]!r}")

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from lightbsr_model.bridge import known_options as known
-from lightbsr_model.bridge.option_check import OptionProblems
-from lightbsr_model.bridge.option_document import KeyPath, OptionDocument
+from lightbsr_model.bridge.option_document import OptionDocument
 from lightbsr_model.degradation import get_degradation
 from lightbsr_model.errors import OptionError
 from lightbsr_model.evaluation.comparison.metrics import METRICS, PYIQA
 from lightbsr_model.evaluation.comparison.published_figures import PUBLISHED
 from lightbsr_model.evaluation.model_entries import ModelEntry, ModelListReader
+from lightbsr_model.evaluation.settings_reader import SettingsReader
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,6 @@ class Settings:
     """Resamples of the images behind each interval."""
     confidence: float = 0.95
     """Of the intervals."""
-    base: Path = field(default_factory=Path)
-    """What relative paths are seen from."""
 
 
 def read_settings(document: OptionDocument, source: str) -> Settings:
@@ -87,31 +85,16 @@ def read_settings(document: OptionDocument, source: str) -> Settings:
         OptionProblems: With all problems.
     """
     reader = _Reader(document)
-    settings = reader.read()
-    if reader.problems or settings is None:
-        raise OptionProblems(source, sorted(reader.problems, key=lambda problem: problem.line or 0))
-    return settings
+    values = reader.read()
+    reader.refuse(source)
+    return Settings(**values)
 
 
-class _Reader:
-    def __init__(self, document: OptionDocument) -> None:
-        self.document, self.options = document, document.options
-        self.problems = list(document.problems)
-
-    def report(self, key: KeyPath, message: str) -> None:
-        self.problems.append(self.document.problem(key, message))
-
-    def read(self) -> Settings | None:
-        names = {field.name for field in fields(Settings)} - {"base"}
-        for key in self.options:
-            if key not in names:
-                self.report((key,), f"unknown key{known.nearest(key, names)}; correct or remove it")
-        values: dict[str, Any] = {
-            key: value for key, value in self.options.items() if key in names and value is not None
-        }
-        for key in ("name", "scale", "sets", "presets", "models"):
-            if key not in values:
-                self.report((key,), "missing")
+class _Reader(SettingsReader):
+    def read(self) -> dict[str, Any]:
+        names = {field.name for field in fields(Settings)}
+        given = self.known_values(names, ("name", "scale", "sets", "presets", "models"))
+        values = {key: value for key, value in given.items() if value is not None}
         self._numbers(values)
         self._sets(values.get("sets", {}))
         for list_key in ("presets", "metrics", "published"):
@@ -138,7 +121,7 @@ class _Reader:
                 f"no model is named {values['reference']!r}{known.nearest(values['reference'], model_names)}",
             )
         values["boxes"] = self._boxes(values.get("boxes", []), values)
-        return None if self.problems else Settings(**values)
+        return values
 
     def _numbers(self, values: dict[str, Any]) -> None:
         limits = {
@@ -148,17 +131,11 @@ class _Reader:
             "crop_size": (8, None),
             "bootstrap": (100, None),
         }
-        for key, (low, high) in limits.items():
-            value = values.get(key, low)
-            if not isinstance(value, int) or isinstance(value, bool) or value < low or (high and value > high):
-                upper = f" to {high}" if high else " up"
-                self.report((key,), f"expected a whole number from {low}{upper}, got {value!r}")
+        self.check_whole(values, limits)
+        self.check_choices(values)
         confidence = values.get("confidence", 0.95)
         if not isinstance(confidence, (int, float)) or not 0 < confidence < 1:
             self.report(("confidence",), f"expected a number between 0 and 1, got {confidence!r}")
-        for key, choices in (("border", ("clamp", "symmetric")), ("device", ("auto", "cpu", "cuda"))):
-            if values.get(key, choices[0]) not in choices:
-                self.report((key,), f"expected {', '.join(choices)}, got {values[key]!r}")
         size = values.get("cost_size", [180, 320])
         if not isinstance(size, list) or len(size) != 2 or not all(isinstance(side, int) and side > 0 for side in size):
             self.report(("cost_size",), f"expected height and width, as [180, 320], got {size!r}")

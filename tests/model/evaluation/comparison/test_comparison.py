@@ -328,5 +328,5 @@ def test_shipped_file_is_complete(tmp_path):
     from lightbsr_model.evaluation.comparison.settings import Settings
 
     shipped = yaml.safe_load((Path(lightbsr.__file__).parent / "options/compare/compare_setting1_x4.yml").read_text())
-    assert set(shipped) == set(Settings.__dataclass_fields__) - {"base"}
+    assert set(shipped) == set(Settings.__dataclass_fields__)
     assert json.dumps(shipped)

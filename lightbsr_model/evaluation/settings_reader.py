@@ -1,0 +1,62 @@
+"""What the readers of the YAMLs of ``lightbsr compare`` and ``lightbsr analyze`` have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from lightbsr_model.bridge import known_options as known
+from lightbsr_model.bridge.option_check import OptionProblems
+from lightbsr_model.bridge.option_document import KeyPath, OptionDocument, Problem
+
+CHOICES = {"border": ("clamp", "symmetric"), "device": ("auto", "cpu", "cuda")}
+"""Keys that take one of a few words."""
+
+
+class SettingsReader:
+    """Reads a document and collects its problems.
+
+    Args:
+        document: What was read.
+    """
+
+    def __init__(self, document: OptionDocument) -> None:
+        self.document, self.options = document, document.options
+        self.problems: list[Problem] = list(document.problems)
+
+    def report(self, key: KeyPath, message: str) -> None:
+        """Note a problem."""
+        self.problems.append(self.document.problem(key, message))
+
+    def known_values(self, names: Collection[str], required: Collection[str]) -> dict[str, Any]:
+        """The values of known keys; unknown and missing ones are reported."""
+        for key in self.options:
+            if key not in names:
+                self.report((key,), f"unknown key{known.nearest(key, names)}; correct or remove it")
+        for key in required:
+            if self.options.get(key) is None:
+                self.report((key,), "missing")
+        return {key: value for key, value in self.options.items() if key in names}
+
+    def check_choices(self, values: Mapping[str, Any]) -> None:
+        """Report a border or a device that is none."""
+        for key, choices in CHOICES.items():
+            if values.get(key, choices[0]) not in choices:
+                self.report((key,), f"expected {', '.join(choices)}, got {values[key]!r}")
+
+    def check_whole(self, values: Mapping[str, Any], limits: Mapping[str, tuple[int, int | None]]) -> None:
+        """Report what is no whole number within its limits; None as upper limit is none."""
+        for key, (low, high) in limits.items():
+            value = values.get(key, low)
+            if not isinstance(value, int) or isinstance(value, bool) or value < low or (high and value > high):
+                upper = f" to {high}" if high else " up"
+                self.report((key,), f"expected a whole number from {low}{upper}, got {value!r}")
+
+    def refuse(self, source: str) -> None:
+        """Raise all problems, in the order of the file, if there are any.
+
+        Raises:
+            OptionProblems: With all of them.
+        """
+        if self.problems:
+            raise OptionProblems(source, sorted(self.problems, key=lambda problem: problem.line or 0))
