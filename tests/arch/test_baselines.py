@@ -143,6 +143,10 @@ def test_contrast_of_cdcl_by_hand():
 def test_projections_of_cdcl_are_the_pairs_of_quarters_and_the_whole():
     net = _small("cdcl")  # in evaluation mode: pieces do not see each other in BatchNorm
     views = torch.rand(2, 4, 3, 16, 20).transpose(0, 1)  # N=4, V=2
+    views[..., :10] *= torch.linspace(0, 1, 10)  # quarters that differ
+    for value in net.parameters():
+        if value.dim() > 1:
+            value.data.normal_(std=0.4)
     contrast = net.contrast
     with torch.no_grad():
         for value in contrast.key.parameters():
