@@ -81,7 +81,6 @@ METHODS = (
 
 ENCODERS = (
     Method("dasr_contrast", "DASR"),
-    Method("cdcl_contrast", "CdCL"),
     Method("teacher_contrast", "LightBSR, teacher (sees the kernel)"),
 )
 """Encoders that learn by contrast alone, for what their representations know before and after."""
@@ -183,7 +182,7 @@ def _kind(name: str, budget: Budget) -> tuple[str, dict[str, Any], dict[str, Any
     if name.startswith("dasr"):
         network = {"type": "DASR", "scale": 4, **queue, **sizes["DASR"]}
         return "DASRModel", network, {"contrastive_opt": {"type": "DegradationContrastiveLoss"}}, 2, True
-    if name.startswith("cdcl"):
+    if name == "cdcl":
         network = {"type": "CdCL", "scale": 4, **sizes["CdCL"]}
         return "CdCLModel", network, {"contrastive_opt": {"type": "ContentDecoupledContrastiveLoss"}}, 4, True
     if name == "kdsr_teacher":
