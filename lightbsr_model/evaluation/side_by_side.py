@@ -37,7 +37,9 @@ class Panel:
     """The line below."""
 
 
-def side_by_side(panels: Sequence[Panel], crop: int = 200, zoom: int = 2, box: Box | None = None) -> RGBImage:
+def side_by_side(
+    panels: Sequence[Panel], crop: int = 200, zoom: int = 2, box: Box | None = None, columns: int | None = None
+) -> RGBImage:
     """Show the same part of each panel, enlarged by pixel repetition, with its title and caption.
 
     Args:
@@ -45,6 +47,7 @@ def side_by_side(panels: Sequence[Panel], crop: int = 200, zoom: int = 2, box: B
         crop: Side of the middle that is shown, in pixels; less where the image is smaller.
         zoom: Pixel repetition.
         box: The part that is shown instead of the middle.
+        columns: So many panels a row; more begin another row. None puts all in one.
 
     Returns:
         The picture, (H, W, 3).
@@ -60,13 +63,16 @@ def side_by_side(panels: Sequence[Panel], crop: int = 200, zoom: int = 2, box: B
         crop_height, crop_width = min(crop, height), min(crop, width)
         box = Box((width - crop_width) // 2, (height - crop_height) // 2, crop_width, crop_height)
     tile_width, tile_height, gap, line = box.width * zoom, box.height * zoom, 8, 26
-    canvas = Image.new("RGB", (len(panels) * (tile_width + gap) - gap, tile_height + 2 * line), "white")
+    columns = min(columns or len(panels), len(panels))
+    rows = -(-len(panels) // columns)
+    row_height = tile_height + 2 * line
+    canvas = Image.new("RGB", (columns * (tile_width + gap) - gap, rows * row_height), "white")
     draw = ImageDraw.Draw(canvas)
     font = ImageFont.load_default(size=18)
     for number, panel in enumerate(panels):
-        x = number * (tile_width + gap)
+        x, y = number % columns * (tile_width + gap), number // columns * row_height
         part = panel.image[box.top : box.top + box.height, box.left : box.left + box.width]
-        canvas.paste(Image.fromarray(part.repeat(zoom, axis=0).repeat(zoom, axis=1)), (x, line))
-        for text, y in ((panel.title, 0), (panel.caption, line + tile_height)):
-            draw.text((x + tile_width / 2, y + line / 2), text, fill="black", font=font, anchor="mm")
+        canvas.paste(Image.fromarray(part.repeat(zoom, axis=0).repeat(zoom, axis=1)), (x, y + line))
+        for text, below in ((panel.title, 0), (panel.caption, line + tile_height)):
+            draw.text((x + tile_width / 2, y + below + line / 2), text, fill="black", font=font, anchor="mm")
     return np.asarray(canvas)

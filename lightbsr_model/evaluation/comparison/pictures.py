@@ -20,6 +20,7 @@ from lightbsr_model.evaluation.comparison.running import Results, Store, gt_imag
 from lightbsr_model.evaluation.side_by_side import Box, Panel, side_by_side
 
 _ZOOM = 2
+_COLUMNS = 7
 _MARKERS = "osD^vP*X<>p"
 
 
@@ -112,7 +113,7 @@ def _picture(results: Results, store: Store, set_name: str, preset: str, image: 
     panels.append(Panel(gt, "GT"))
     title = f"{set_name}, {image}, {preset}, {box.width}x{box.height} at ({box.left}, {box.top})"
     name = "_".join((set_name, preset, image, str(box.left), str(box.top)))
-    return CropPicture(title, name, side_by_side(panels, zoom=_ZOOM, box=box))
+    return CropPicture(title, name, side_by_side(panels, zoom=_ZOOM, box=box, columns=_COLUMNS))
 
 
 def _caption(metrics: Sequence[str], figures: Mapping[str, float]) -> str:

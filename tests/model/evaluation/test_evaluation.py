@@ -8,7 +8,7 @@ from basicsr.utils.matlab_functions import imresize
 from lightbsr_arch.baselines import BicubicUpsampler
 from lightbsr_model.cli.demo import _PROGRESS
 from lightbsr_model.evaluation.figures import Figures, mean, measure
-from lightbsr_model.evaluation.side_by_side import Panel, side_by_side
+from lightbsr_model.evaluation.side_by_side import Box, Panel, side_by_side
 
 
 def test_side_by_side_shows_the_middle_of_each_panel_enlarged():
@@ -52,3 +52,14 @@ def test_progress_is_read_off_basicsr_log():
     assert match is not None
     assert match[1] == "1,310"
     assert match[2].strip() == "l_pix: 1.1e+01"
+
+
+def test_panels_in_rows():
+    images = [np.full((6, 8, 3), 20 * number, np.uint8) for number in range(5)]
+    picture = side_by_side([Panel(image, str(number)) for number, image in enumerate(images)], zoom=1, columns=3)
+    assert picture.shape == (2 * (6 + 52), 3 * 8 + 2 * 8, 3)
+    for number, image in enumerate(images):
+        y, x = number // 3 * 58 + 26, number % 3 * 16
+        assert (picture[y : y + 6, x : x + 8] == image).all()
+    part = side_by_side([Panel(np.arange(144, dtype=np.uint8).reshape(6, 8, 3), "")], zoom=1, box=Box(2, 1, 3, 4))
+    assert (part[26:30] == np.arange(144).reshape(6, 8, 3)[1:5, 2:5]).all()
