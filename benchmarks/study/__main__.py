@@ -54,11 +54,12 @@ def main() -> None:
         args.encoder_batch,
         args.lr,
     )
+    sets = dict(map(_set, args.sets))
     methods = list(with_what_they_need(args.methods))
     train_all(methods, args.seeds, budget, args.output)
     encoders = ENCODERS if args.encoder_iterations else ()
     train_all(encoders, args.seeds, budget, args.output)
-    report(methods, encoders, args.seeds, budget, dict(map(_set, args.sets)), args.output)
+    report(methods, encoders, args.seeds, budget, sets, args.output)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import torch
 
 from lightbsr_arch import __version__
 from lightbsr_model.data.blind_degradation_benchmark_dataset import BlindDegradationBenchmarkDataset
+from lightbsr_model.data.decoding import RGBImage
 from lightbsr_model.data.preparing import encode_png
 from lightbsr_model.data.set_making import Task
 from lightbsr_model.data.set_stores import EncodedPng, ImageEntry
@@ -30,6 +31,16 @@ METHOD = (
 """In words, for the JSON."""
 
 
+def lr_image(sample: Mapping[str, Any]) -> RGBImage:
+    """The LR image of a sample as 8-bit RGB, (H, W, 3)."""
+    return np.ascontiguousarray((sample["lq"] * 255).round().to(torch.uint8).permute(1, 2, 0).numpy())
+
+
+def pixels_sha256(image: RGBImage) -> str:
+    """SHA-256 of an image's pixels, 8-bit RGB, row by row."""
+    return hashlib.sha256(image.tobytes()).hexdigest()
+
+
 @dataclass(frozen=True)
 class LrRendering:
     """From the number of a picture to its LR image as PNG. Raises ImageError for a picture that cannot be used."""
@@ -43,10 +54,10 @@ class LrRendering:
         """Degrade and encode."""
         sample = self.dataset[index]
         seed, (kernel, noise_level) = self.dataset.drawn(index)
-        lr = np.ascontiguousarray((sample["lq"] * 255).round().to(torch.uint8).permute(1, 2, 0).numpy())
+        lr = lr_image(sample)
         facts = {
             "gt_size": list(sample["gt"].shape[1:]),
-            "lr_sha256": hashlib.sha256(lr.tobytes()).hexdigest(),
+            "lr_sha256": pixels_sha256(lr),
             "kernel_shape": kernel_shape(kernel)._asdict(),
             "noise_level": float(noise_level),
             "seed": seed,

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from basicsr.models import build_model
@@ -16,36 +16,9 @@ from torch import Tensor, nn
 from lightbsr_arch import __version__
 from lightbsr_arch.checkpoints import load_state_dict
 from lightbsr_model.data.decoding import RGBImage, decode_rgb
+from lightbsr_model.data.degrading import lr_image, pixels_sha256
 from lightbsr_model.errors import ImageError, MissingFileError, OptionError
 from lightbsr_model.evaluation.model_entries import MODEL_TYPES, ModelEntry, network_of
-
-
-class Restoration(Protocol):
-    """One method of a comparison."""
-
-    fingerprint: str
-    """What decides its images: a change of it makes earlier ones stale."""
-
-    def restore(self, sample: Mapping[str, Any], place: Mapping[str, str]) -> RGBImage:
-        """Restore a sample of the benchmark data set.
-
-        Args:
-            sample: ``lq``, ``gt``, ``kernel``, ``noise_level``.
-            place: ``set``, ``preset`` and ``image``, by name.
-
-        Returns:
-            (H, W, 3), 0..255.
-        """
-
-
-def lr_image(sample: Mapping[str, Any]) -> RGBImage:
-    """The LR image of a sample as 8-bit RGB, (H, W, 3)."""
-    return (sample["lq"] * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
-
-
-def pixels_sha256(image: RGBImage) -> str:
-    """SHA-256 of an image's pixels, 8-bit RGB, row by row; as in the JSON of ``lightbsr data degrade``."""
-    return hashlib.sha256(image.tobytes()).hexdigest()
 
 
 class NetworkRestoration:
@@ -93,10 +66,19 @@ class NetworkRestoration:
             weights = _weights_sha256(state_dict)
         self.net: nn.Module = self.model.net_g
         facts = [network, self.model_type, weights, scale, device.type, __version__]
+        # What decides its images: a change of it makes earlier ones stale.
         self.fingerprint = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
 
     def restore(self, sample: Mapping[str, Any], place: Mapping[str, str]) -> RGBImage:
-        """As BasicSR's validation does: feed, test, round."""
+        """Restore a sample as BasicSR's validation does: feed, test, round.
+
+        Args:
+            sample: ``lq``, ``gt``, ``kernel`` and ``noise_level`` of the benchmark data set.
+            place: ``set``, ``preset`` and ``image``, by name.
+
+        Returns:
+            (H, W, 3), 0..255.
+        """
         self.model.feed_data({key: value[None] if torch.is_tensor(value) else [value] for key, value in sample.items()})
         self.model.test()
         image = tensor2img([self.model.get_current_visuals()["result"]])

@@ -15,14 +15,13 @@ from tqdm import tqdm
 
 from lightbsr_model.data.blind_degradation_benchmark_dataset import BlindDegradationBenchmarkDataset
 from lightbsr_model.data.decoding import RGBImage, decode_rgb
+from lightbsr_model.data.degrading import lr_image, pixels_sha256
 from lightbsr_model.errors import CommandFailed
 from lightbsr_model.evaluation.comparison.cost import Cost, measure_cost
 from lightbsr_model.evaluation.comparison.methods import (
     FinishedImages,
     NetworkRestoration,
-    lr_image,
     open_method,
-    pixels_sha256,
 )
 from lightbsr_model.evaluation.comparison.metrics import get_metric
 from lightbsr_model.evaluation.comparison.settings import Settings
