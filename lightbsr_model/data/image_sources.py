@@ -220,6 +220,11 @@ class ImageReader:
             get_root_logger().warning(f"{self.name(index)}: its alpha channel is dropped.")
 
 
+def backend_of(place: str | Path) -> str:
+    """BasicSR's ``io_backend.type`` of a folder or an LMDB, by its name."""
+    return "lmdb" if Path(place).suffix == ".lmdb" else "disk"
+
+
 def open_images(opt: Mapping[str, Any]) -> ImageReader:
     """Open the GT images of a data set's options.
 

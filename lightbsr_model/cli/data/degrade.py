@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from lightbsr_model.bridge.option_document import parse_document
-from lightbsr_model.cli.data.flags import add_writing, backend_of, print_left_out
+from lightbsr_model.cli.data.flags import add_writing, print_left_out
 from lightbsr_model.data.blind_degradation_benchmark_dataset import BlindDegradationBenchmarkDataset
 from lightbsr_model.data.degrading import LrRendering, degradation_files, recipe_of, tasks_of
+from lightbsr_model.data.image_sources import backend_of
 from lightbsr_model.data.set_making import make_set
 from lightbsr_model.data.set_writer import SetWriter
 from lightbsr_model.degradation import PRESETS

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from lightbsr_model.data.set_making import Made
 from lightbsr_model.data.worker_pool import usable_cores
@@ -23,11 +22,6 @@ def add_writing(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--skip-bad", action="store_true", help="leave out, and list, pictures that cannot be used")
     add_workers(parser)
-
-
-def backend_of(place: str | Path) -> str:
-    """BasicSR's ``io_backend.type`` of a folder or an LMDB, by its name."""
-    return "lmdb" if Path(place).suffix == ".lmdb" else "disk"
 
 
 def print_left_out(made: Made) -> None:

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from lightbsr_model.data.blind_degradation_benchmark_dataset import BlindDegradationBenchmarkDataset
 from lightbsr_model.data.decoding import RGBImage, decode_rgb
 from lightbsr_model.data.degrading import lr_image, pixels_sha256
+from lightbsr_model.data.image_sources import backend_of
 from lightbsr_model.errors import CommandFailed
 from lightbsr_model.evaluation.comparison.cost import Cost, measure_cost
 from lightbsr_model.evaluation.comparison.methods import (
@@ -164,7 +165,7 @@ def open_set(settings: Settings, set_name: str, preset: str) -> BlindDegradation
         {
             "name": set_name,
             "dataroot_gt": root,
-            "io_backend": {"type": "lmdb" if root.rstrip("/").endswith(".lmdb") else "disk"},
+            "io_backend": {"type": backend_of(root)},
             "preset": preset,
             "scale": settings.scale,
             "border": settings.border,
