@@ -10,7 +10,7 @@ import importlib.util
 import sysconfig
 from pathlib import Path
 
-from lightbsr_model.errors import OptionError
+from lightbsr_arch.errors import OptionError
 
 _HOOK = "_lightbsr_activation"
 

@@ -15,12 +15,12 @@ from PIL import Image
 from lightbsr_arch import LightBSR, LightBSRTeacher
 from lightbsr_arch.baselines import DASR, KDSR, CdCL, KDSRTeacher
 from lightbsr_arch.checkpoints import load_state_dict
+from lightbsr_arch.errors import OptionError
 from lightbsr_model.bridge.known_options import look_up
 from lightbsr_model.bridge.option_document import KeyPath, OptionDocument, Problem, sections
 from lightbsr_model.data.image_sources import ImageReader, open_images
 from lightbsr_model.data.lq_images import degradation_or_lq_images
 from lightbsr_model.degradation import get_degradation
-from lightbsr_model.errors import OptionError
 from lightbsr_model.models.teacher import check_fit, data_are_noisy, load_teacher, pairing_of
 
 _OUR_NETWORKS = {cls.__name__: cls for cls in (LightBSR, LightBSRTeacher, DASR, KDSR, KDSRTeacher, CdCL)}

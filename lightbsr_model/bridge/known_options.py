@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from basicsr.models import lr_scheduler
 
-from lightbsr_model.errors import OptionError
+from lightbsr_arch.errors import OptionError
 from lightbsr_model.models.schedule import TWO_PHASE_SCHEDULES
 
 

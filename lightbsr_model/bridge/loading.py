@@ -11,8 +11,8 @@ from typing import Any
 from basicsr.utils import get_root_logger
 
 from lightbsr_arch.checkpoints import read_checkpoint
+from lightbsr_arch.errors import MissingFileError, OptionError
 from lightbsr_arch.published import convert_published_state_dict, is_published_state_dict
-from lightbsr_model.errors import MissingFileError, OptionError
 
 
 def load_network(model: Any, net: Any, load_path: str, strict: bool = True, param_key: str | None = "params") -> None:

@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTRY, METRIC_REGISTRY, MODEL_REGISTRY
 
+from lightbsr_arch.errors import OptionError
 from lightbsr_model.bridge import known_options as known
 from lightbsr_model.bridge.file_check import check_files
 from lightbsr_model.bridge.option_document import KeyPath, OptionDocument, Problem, sections
-from lightbsr_model.errors import OptionError
 from lightbsr_model.models.mixed_precision import AMP_CHOICES
 
 

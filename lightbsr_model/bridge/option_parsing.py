@@ -16,10 +16,10 @@ import torch
 from basicsr.utils import set_random_seed
 from basicsr.utils.dist_util import get_dist_info, init_dist
 
+from lightbsr_arch.errors import MissingFileError
 from lightbsr_model.bridge.option_check import OptionProblems, check_options
 from lightbsr_model.bridge.option_document import OptionDocument, Problem, force_options, read_document
 from lightbsr_model.bridge.processes import start_workers_by_fork
-from lightbsr_model.errors import MissingFileError
 
 
 def command_line(arguments: list[str], prog: str | None = None) -> argparse.Namespace:

@@ -23,7 +23,7 @@ import torch.multiprocessing
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from lightbsr_model.errors import OptionError
+from lightbsr_arch.errors import OptionError
 
 _TIMEOUT_MINUTES = 180
 """torch gives up waiting for another process after 10 minutes (nccl) or 30 (gloo), less than a long validation takes."""

@@ -10,8 +10,8 @@ from typing import Any
 from basicsr.utils import check_resume
 
 from lightbsr_arch.checkpoints import read_checkpoint
+from lightbsr_arch.errors import MissingFileError, OptionError
 from lightbsr_model.bridge.saving import remove_unfinished
-from lightbsr_model.errors import MissingFileError, OptionError
 
 
 def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:

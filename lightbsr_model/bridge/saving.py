@@ -16,8 +16,8 @@ import torch
 from basicsr.utils.dist_util import master_only
 
 from lightbsr_arch import __version__
+from lightbsr_arch.errors import CommandFailed
 from lightbsr_model.bridge.plain_values import plain
-from lightbsr_model.errors import CommandFailed
 
 META_KEY = "lightbsr"
 """Entry of a checkpoint or state that tells what it is."""

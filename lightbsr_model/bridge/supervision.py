@@ -18,13 +18,13 @@ import torch
 from basicsr.utils import get_root_logger
 from torch import nn
 
+from lightbsr_arch.errors import CommandFailed, OptionError
 from lightbsr_model.bridge.optimiser_steps import StepControl
 from lightbsr_model.bridge.progress import Progress, add_picture, add_rates
 from lightbsr_model.bridge.random_streams import derive_seed, seed_everything
 from lightbsr_model.bridge.run import Run
 from lightbsr_model.bridge.stopping import StopRequest
 from lightbsr_model.bridge.training_data import batch_names
-from lightbsr_model.errors import CommandFailed, OptionError
 
 
 class NotFinite(CommandFailed):

@@ -22,9 +22,9 @@ from basicsr.data import build_dataloader, build_dataset
 from basicsr.data.prefetch_dataloader import PrefetchGenerator
 from torch.utils.data import Dataset, Sampler
 
+from lightbsr_arch.errors import OptionError
 from lightbsr_model.bridge.random_streams import derive_seed, seeded
 from lightbsr_model.bridge.run import Run
-from lightbsr_model.errors import OptionError
 
 
 class SampleIndex(int):

@@ -22,12 +22,12 @@ import numpy as np
 import yaml
 from tqdm import tqdm
 
+from lightbsr_arch.errors import CommandFailed
+from lightbsr_arch.side_by_side import Panel, side_by_side
 from lightbsr_model.cli.option_files import shipped_options
 from lightbsr_model.data.blind_degradation_benchmark_dataset import BlindDegradationBenchmarkDataset
 from lightbsr_model.data.decoding import RGBImage
-from lightbsr_model.errors import CommandFailed
 from lightbsr_model.evaluation.figures import Figures, mean, measure
-from lightbsr_model.evaluation.side_by_side import Panel, side_by_side
 
 _STEPS = (
     ("train", "train_teacher.yml", "teacher: learns to tell degradations apart, then to restore"),

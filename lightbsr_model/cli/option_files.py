@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import lightbsr_model
-from lightbsr_model.errors import MissingFileError
+from lightbsr_arch.errors import MissingFileError
 
 
 def shipped_options() -> Path:

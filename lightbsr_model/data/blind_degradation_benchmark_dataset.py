@@ -12,11 +12,11 @@ from basicsr.utils.registry import DATASET_REGISTRY
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from lightbsr_arch.errors import ImageError
 from lightbsr_model.data.decoding import RGBImage
 from lightbsr_model.data.image_sources import ImageReader, open_images
 from lightbsr_model.data.lq_images import degradation_or_lq_images
 from lightbsr_model.degradation import DrawnDegradation, blur_and_downsample, quantise
-from lightbsr_model.errors import ImageError
 
 _SNAP = 2.0**20
 

@@ -10,12 +10,12 @@ from basicsr.utils.registry import DATASET_REGISTRY
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from lightbsr_arch.errors import ImageError, OptionError
 from lightbsr_model.data.crops import Crop, cut_crops, draw_crop
 from lightbsr_model.data.image_sources import ImageReader, open_images
 from lightbsr_model.data.lq_images import degradation_or_lq_images
 from lightbsr_model.data.row_decoding import EncodedImage
 from lightbsr_model.degradation import degrade
-from lightbsr_model.errors import ImageError, OptionError
 
 
 @DATASET_REGISTRY.register()

@@ -11,11 +11,11 @@ from typing import Any, Protocol
 
 from basicsr.utils import get_root_logger
 
+from lightbsr_arch.errors import ImageError, MissingFileError, OptionError
 from lightbsr_model.data.decoding import RGBImage
 from lightbsr_model.data.lmdb_environments import shared_environment
 from lightbsr_model.data.lmdb_keys import RECORD_FILE, name_of_key
 from lightbsr_model.data.row_decoding import EncodedImage
-from lightbsr_model.errors import ImageError, MissingFileError, OptionError
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm"})
 

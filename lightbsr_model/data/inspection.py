@@ -12,10 +12,10 @@ from typing import Any
 
 from PIL import Image
 
+from lightbsr_arch.errors import ImageError
 from lightbsr_model.data.decoding import decode_rgb
 from lightbsr_model.data.image_sources import ImageReader, ImageSource
 from lightbsr_model.data.worker_pool import WorkerPool
-from lightbsr_model.errors import ImageError
 
 _DEPTHS = {"1": 1, "I;16": 16, "I;16B": 16, "I": 32, "F": 32}
 """Bits a channel of Pillow's modes; 8 for all others."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from lightbsr_arch.errors import MissingFileError, OptionError
 from lightbsr_model.data.image_sources import ImageReader, ImageSource, open_source
 from lightbsr_model.degradation import Degradation, get_degradation
-from lightbsr_model.errors import MissingFileError, OptionError
 
 
 class _Chosen:

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
+from lightbsr_arch.errors import ImageError, MissingFileError, OptionError
 from lightbsr_model.data.image_sources import SUFFIXES
-from lightbsr_model.errors import ImageError, MissingFileError, OptionError
 
 
 @dataclass(frozen=True)

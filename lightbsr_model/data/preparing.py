@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from lightbsr_arch.errors import ImageError
 from lightbsr_model.data.decoding import PNG_SIGNATURE, RGBImage, decode_rgb
 from lightbsr_model.data.picture_files import PictureFile
 from lightbsr_model.data.set_stores import EncodedPng
 from lightbsr_model.data.sub_images import SubImageGrid
-from lightbsr_model.errors import ImageError
 
 
 def encode_png(image: RGBImage, level: int) -> bytes:

@@ -20,8 +20,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from lightbsr_arch.errors import ImageError
 from lightbsr_model.data.decoding import PNG_SIGNATURE, RGBImage, decode_rgb
-from lightbsr_model.errors import ImageError
 
 inflate: ModuleType = zlib
 with contextlib.suppress(ImportError):

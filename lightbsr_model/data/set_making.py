@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from lightbsr_arch.errors import CommandFailed, ImageError
 from lightbsr_model.data.set_stores import EncodedPng
 from lightbsr_model.data.set_writer import Extras, SetWriter
 from lightbsr_model.data.worker_pool import WorkerPool
-from lightbsr_model.errors import CommandFailed, ImageError
 
 Source = TypeVar("Source")
 

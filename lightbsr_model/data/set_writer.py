@@ -19,9 +19,9 @@ from typing import Any
 import lmdb
 
 from lightbsr_arch import __version__
+from lightbsr_arch.errors import CommandFailed, OptionError
 from lightbsr_model.data.lmdb_keys import LONGEST_KEY, RECORD_FILE, key_of_name
 from lightbsr_model.data.set_stores import EncodedPng, FolderStore, ImageEntry, LmdbStore, Store
-from lightbsr_model.errors import CommandFailed, OptionError
 
 INFO_FOLDER = "info"
 """In a set that is a folder: what is known of it, ``meta_info.txt`` and ``prepared.json``."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from lightbsr_arch.errors import OptionError
 from lightbsr_model.data.decoding import RGBImage
-from lightbsr_model.errors import OptionError
 
 
 @dataclass(frozen=True)

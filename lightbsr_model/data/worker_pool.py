@@ -18,7 +18,7 @@ import cv2
 import torch
 from tqdm import tqdm
 
-from lightbsr_model.errors import CommandFailed
+from lightbsr_arch.errors import CommandFailed
 
 WORTH_STARTING = 32
 """Workers take seconds to start: so many items or fewer are done without them."""

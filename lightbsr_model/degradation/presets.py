@@ -11,8 +11,8 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from lightbsr_arch.errors import OptionError
 from lightbsr_model.degradation.kernels import anisotropic_gaussian_kernels, isotropic_gaussian_kernels
-from lightbsr_model.errors import OptionError
 
 Range = tuple[float, float]
 """The two ends of a uniform distribution; equal ends mean one fixed value."""

@@ -12,9 +12,9 @@ from basicsr.utils.registry import ARCH_REGISTRY, MODEL_REGISTRY
 
 from lightbsr_arch import infer_options
 from lightbsr_arch.checkpoints import load_state_dict
+from lightbsr_arch.errors import OptionError
 from lightbsr_model.bridge import known_options as known
 from lightbsr_model.bridge.option_document import KeyPath, OptionDocument, Problem
-from lightbsr_model.errors import OptionError
 
 MODEL_TYPES = {
     "LightBSRTeacher": "LightBSRTeacherModel",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from lightbsr_model.errors import OptionError
+from lightbsr_arch.errors import OptionError
 
 
 def require(*modules: str) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from lightbsr_arch.baselines import CdCL
 from lightbsr_arch.baselines.content_decoupled_contrast import PieceProjections
-from lightbsr_model.errors import OptionError
+from lightbsr_arch.errors import OptionError
 from lightbsr_model.models.contrastive_model import ContrastiveModel
 
 

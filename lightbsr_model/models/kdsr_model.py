@@ -9,7 +9,7 @@ from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor, nn
 
 from lightbsr_arch.baselines import KDSR, KDSRTeacher
-from lightbsr_model.errors import OptionError
+from lightbsr_arch.errors import OptionError
 from lightbsr_model.models.distillation_model import DistillationModel
 from lightbsr_model.models.two_phase_model import TwoPhaseModel
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightbsr_model.errors import OptionError
+from lightbsr_arch.errors import OptionError
 
 AMP_CHOICES = {"off": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 """Values of ``train.amp``, and what they compute in."""

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from lightbsr_model.errors import OptionError
+from lightbsr_arch.errors import OptionError
 
 
 class TwoPhaseLR(LRScheduler):

@@ -11,8 +11,8 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from lightbsr_arch import LightBSR, LightBSRTeacher, infer_options
 from lightbsr_arch.baselines import KDSR, KDSRTeacher
 from lightbsr_arch.checkpoints import load_state_dict
+from lightbsr_arch.errors import MissingFileError, OptionError
 from lightbsr_model.degradation import get_degradation
-from lightbsr_model.errors import MissingFileError, OptionError
 
 
 @dataclass(frozen=True)

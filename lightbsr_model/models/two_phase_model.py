@@ -13,11 +13,11 @@ from basicsr.utils import get_root_logger
 from torch import Tensor, nn
 
 from lightbsr_arch import LightBSRTeacher
+from lightbsr_arch.errors import OptionError
 from lightbsr_model.bridge.ema import model_ema
 from lightbsr_model.bridge.processes import synchronise_batchnorm, wrap_for_processes
 from lightbsr_model.bridge.random_streams import derive_seed
 from lightbsr_model.degradation import Degradation, degrade, get_degradation
-from lightbsr_model.errors import OptionError
 from lightbsr_model.models.mixed_precision import MixedPrecision
 from lightbsr_model.models.schedule import TWO_PHASE_SCHEDULES
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lightbsr_arch.errors import CommandFailed, OptionError
 from lightbsr_model.bridge.option_document import read_document
 from lightbsr_model.cli.data.flags import add_workers
 from lightbsr_model.cli.option_files import find_option_file
@@ -15,7 +16,6 @@ from lightbsr_model.data.image_sources import backend_of, open_images
 from lightbsr_model.data.inspection import Findings, inspect_images, ranges, size_mismatches
 from lightbsr_model.data.lq_images import open_lq_images
 from lightbsr_model.data.set_writer import names_digest
-from lightbsr_model.errors import CommandFailed, OptionError
 
 _LONGEST_LIST = 20
 

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from lightbsr_arch.errors import OptionError
 from lightbsr_model.bridge.option_document import parse_document
 from lightbsr_model.cli.data.flags import add_writing, print_left_out
 from lightbsr_model.data.blind_degradation_benchmark_dataset import BlindDegradationBenchmarkDataset
@@ -17,7 +18,6 @@ from lightbsr_model.data.image_sources import backend_of
 from lightbsr_model.data.set_making import make_set
 from lightbsr_model.data.set_writer import SetWriter
 from lightbsr_model.degradation import PRESETS
-from lightbsr_model.errors import OptionError
 
 
 def run(command: str, arguments: Sequence[str]) -> None:

@@ -6,13 +6,13 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
+from lightbsr_arch.errors import OptionError
 from lightbsr_model.cli.data.flags import add_writing, print_left_out
 from lightbsr_model.data.picture_files import PictureFile, find_pictures, named
 from lightbsr_model.data.preparing import PicturePreparation
 from lightbsr_model.data.set_making import Task, make_set
 from lightbsr_model.data.set_writer import SetWriter
 from lightbsr_model.data.sub_images import SubImageGrid
-from lightbsr_model.errors import OptionError
 
 DF2K = {"DIV2K_train_HR": 800, "Flickr2K_HR": 2650}
 """Folders in the archives, and their pictures."""

@@ -12,9 +12,9 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from lightbsr_arch.errors import ImageError, OptionError
 from lightbsr_model.data.blind_degradation_benchmark_dataset import benchmark_lq
 from lightbsr_model.data.image_sources import ImageReader, backend_of, open_images
-from lightbsr_model.errors import ImageError, OptionError
 from lightbsr_model.evaluation.analysis.settings import AnalysisSettings
 from lightbsr_model.evaluation.comparison.methods import NetworkRestoration
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from lightbsr_arch.errors import OptionError
 from lightbsr_model.bridge.option_document import OptionDocument
 from lightbsr_model.degradation import Degradation
-from lightbsr_model.errors import OptionError
 from lightbsr_model.evaluation.model_entries import ModelEntry, ModelListReader
 from lightbsr_model.evaluation.settings_reader import SettingsReader
 

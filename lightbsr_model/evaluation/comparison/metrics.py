@@ -12,8 +12,8 @@ import torch
 from basicsr.metrics import calculate_metric
 from torch import Tensor
 
+from lightbsr_arch.errors import OptionError
 from lightbsr_model.data.decoding import RGBImage
-from lightbsr_model.errors import OptionError
 
 PYIQA = "pyiqa:"
 """Before the name of a metric of pyiqa's."""

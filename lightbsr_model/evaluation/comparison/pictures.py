@@ -11,13 +11,13 @@ from typing import Any
 import cv2
 import numpy as np
 
+from lightbsr_arch.errors import OptionError
+from lightbsr_arch.side_by_side import Box, Panel, side_by_side
 from lightbsr_model.data.decoding import RGBImage, decode_rgb
 from lightbsr_model.data.degrading import lr_image
-from lightbsr_model.errors import OptionError
 from lightbsr_model.evaluation import plotting
 from lightbsr_model.evaluation.comparison.metrics import get_metric
 from lightbsr_model.evaluation.comparison.running import Results, Store, gt_image, open_set
-from lightbsr_model.evaluation.side_by_side import Box, Panel, side_by_side
 
 _ZOOM = 2
 _COLUMNS = 7

@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from lightbsr_arch.errors import CommandFailed
 from lightbsr_model.data.blind_degradation_benchmark_dataset import BlindDegradationBenchmarkDataset
 from lightbsr_model.data.decoding import RGBImage, decode_rgb
 from lightbsr_model.data.degrading import lr_image, pixels_sha256
 from lightbsr_model.data.image_sources import backend_of
-from lightbsr_model.errors import CommandFailed
 from lightbsr_model.evaluation.comparison.cost import Cost, measure_cost
 from lightbsr_model.evaluation.comparison.methods import (
     FinishedImages,

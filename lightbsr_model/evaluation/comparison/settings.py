@@ -8,10 +8,10 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from lightbsr_arch.errors import OptionError
 from lightbsr_model.bridge import known_options as known
 from lightbsr_model.bridge.option_document import OptionDocument
 from lightbsr_model.degradation import get_degradation
-from lightbsr_model.errors import OptionError
 from lightbsr_model.evaluation.comparison.metrics import METRICS, PYIQA
 from lightbsr_model.evaluation.comparison.published_figures import PUBLISHED
 from lightbsr_model.evaluation.model_entries import ModelEntry, ModelListReader

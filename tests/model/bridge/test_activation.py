@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from lightbsr_arch.errors import OptionError
 from lightbsr_model.bridge import activation
-from lightbsr_model.errors import OptionError
 
 
 def test_activate_and_deactivate(tmp_path):

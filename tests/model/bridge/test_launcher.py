@@ -13,8 +13,8 @@ import yaml
 
 import lightbsr
 from lightbsr_arch import LightBSR
+from lightbsr_arch.errors import OptionError
 from lightbsr_model.bridge import launcher
-from lightbsr_model.errors import OptionError
 
 from helpers import TINY
 from training_files import MSRRESNET, plain_training, training_options

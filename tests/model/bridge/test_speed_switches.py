@@ -8,11 +8,11 @@ from basicsr.models import build_model
 from basicsr.utils.registry import LOSS_REGISTRY
 
 from lightbsr_arch import LightBSRTeacher
+from lightbsr_arch.errors import OptionError
 from lightbsr_model.bridge import launcher
 from lightbsr_model.bridge.optimiser_steps import StepControl, get_optimizer
 from lightbsr_model.bridge.supervision import NotFinite
 from lightbsr_model.degradation import isotropic_gaussian_kernels
-from lightbsr_model.errors import OptionError
 
 from model_options import STUDENT_NETWORK, TEACHER_NETWORK, model_options
 from training_files import training_options

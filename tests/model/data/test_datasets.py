@@ -9,8 +9,8 @@ import torch
 from basicsr.data import build_dataset
 from torch.utils.data import DataLoader
 
+from lightbsr_arch.errors import ImageError, OptionError
 from lightbsr_model.degradation import blur_and_downsample, degrade, get_degradation
-from lightbsr_model.errors import ImageError, OptionError
 
 from helpers import ROOT
 

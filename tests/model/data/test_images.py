@@ -7,9 +7,9 @@ import lmdb
 import numpy as np
 import pytest
 
+from lightbsr_arch.errors import ImageError, MissingFileError, OptionError
 from lightbsr_model.data.decoding import decode_rgb
 from lightbsr_model.data.image_sources import open_images
-from lightbsr_model.errors import ImageError, MissingFileError, OptionError
 
 
 def _png(image: np.ndarray) -> bytes:

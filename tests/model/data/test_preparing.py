@@ -14,9 +14,9 @@ from basicsr.data import build_dataset
 from PIL import Image
 
 from lightbsr import main
+from lightbsr_arch.errors import CommandFailed, OptionError
 from lightbsr_model.data.lmdb_keys import key_of_name, name_of_key
 from lightbsr_model.data.sub_images import SubImageGrid
-from lightbsr_model.errors import CommandFailed, OptionError
 
 from prepared_sets import SMALL, content, images_of, prepare
 

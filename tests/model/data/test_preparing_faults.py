@@ -16,10 +16,10 @@ import pytest
 from PIL import Image
 
 from lightbsr import main
+from lightbsr_arch.errors import CommandFailed, OptionError
 from lightbsr_model.data import set_making, worker_pool
 from lightbsr_model.data.set_stores import EncodedPng
 from lightbsr_model.data.set_writer import SetWriter
-from lightbsr_model.errors import CommandFailed, OptionError
 
 from prepared_sets import SMALL, content, images_of, prepare
 

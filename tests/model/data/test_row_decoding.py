@@ -9,10 +9,10 @@ import pytest
 import skimage.data
 from PIL import Image
 
+from lightbsr_arch.errors import ImageError
 from lightbsr_model.data import row_decoding
 from lightbsr_model.data.decoding import decode_rgb
 from lightbsr_model.data.row_decoding import EncodedImage
-from lightbsr_model.errors import ImageError
 
 PICTURE = skimage.data.astronaut()[40:265, 60:290]
 EXIF_TURNED, EXIF_UPRIGHT = Image.Exif(), Image.Exif()

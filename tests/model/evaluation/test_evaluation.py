@@ -6,9 +6,9 @@ import torch
 from basicsr.utils.matlab_functions import imresize
 
 from lightbsr_arch.baselines import BicubicUpsampler
+from lightbsr_arch.side_by_side import Box, Panel, side_by_side
 from lightbsr_model.cli.demo import _PROGRESS
 from lightbsr_model.evaluation.figures import Figures, mean, measure
-from lightbsr_model.evaluation.side_by_side import Box, Panel, side_by_side
 
 
 def test_side_by_side_shows_the_middle_of_each_panel_enlarged():

@@ -5,8 +5,8 @@ import torch
 from basicsr.models import build_model
 
 from lightbsr_arch import LightBSRTeacher
+from lightbsr_arch.errors import MissingFileError, OptionError
 from lightbsr_model.degradation import degrade, get_degradation, isotropic_gaussian_kernels
-from lightbsr_model.errors import MissingFileError, OptionError
 
 from model_options import STUDENT_NETWORK, TEACHER_NETWORK, model_options
 

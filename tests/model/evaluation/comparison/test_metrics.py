@@ -10,7 +10,7 @@ import torch
 import torchmetrics.image
 from basicsr.metrics import calculate_niqe
 
-from lightbsr_model.errors import OptionError
+from lightbsr_arch.errors import OptionError
 from lightbsr_model.evaluation.comparison import metrics
 from lightbsr_model.evaluation.comparison.metrics import get_metric
 

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from lightbsr_model.data.decoding import RGBImage
+RGBImage = NDArray[np.uint8]
+"""(H, W, 3), 0 to 255."""
 
 
 class Box(NamedTuple):
