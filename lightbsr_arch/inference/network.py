@@ -5,6 +5,7 @@ Same function as :class:`~lightbsr_arch.LightBSR` in evaluation mode, up to roun
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
@@ -75,21 +76,55 @@ class InferenceLightBSR(nn.Module):
 
     def encode(self, lq: Tensor) -> Codes:
         """Estimate the degradation, as :meth:`LightBSR.encode`; codes are of this network's dtype."""
+        idr = self.idr(lq)
+        return Codes(self.channel_code(idr.mean(dim=(2, 3))), self.spatial_code(idr, (lq.shape[2], lq.shape[3])))
+
+    def idr(self, lq: Tensor) -> Tensor:
+        """The implicit degradation representation as a map, (N, 4 * num_encoder_feat, ceil(H / 4), ceil(W / 4))."""
         check_image(lq)
         x = lq.to(self.dtype).contiguous(memory_format=torch.channels_last)
         for conv in self.encoder:
             x = F.leaky_relu_(conv(x), self.slope)
-        channel = F.gelu(self.channel_converter(x.mean(dim=(2, 3))))
-        shuffled = F.pixel_shuffle(x, 4)[:, :, : lq.shape[2], : lq.shape[3]]
-        spatial = F.gelu(self.spatial_converter(shuffled.contiguous(memory_format=torch.channels_last)))
-        return Codes(channel, spatial)
+        return x
 
-    def restore(self, lq: Tensor, codes: Codes) -> Tensor:
+    def channel_code(self, representation: Tensor) -> Tensor:
+        """The channel code of a map's average, (N, 4 * num_encoder_feat) to (N, num_channel_code)."""
+        return F.gelu(self.channel_converter(representation))
+
+    def spatial_code(self, idr: Tensor, size: tuple[int, int]) -> Tensor:
+        """The spatial code of a map, (N, num_encoder_feat / 4, *size)."""
+        shuffled = F.pixel_shuffle(idr, 4)[:, :, : size[0], : size[1]]
+        return F.gelu(self.spatial_converter(shuffled.contiguous(memory_format=torch.channels_last)))
+
+    def feature_means(self, lq: Tensor, codes: Codes) -> list[Tensor]:
+        """What the channel gates see of an image beside its channel code: the average features before each block.
+
+        Args:
+            lq: (N, 3, H, W) in [0, 1]: one image, or N patches of one image, over which all is averaged together.
+            codes: As for :meth:`restore`.
+
+        Returns:
+            One (1, channels) a modulated block, in their order; :meth:`restore` takes them for parts of that image.
+        """
+        means = _FeatureMeans(together=True)
+        self._features(lq, codes, means)
+        return means.values
+
+    def restore(self, lq: Tensor, codes: Codes, feature_means: Sequence[Tensor] | None = None) -> Tensor:
         """Restore an LR image under given codes, as :meth:`LightBSR.restore`.
+
+        Args:
+            lq: (N, 3, H, W) in [0, 1].
+            codes: What :meth:`encode` gives.
+            feature_means: Of the whole image, where ``lq`` is a part of it; see :meth:`feature_means`. None takes the
+                part's own.
 
         Returns:
             (N, 3, scale * H, scale * W), of this network's dtype.
         """
+        return self._upsample(self._features(lq, codes, _FeatureMeans(feature_means)))
+
+    def _features(self, lq: Tensor, codes: Codes, means: _FeatureMeans) -> Tensor:
         check_image(lq)
         count, _, height, width = lq.shape
         # Padding with the mean makes the folded head see what the plain one does.
@@ -100,10 +135,8 @@ class InferenceLightBSR(nn.Module):
         channel, spatial = codes.channel, codes.spatial.permute(0, 2, 3, 1).contiguous()
         x = shallow.permute(0, 2, 3, 1).contiguous()
         for group in self.groups:
-            x, channel, spatial = group(x, channel, spatial)
-        features = self.conv(x.permute(0, 3, 1, 2)).add_(shallow)
-        del x, shallow, spatial
-        return self._upsample(features)
+            x, channel, spatial = group(x, channel, spatial, means)
+        return self.conv(x.permute(0, 3, 1, 2)).add_(shallow)
 
     def forward(self, lq: Tensor) -> Tensor:
         """Super-resolve (N, 3, H, W) in [0, 1] to (N, 3, scale * H, scale * W), not clamped."""
@@ -120,6 +153,28 @@ class InferenceLightBSR(nn.Module):
         output[:, :, :, :scale] = self.ring(features[:, :, :, :context])[:, :, :, :scale]
         output[:, :, :, -scale:] = self.ring(features[:, :, :, -context:])[:, :, :, -scale:]
         return output
+
+
+class _FeatureMeans:
+    """The average features that the channel gates look at, block by block.
+
+    Args:
+        given: Those of another image; None takes the average of what passes.
+        together: Average over the batch too.
+    """
+
+    def __init__(self, given: Sequence[Tensor] | None = None, together: bool = False) -> None:
+        self.given, self.together = given, together
+        self.values: list[Tensor] = []
+
+    def next(self, x: Tensor) -> Tensor:
+        """Those of the next block, (N, channels) for features (N, H, W, channels) before it."""
+        if self.given is not None:
+            mean = self.given[len(self.values)]
+        else:
+            mean = x.mean(dim=(0, 1, 2)).unsqueeze(0) if self.together else x.mean(dim=(1, 2))
+        self.values.append(mean)
+        return mean.expand(x.shape[0], -1)
 
 
 class _Tail(nn.Module):
@@ -160,13 +215,13 @@ class _Block(nn.Module):
         self.squeeze, self.excite = _copied(modulation.channel_gate[0]), _copied(modulation.channel_gate[2])
         self.tail = _Tail(block.tail)
 
-    def forward(self, x: Tensor, channel: Tensor, spatial: Tensor) -> Tensor:
+    def forward(self, x: Tensor, channel: Tensor, spatial: Tensor, means: _FeatureMeans) -> Tensor:
         """Return the block's output; ``x`` itself is changed on a CPU."""
         x1, x2 = x[..., : self.num_spatial], x[..., self.num_spatial :]
         gate = F.gelu(self.spatial_mix(torch.cat([spatial, x1], dim=-1)))
         gate = torch.sigmoid(self.spatial_gate(gate.permute(0, 3, 1, 2)))
         y1 = self.spatial_conv(gate * x1.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-        pooled = x.mean(dim=(1, 2))[:, self.num_spatial :]
+        pooled = means.next(x)[:, self.num_spatial :]
         weights = torch.sigmoid(self.excite(F.gelu(self.squeeze(torch.cat([pooled, channel], dim=1)))))
         y = F.gelu(torch.cat([y1, x2 * weights[:, None, None, :]], dim=-1))
         return self.tail(y, x)
@@ -184,13 +239,15 @@ class _Group(nn.Module):
         self.plain_block = _Tail(group.plain_block)
         self.conv = _copied(group.conv)
 
-    def forward(self, x: Tensor, channel: Tensor, spatial: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(
+        self, x: Tensor, channel: Tensor, spatial: Tensor, means: _FeatureMeans
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Return the features and the refined codes."""
         channel = channel + self.refine_channel(channel)
         spatial = spatial + self.refine_spatial(spatial.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
         features = x.clone()  # the skip stays as it is
         for block in self.blocks:
-            features = block(features, channel, spatial)
+            features = block(features, channel, spatial, means)
         # `y` and `x` of a plain block are one: the tail reads all of `y` before it changes `x`.
         features = self.plain_block(features, features)
         out = self.conv(features.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)

@@ -1,0 +1,81 @@
+"""How large a tile may be."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lightbsr_arch.inference.tiles import ALIGNMENT, SMALLEST_TILE
+
+_UNKNOWN = 4 << 30
+"""What is taken to be free where the system does not tell, in bytes."""
+
+_LIMITS = {"cpu": 768 << 20, "cuda": 8 << 30}
+"""No more than so many bytes for a tile: larger tiles are not faster."""
+
+_SHARE = 0.25
+"""Of the memory that is free."""
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that are free on a device, as far as the system tells."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    if device.type == "mps":
+        return int(torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory())
+    free = _UNKNOWN
+    if hasattr(os, "sysconf") and "SC_AVPHYS_PAGES" in os.sysconf_names:
+        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    try:  # the kernel gives file caches back when memory is asked for
+        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+            if line.startswith("MemAvailable:"):
+                free = int(line.split()[1]) << 10
+        limit = Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii").strip()
+        used = int(Path("/sys/fs/cgroup/memory.current").read_text(encoding="ascii"))
+        if limit != "max":
+            free = min(free, int(limit) - used)
+    except (OSError, ValueError):  # not Linux, or not in a container
+        pass
+    return max(free, 0)
+
+
+def bytes_per_pixel(options: dict[str, Any], itemsize: int) -> int:
+    """About how much memory a network takes for each LR pixel that it restores at a time.
+
+    Args:
+        options: Of the network.
+        itemsize: Bytes of a value.
+    """
+    # Features and their copies, the encoder's first two maps, the output before and after the shuffle and as a float.
+    features = 6 * options["num_feat"] + 2 * options["num_encoder_feat"]
+    return itemsize * (features + 6 * options["scale"] ** 2) + 12 * int(options["scale"] ** 2)
+
+
+def fitting_tile(options: dict[str, Any], width: int, device: torch.device, dtype: torch.dtype) -> int:
+    """Side of the largest tile, in LR pixels, that is computed in a fair share of the free memory.
+
+    Args:
+        options: Of the network.
+        width: Of the image in LR pixels: a row of tiles is joined in the computer's memory.
+        device: Where it is computed.
+        dtype: What it is computed in.
+    """
+    budget = min(_SHARE * free_memory(device), _LIMITS.get(device.type, _LIMITS["cpu"]))
+    tile = math.isqrt(int(budget) // bytes_per_pixel(options, dtype.itemsize))
+    joined = _SHARE * free_memory(torch.device("cpu"))
+    row = min(joined, _LIMITS["cpu"]) / (width * options["scale"] ** 2 * 12)
+    return max(min(tile, int(row)) // ALIGNMENT * ALIGNMENT, SMALLEST_TILE)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether an error says that memory did not suffice, on whichever device."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    # The allocators of CPUs and of Apple's GPUs have no class for it.
+    return isinstance(error, RuntimeError) and any(
+        words in str(error).lower() for words in ("can't allocate memory", "not enough memory", "out of memory")
+    )

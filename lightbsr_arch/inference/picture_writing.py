@@ -1,0 +1,174 @@
+"""Write pictures so that they appear whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import struct
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from lightbsr_arch.errors import ImageError
+from lightbsr_arch.saving import replacing
+
+
+@dataclass(frozen=True)
+class Format:
+    """What a file format can hold."""
+
+    deep: bool
+    """16 bits a channel."""
+    alpha: bool
+    """Transparency."""
+    profile: bool
+    """An ICC profile."""
+    side: int
+    """Largest width and height."""
+
+
+_PNG = Format(deep=True, alpha=True, profile=True, side=2**31 - 1)
+_JPEG = Format(deep=False, alpha=False, profile=True, side=65500)
+_TIFF = Format(deep=True, alpha=True, profile=True, side=2**31 - 1)
+FORMATS = {
+    ".png": _PNG,
+    ".jpg": _JPEG,
+    ".jpeg": _JPEG,
+    ".webp": Format(deep=False, alpha=True, profile=True, side=16383),
+    ".tif": _TIFF,
+    ".tiff": _TIFF,
+    ".bmp": Format(deep=False, alpha=False, profile=False, side=2**15 - 1),
+}
+"""What can be written, by extension."""
+
+
+def check_fit(extension: str, width: int, height: int, alpha: bool) -> None:
+    """Refuse a picture that a format cannot hold, before it is computed.
+
+    Raises:
+        ImageError: Too large, or with an alpha that would be lost.
+    """
+    holds = FORMATS[extension]
+    if max(width, height) > holds.side:
+        raise ImageError(
+            f"the result of {width}x{height} is larger than {extension} holds ({holds.side} a side): take --ext png."
+        )
+    if alpha and not holds.alpha:
+        raise ImageError(f"its alpha channel would be lost in {extension}: take --ext png.")
+
+
+def write_picture(
+    path: Path,
+    pixels: NDArray[Any],
+    profile: bytes | None = None,
+    exif: bytes | None = None,
+    quality: int = 95,
+    overwrite: bool = False,
+) -> list[str]:
+    """Write a picture in the format that its extension names.
+
+    Args:
+        path: Its folder is made.
+        pixels: (H, W) or (H, W, channels): grey, grey and alpha, RGB, or RGB and alpha; uint8, uint16, or floats in
+            [0, 1], which are written with 16 bits. May be changed.
+        profile: An ICC profile.
+        exif: EXIF data.
+        quality: Of JPEG and WebP, 1 to 100.
+        overwrite: Replace a file of that name.
+
+    Returns:
+        Notes on what the format does not hold.
+
+    Raises:
+        FileExistsError: There is a file of that name.
+        OSError: It cannot be written.
+    """
+    extension = path.suffix.lower()
+    holds = FORMATS[extension]
+    notes = []
+    if pixels.dtype == np.float32:
+        pixels = np.rint(pixels * 65535).astype(np.uint16)
+    if pixels.dtype == np.uint16 and not holds.deep:
+        pixels = ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
+        notes.append(f"8 bits a channel are all that {extension} holds")
+    if profile is not None and not holds.profile:
+        notes.append(f"{extension} holds no colour profile")
+    with replacing(path) as temporary:
+        if extension == ".png":
+            _write_png(temporary, pixels, profile, exif)
+        elif extension in (".tif", ".tiff"):
+            _write_tiff(temporary, pixels, profile)
+        else:
+            options: dict[str, Any] = {"icc_profile": profile} if profile is not None and holds.profile else {}
+            if exif is not None and holds.profile:
+                options["exif"] = exif
+            if extension != ".bmp":
+                options["quality"] = quality
+            if holds is _JPEG:
+                options["subsampling"] = 0
+            Image.fromarray(_without_axis(pixels)).save(temporary, **options)
+        if path.exists() and not overwrite:
+            raise FileExistsError(f"{path} has appeared meanwhile, and was left as it is")
+    return notes
+
+
+def _without_axis(pixels: NDArray[Any]) -> NDArray[Any]:
+    return pixels[:, :, 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels
+
+
+def _write_tiff(path: Path, pixels: NDArray[Any], profile: bytes | None) -> None:
+    from tifffile import imwrite
+
+    pixels = _without_axis(pixels)
+    channels = 1 if pixels.ndim == 2 else pixels.shape[2]
+    imwrite(
+        path,
+        pixels,
+        photometric="minisblack" if channels < 3 else "rgb",
+        planarconfig="contig" if channels > 1 else None,
+        extrasamples=["unassalpha"] if channels in (2, 4) else None,
+        compression="zlib",
+        iccprofile=profile,
+        metadata=None,
+    )
+
+
+def _write_png(path: Path, pixels: NDArray[Any], profile: bytes | None, exif: bytes | None) -> None:
+    pixels = _without_axis(pixels)
+    if pixels.ndim == 3 and pixels.shape[2] == 2:  # OpenCV knows no grey with alpha
+        if pixels.dtype == np.uint8:
+            Image.fromarray(pixels).save(path, icc_profile=profile, exif=exif or b"")
+            return
+        pixels = pixels[:, :, [0, 0, 0, 1]]
+    if pixels.ndim == 3:
+        # In place: a copy of a large picture is what memory does not suffice for.
+        swap = cv2.COLOR_RGBA2BGRA if pixels.shape[2] == 4 else cv2.COLOR_RGB2BGR
+        pixels = cv2.cvtColor(pixels, swap, dst=pixels if pixels.flags.c_contiguous else None)
+    if os.name == "nt":  # there OpenCV opens no path with letters beyond ASCII
+        path.write_bytes(cv2.imencode(".png", pixels)[1].tobytes())
+    elif not cv2.imwrite(str(path), pixels):
+        raise OSError(f"{path.parent}: the picture cannot be written there (no room, or no right to)")
+    chunks = b""
+    if profile is not None:
+        chunks += _png_chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(profile))
+    if exif is not None:
+        chunks += _png_chunk(b"eXIf", exif.removeprefix(b"Exif\0\0"))
+    if chunks:
+        _insert(path, chunks, 8 + 25)
+
+
+def _png_chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def _insert(path: Path, chunks: bytes, offset: int) -> None:
+    """Insert chunks behind the header, which is always as long."""
+    with replacing(path) as temporary, path.open("rb") as file, temporary.open("wb") as target:
+        target.write(file.read(offset) + chunks)
+        shutil.copyfileobj(file, target, 1 << 20)

@@ -1,0 +1,66 @@
+"""An image in the computer's memory, from which a network takes pieces."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lightbsr_arch.inference.tiles import Canvas
+
+
+@dataclass(frozen=True)
+class Source:
+    """An image that stays where it is; only pieces of it go to the device, as floats."""
+
+    pixels: Canvas
+    """(H, W, channels)."""
+    device: torch.device
+    """Where the pieces go."""
+
+    @property
+    def height(self) -> int:
+        """Rows."""
+        return self.pixels.shape[0]
+
+    @property
+    def width(self) -> int:
+        """Columns."""
+        return self.pixels.shape[1]
+
+    def piece(self, top: int, bottom: int, left: int, right: int) -> Tensor:
+        """A part of the image, (1, channels, rows, columns) in [0, 1]; cut off where the image ends."""
+        part = self.pixels[top:bottom, left:right]
+        # torch takes neither negative strides nor memory that must not be written.
+        part = np.ascontiguousarray(part) if part.flags.writeable else part.copy()
+        floats = torch.from_numpy(part).to(torch.float32).to(self.device).permute(2, 0, 1)[None]
+        return floats if part.dtype == np.float32 else floats / np.iinfo(part.dtype).max
+
+
+@dataclass(frozen=True)
+class Orientation:
+    """One of the eight ways to turn and mirror an image."""
+
+    turns: int
+    """Quarter turns, counterclockwise."""
+    mirrored: bool
+    """Left and right change places after turning."""
+
+    def apply(self, image: Any) -> Any:
+        """The image (H, W, channels) that way; a view."""
+        turned = np.rot90(image, self.turns)
+        return turned[:, ::-1] if self.mirrored else turned
+
+    def undo(self, image: Any) -> Any:
+        """The image as it was; a view."""
+        return np.rot90(image[:, ::-1] if self.mirrored else image, -self.turns)
+
+
+UPRIGHT = (Orientation(0, False),)
+"""As it is."""
+
+ORIENTATIONS = tuple(Orientation(turns, mirrored) for mirrored in (False, True) for turns in range(4))
+"""All eight, as it is first: a self-ensemble averages over them (EDSR, arXiv 1707.02921, section 3.4)."""
