@@ -15,21 +15,33 @@ _BASICSR_FLAGS = (
 )
 
 _COMMANDS = {
-    "train": ("train_test", f"train in BasicSR's own loop. {_BASICSR_FLAGS}"),
-    "test": ("train_test", f"test in BasicSR's own loop. {_BASICSR_FLAGS}"),
+    "infer": ("lightbsr_arch.cli.infer", "enlarge and restore pictures: IN... [-o OUT] [-m MODEL]"),
+    "export": ("lightbsr_arch.cli.export", "make a model file of a training's checkpoint: CHECKPOINT -o FILE"),
+    "info": ("lightbsr_arch.cli.info", "tell what a file is: FILE"),
+    "train": ("lightbsr_model.cli.train_test", f"train in BasicSR's own loop. {_BASICSR_FLAGS}"),
+    "test": ("lightbsr_model.cli.train_test", f"test in BasicSR's own loop. {_BASICSR_FLAGS}"),
     "check": (
-        "check",
+        "lightbsr_model.cli.check",
         "tell all that is wrong with an option file: -opt FILE [--force_yml KEY:KEY=VALUE ...] [--strict]",
     ),
-    "data": ("data", "prepare, check, degrade or show sets of images (prepare|check|degrade|show)"),
-    "compare": ("compare", "compare methods on the same LR images: -opt FILE [-o FOLDER]"),
-    "analyze": ("analyze", "tell what networks' representations of degradations know: -opt FILE [-o FOLDER]"),
-    "demo": ("demo", "train a small teacher and student on bundled pictures, test them, show what came out"),
-    "activate": ("activation", "let BasicSR's unmodified scripts know LightBSR, in this environment"),
-    "deactivate": ("activation", "take that back"),
-    "status": ("activation", "tell versions, and whether this environment is activated"),
+    "data": ("lightbsr_model.cli.data", "prepare, check, degrade or show sets of images (prepare|check|degrade|show)"),
+    "compare": ("lightbsr_model.cli.compare", "compare methods on the same LR images: -opt FILE [-o FOLDER]"),
+    "analyze": (
+        "lightbsr_model.cli.analyze",
+        "tell what networks' representations of degradations know: -opt FILE [-o FOLDER]",
+    ),
+    "demo": (
+        "lightbsr_model.cli.demo",
+        "train a small teacher and student on bundled pictures, test them, show what came out",
+    ),
+    "activate": (
+        "lightbsr_model.cli.activation",
+        "let BasicSR's unmodified scripts know LightBSR, in this environment",
+    ),
+    "deactivate": ("lightbsr_model.cli.activation", "take that back"),
+    "status": ("lightbsr_model.cli.activation", "tell versions, and whether this environment is activated"),
 }
-"""Command: its module in lightbsr_model.cli, its help."""
+"""Command: its module, its help."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -46,13 +58,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         commands.add_parser(name, help=text, description=text, add_help=False)
     command = parser.parse_known_args(arguments[:1])[0].command
     try:
-        module = importlib.import_module(f"lightbsr_model.cli.{_COMMANDS[command][0]}")
+        module = importlib.import_module(_COMMANDS[command][0])
     except ImportError as error:
         if error.name not in (None, "basicsr"):
             raise
         print(f"lightbsr {command}: {error}", file=sys.stderr)
         return 2
-    from lightbsr_model.errors import CommandFailed, OptionError
+    from lightbsr_arch.errors import CommandFailed, OptionError
 
     try:
         module.run(command, arguments[1:])

@@ -1,0 +1,1 @@
+"""Commands that run networks; they need no BasicSR, and load none."""

@@ -1,0 +1,1 @@
+"""Networks for programs that do not have this package: ONNX and ``torch.export``. Needs the extra ``export`` for ONNX."""
