@@ -8,6 +8,9 @@ from setuptools import find_packages, setup
 ROOT = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "lightbsr_arch/version.py").read_text()).group(1)
 
+EXPORT = ["onnx", "onnxscript", "onnxruntime"]
+SPANDREL = ["spandrel>=0.4"]
+
 setup(
     name="lightbsr",
     version=VERSION,
@@ -21,7 +24,7 @@ setup(
     package_dir={"lightbsr_model.options": "options"},
     py_modules=["lightbsr"],
     package_data={
-        "lightbsr_arch": ["py.typed"],
+        "lightbsr_arch": ["py.typed", "pretrained/*"],
         "lightbsr_model": ["py.typed"],
         "lightbsr_model.options": ["*.yml", "*/*.yml"],
     },
@@ -32,6 +35,8 @@ setup(
         "torchvision",
         "opencv-python",
         "numpy",
+        "pillow",
+        "tifffile",
         "lmdb",
         # Unpacks PNGs for random crops two to three times as fast as zlib, which is taken where it is not.
         "isal; platform_machine in 'x86_64 AMD64 aarch64 arm64'",
@@ -42,7 +47,13 @@ setup(
     extras_require={
         "plot": ["matplotlib", "scikit-learn"],
         "metrics": ["torchmetrics"],
-        "test": ["pytest", "ruff", "mypy", "types-PyYAML", "types-tqdm", "matplotlib", "scikit-learn", "torchmetrics"],
+        "export": EXPORT,
+        "spandrel": SPANDREL,
+        "test": [
+            *("pytest", "ruff", "mypy", "types-PyYAML", "types-tqdm", "matplotlib", "scikit-learn", "torchmetrics"),
+            *EXPORT,
+            *SPANDREL,
+        ],
     },
     entry_points={"console_scripts": ["lightbsr = lightbsr:main"]},
     classifiers=[

@@ -140,6 +140,13 @@ class LmdbImages:
         return size // len(self.names), stamp
 
 
+BUNDLED = (
+    *("astronaut", "brick", "camera", "chelsea", "coffee", "coins", "grass", "gravel", "hubble_deep_field", "ihc"),
+    *("moon", "motorcycle_left", "page", "retina", "rocket", "text"),
+)
+"""Pictures that come with scikit-image and look like photographs or scans."""
+
+
 class BundledImages:
     """Pictures that come with scikit-image, by name (astronaut, coffee, chelsea, ...), without a download.
 
@@ -223,6 +230,20 @@ class ImageReader:
 def backend_of(place: str | Path) -> str:
     """BasicSR's ``io_backend.type`` of a folder or an LMDB, by its name."""
     return "lmdb" if Path(place).suffix == ".lmdb" else "disk"
+
+
+def open_all(images: str) -> ImageReader:
+    """Open HR images by one name.
+
+    Args:
+        images: A folder, an LMDB, or ``bundled``: all of scikit-image's pictures.
+
+    Raises:
+        MissingFileError: It does not exist.
+    """
+    if images == "bundled":
+        return open_images({"io_backend": {"type": "bundled"}, "pictures": list(BUNDLED)})
+    return open_images({"dataroot_gt": images, "io_backend": {"type": backend_of(images)}})
 
 
 def open_images(opt: Mapping[str, Any]) -> ImageReader:

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from lightbsr_arch.errors import ImageError, OptionError
 from lightbsr_model.data.blind_degradation_benchmark_dataset import benchmark_lq
-from lightbsr_model.data.image_sources import ImageReader, backend_of, open_images
+from lightbsr_model.data.image_sources import ImageReader, open_all
 from lightbsr_model.evaluation.analysis.settings import AnalysisSettings
 from lightbsr_model.evaluation.comparison.methods import NetworkRestoration
 
@@ -39,10 +39,7 @@ def open_pictures(settings: AnalysisSettings) -> ImageReader:
     Raises:
         OptionError: Fewer than four.
     """
-    if settings.images == "bundled":
-        images = open_images({"io_backend": {"type": "bundled"}})
-    else:
-        images = open_images({"dataroot_gt": settings.images, "io_backend": {"type": backend_of(settings.images)}})
+    images = open_all(settings.images)
     if len(images) < 4:
         raise OptionError(f"images: expected four or more, some to learn on and some unseen, found {len(images)}.")
     return images

@@ -1,0 +1,146 @@
+"""Fit the probe that ``lightbsr infer --show-degradation`` reads: a straight line from a representation to a quantity."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lightbsr_arch.degradation_probe import DegradationProbe, Reading
+from lightbsr_arch.errors import OptionError
+from lightbsr_arch.lightbsr import LightBSR
+from lightbsr_model.data.blind_degradation_benchmark_dataset import benchmark_lq
+from lightbsr_model.data.image_sources import open_all
+from lightbsr_model.degradation import Degradation, get_degradation
+from lightbsr_model.evaluation.analysis.probing import split_images
+from lightbsr_model.evaluation.plotting import require
+
+LEAST_R2 = 0.5
+"""R^2 on unseen images below which a reading would mislead, and is not stored."""
+
+_DRAWS = 24
+"""Degradations that each image is seen under."""
+
+_PATCH = 384
+"""Largest side of what is cut out of an image for a draw, in HR pixels."""
+
+_SEEN = 0.6
+"""Share of the images that the probe learns on."""
+
+
+def degradation_of(setting: str) -> Degradation:
+    """The degradation that a model card's setting names: a preset, perhaps ``with`` overrides as JSON.
+
+    Raises:
+        OptionError: It names none.
+    """
+    preset, _, overrides = setting.partition(" with ")
+    try:
+        return get_degradation(preset, json.loads(overrides) if overrides else None)
+    except ValueError as error:
+        raise OptionError(
+            f"setting {setting!r}: names no degradation that a probe could learn ({error}); give --setting."
+        ) from error
+
+
+def fit_probe(net: LightBSR, setting: str, images: str, seed: int = 0) -> DegradationProbe:
+    """Learn to read the degradation off a network's representation, and keep what can be read.
+
+    Args:
+        net: In evaluation mode.
+        setting: The degradations that it was trained for, see :func:`degradation_of`.
+        images: Folder or LMDB of HR images, or ``bundled``; four or more, best ones that no training saw.
+        seed: Of the draws, and of which images the probe learns on.
+
+    Returns:
+        Readings of the blur and, where the setting has some, of the noise, whichever have ``LEAST_R2`` on images that the
+        probe did not see.
+
+    Raises:
+        OptionError: Nothing can be read, too few images, or scikit-learn is not installed.
+    """
+    degradation = degradation_of(setting)
+    pictures = open_all(images)
+    if len(pictures) < 4:
+        raise OptionError(
+            f"--probe {images}: expected four or more images, some of them to test on; got {len(pictures)}."
+        )
+    vectors, targets, image = [], [], []
+    generator = torch.Generator().manual_seed(seed)
+    for number in range(len(pictures)):
+        gt = torch.from_numpy(pictures.read(number).transpose(2, 0, 1).copy())
+        for lq, target in _samples(gt, degradation, net.scale, generator):
+            with torch.inference_mode():
+                vectors.append(net.represent(lq[None])[0].double().numpy())
+            targets.append(target)
+            image.append(number)
+    learning, _ = split_images(len(pictures), _SEEN, seed)
+    names = [name for name in targets[0] if len({target[name] for target in targets}) > 1]
+    readings = {
+        name: _fit(np.stack(vectors), np.array([target[name] for target in targets]), np.array(image), learning)
+        for name in names
+    }
+    good = {name: reading for name, reading in readings.items() if reading.r2 >= LEAST_R2}
+    if not good:
+        found = ", ".join(f"{name} {reading.r2:.2f}" for name, reading in readings.items()) or "nothing varies"
+        raise OptionError(
+            f"--probe: the representation does not tell the degradation of unseen images (R^2: {found}; {LEAST_R2} would "
+            "do). No probe is stored: leave --probe out."
+        )
+    return DegradationProbe(good)
+
+
+def _samples(
+    gt: Tensor, degradation: Degradation, scale: int, generator: torch.Generator
+) -> Iterator[tuple[Tensor, dict[str, float]]]:
+    """LR patches of an image, and what was done to them."""
+    for number in range(_DRAWS):
+        u = torch.rand(8, generator=generator, dtype=torch.float64).tolist()
+        height, width = (min(_PATCH, side) // scale * scale for side in gt.shape[1:])
+        top, left = (int(u[i] * (gt.shape[1 + i] - side + 1)) for i, side in ((0, height), (1, width)))
+        fixed = {
+            name: low + (high - low) * share
+            for name, share in zip(("sigma", "lambda_1", "lambda_2", "theta", "noise_level"), u[2:], strict=False)
+            for low, high in [getattr(degradation, name)]
+        }
+        drawn = replace(degradation, **{name: (value, value) for name, value in fixed.items()})  # type: ignore[arg-type]
+        patch = gt[:, top : top + height, left : left + width]
+        lq = benchmark_lq(patch, drawn.draw().kernel, fixed["noise_level"], scale, "clamp", number)
+        yield lq, {"sigma": _sigma(degradation, fixed), "noise_level": fixed["noise_level"]}
+
+
+def _sigma(degradation: Degradation, fixed: dict[str, float]) -> float:
+    """Standard deviation of the blur in HR pixels, over both axes."""
+    if degradation.kernel == "isotropic":
+        return fixed["sigma"]
+    return math.sqrt((fixed["lambda_1"] ** 2 + fixed["lambda_2"] ** 2) / 2)
+
+
+def _fit(
+    vectors: NDArray[np.float64], target: NDArray[np.float64], image: NDArray[np.int64], learning: NDArray[np.int64]
+) -> Reading:
+    require("sklearn")
+    from sklearn.linear_model import Ridge
+    from sklearn.model_selection import GridSearchCV, GroupKFold
+
+    seen = np.isin(image, learning)
+    mean, spread = vectors[seen].mean(axis=0), vectors[seen].std(axis=0) + 1e-8
+    standard = (vectors - mean) / spread
+    search = GridSearchCV(Ridge(), {"alpha": np.logspace(-1, 6, 15)}, cv=GroupKFold(min(5, len(learning))))
+    search.fit(standard[seen], target[seen], groups=image[seen])
+    residual = search.predict(standard[~seen]) - target[~seen]
+    weights = search.best_estimator_.coef_ / spread
+    return Reading(
+        weights=tuple(float(weight) for weight in weights),
+        bias=float(search.best_estimator_.intercept_ - mean @ weights),
+        low=float(target.min()),
+        high=float(target.max()),
+        error=float(np.sqrt(np.mean(residual**2))),
+        r2=float(1 - np.mean(residual**2) / np.var(target[~seen])),
+    )
