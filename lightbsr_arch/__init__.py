@@ -1,6 +1,7 @@
-"""What the LightBSR networks are, and running them. Needs torch alone; knows nothing of BasicSR or of training."""
+"""What the LightBSR networks are, and running them. Needs torch; knows nothing of BasicSR or of training."""
 
 from lightbsr_arch.idr_converters import Codes
+from lightbsr_arch.inference import Upscaler
 from lightbsr_arch.lightbsr import LightBSR, LightBSRTeacher
 from lightbsr_arch.options import infer_options
 from lightbsr_arch.published import convert_published_state_dict, is_published_state_dict
@@ -10,6 +11,7 @@ __all__ = [
     "Codes",
     "LightBSR",
     "LightBSRTeacher",
+    "Upscaler",
     "__version__",
     "convert_published_state_dict",
     "infer_options",

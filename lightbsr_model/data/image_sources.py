@@ -142,9 +142,9 @@ class LmdbImages:
 
 BUNDLED = (
     *("astronaut", "brick", "camera", "chelsea", "coffee", "coins", "grass", "gravel", "hubble_deep_field", "ihc"),
-    *("moon", "motorcycle_left", "page", "retina", "rocket", "text"),
+    *("moon", "motorcycle_left", "retina", "rocket"),
 )
-"""Pictures that come with scikit-image and look like photographs or scans."""
+"""Pictures that come with scikit-image and are photographs, of 300 pixels a side or more."""
 
 
 class BundledImages:

@@ -12,20 +12,7 @@ from lightbsr_arch.inference.folding import compose_upsampler
 from lightbsr_arch.inference.network import _CPU_CHUNK
 from lightbsr_arch.sr_network import PixelShuffleUpsampler
 
-from helpers import TINY
-
-
-def _trained(scale: int, **sizes: int) -> LightBSR:
-    """Every weight and statistic away from where it starts, or what is folded would be nothing."""
-    torch.manual_seed(0)
-    net = LightBSR(scale=scale, layer_scale_init=0.3, **{**TINY, **sizes}).eval()
-    with torch.no_grad():
-        for name, value in net.state_dict().items():
-            if name.endswith("running_var"):
-                value.uniform_(0.5, 1.5)
-            elif value.is_floating_point() and value.dim() == 1:
-                value.add_(0.1 * torch.randn_like(value))
-    return net
+from helpers import tiny_student
 
 
 def _error(output: torch.Tensor, expected: torch.Tensor) -> float:
@@ -35,7 +22,7 @@ def _error(output: torch.Tensor, expected: torch.Tensor) -> float:
 @pytest.mark.parametrize("scale", [2, 3, 4])
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (6, 7), (7, 7), (13, 10), (40, 60)])
 def test_it_is_the_network(scale, size):
-    net = _trained(scale)
+    net = tiny_student(scale)
     before = copy.deepcopy(net.state_dict())
     fast = InferenceLightBSR(net)
     lq = torch.rand(2, 3, *size)
@@ -70,7 +57,7 @@ def test_golden_output(golden):
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_is_near(dtype):
-    net = _trained(4)
+    net = tiny_student(4)
     fast = InferenceLightBSR(net).to(dtype)
     lq = torch.rand(1, 3, 24, 20)
     with torch.no_grad():
@@ -81,7 +68,7 @@ def test_half_precision_is_near(dtype):
 
 
 def test_it_compiles_whole():
-    net = _trained(4, num_group=1, num_block=1)
+    net = tiny_student(4, num_group=1, num_block=1)
     fast = InferenceLightBSR(net)
     lq = torch.rand(1, 3, 16, 20)
     with torch.no_grad():
@@ -106,4 +93,4 @@ def test_upsampler_as_one_convolution(scale):
 
 def test_what_is_no_image_is_refused():
     with pytest.raises(ValueError, match="lq: expected a float image batch"):
-        InferenceLightBSR(_trained(4))(torch.zeros(1, 4, 8, 8))
+        InferenceLightBSR(tiny_student(4))(torch.zeros(1, 4, 8, 8))
