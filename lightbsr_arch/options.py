@@ -30,7 +30,7 @@ class _Sizes:
     def network(self) -> dict[str, Any]:
         """What all of them have: the scale and the width."""
         num_feat = self.shape("sr.head.weight")[0]
-        growth = self.shape("sr.upsampler.0.weight")[0] // num_feat
+        growth = self.shape("sr.upsampler.0.weight")[0] // max(num_feat, 1)
         scale = {(4, 1): 2, (9, 1): 3, (4, 2): 4}.get((growth, self.count(r"sr\.upsampler\.(\d+)\.weight")))
         if scale is None:
             raise ValueError("not a state dict of LightBSR: its upsampler is none of x2, x3, x4.")

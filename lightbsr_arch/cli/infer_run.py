@@ -101,17 +101,19 @@ def restore_all(
         loop = _Loop(upscaler, writing, show_degradation, report, writer, bar, lambda text: bar.write(text, file=lines))
         upcoming = iter([*ready[1:], None])
         reading: Future[PictureFile] | None = reader.submit(_read, ready[0], upscaler) if ready else None
-        for job in ready:
-            current, following = reading, next(upcoming)
-            with loop.failures_of(job):
-                assert current is not None
-                picture = current.result()
-            # Behind the result: one picture is read ahead, no more.
-            reading = None if following is None else reader.submit(_read, following, upscaler)
-            if current is not None and current.exception() is None:
+        try:
+            for job in ready:
+                current, following = reading, next(upcoming)
                 with loop.failures_of(job):
-                    loop.restore(job, picture)
-        loop.wait_for_writer()
+                    assert current is not None
+                    picture = current.result()
+                # Behind the result: one picture is read ahead, no more.
+                reading = None if following is None else reader.submit(_read, following, upscaler)
+                if current is not None and current.exception() is None:
+                    with loop.failures_of(job):
+                        loop.restore(job, picture)
+        finally:  # when it is stopped too: what is computed is written and counted
+            loop.wait_for_writer()
 
 
 _BAR = "{percentage:3.0f}% |{bar}| {n:.1f} of {total_fmt} pictures, {elapsed} gone, {remaining} left"

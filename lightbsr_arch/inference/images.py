@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import sys
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,9 @@ from numpy.typing import NDArray
 
 from lightbsr_arch.errors import ImageError
 from lightbsr_arch.inference.tiles import Canvas
+
+ORIENTATION = 0x0112
+"""EXIF's tag."""
 
 _ROWS = 256
 """Rows that are converted at a time."""
@@ -103,6 +107,22 @@ def from_pil(image: Any) -> NDArray[Any]:
     return np.asarray(image if image.mode == "F" else image.convert("RGB"))
 
 
+def exif_of(image: Any) -> Any:
+    """A PIL image's EXIF data; none where they are damaged."""
+    from PIL.Image import Exif
+
+    try:
+        return image.getexif()
+    except (OSError, SyntaxError, ValueError, KeyError, TypeError, struct.error):
+        return Exif()
+
+
+def upright(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """Turn by EXIF's number: 1 to 4 are not turned by a quarter, even and odd ones are mirrored or not."""
+    turned = np.rot90(pixels, {3: 2, 4: 2, 5: 3, 6: 3, 7: 1, 8: 1}.get(orientation, 0))
+    return turned[:, ::-1] if orientation in (2, 4, 5, 7) else turned
+
+
 def to_array(image: Any) -> NDArray[Any]:
     """An image of any kind as an array (H, W) or (H, W, channels), on the CPU.
 
@@ -126,9 +146,8 @@ def to_array(image: Any) -> NDArray[Any]:
     pil = sys.modules.get("PIL.Image")
     if pil is None or not isinstance(image, pil.Image):
         raise ImageError(f"expected a numpy array, a PIL image or a tensor, got {type(image).__name__}.")
-    from PIL import ImageOps
-
-    return from_pil(ImageOps.exif_transpose(image))
+    image.load()  # Pillow turns TIFFs while it loads them
+    return upright(from_pil(image), exif_of(image).get(ORIENTATION, 1))
 
 
 def like(image: Any, array: NDArray[Any]) -> Any:

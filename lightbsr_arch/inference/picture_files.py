@@ -16,12 +16,12 @@ from PIL import Image, ImageCms, UnidentifiedImageError
 from tifffile import TiffFile
 
 from lightbsr_arch.errors import ImageError
-from lightbsr_arch.inference.images import from_pil
+from lightbsr_arch.inference.images import ORIENTATION, exif_of, from_pil, upright
 
 READABLE = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".ppm", ".pgm", ".jp2"})
 """Extensions that are looked for in folders. A file that is named by itself is read by its content."""
 
-_ORIENTATION, _ICC_PROFILE = 0x0112, 34675
+_ICC_PROFILE = 34675
 _TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB = 0, 1, 2
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -91,11 +91,14 @@ def _read(image: Image.Image, content: bytes) -> PictureFile:
     if frames > 1 and image.format != "MPO":  # what a phone adds is a preview or a depth map
         notes.append(f"only the first of {frames} frames or pages")
     profile = image.info.get("icc_profile")
-    exif = image.getexif()
-    orientation = exif.get(_ORIENTATION, 1)
-    if image.format == "TIFF":  # Pillow turns these itself, and takes their own tags for EXIF data
-        orientation, exif = 1, Image.Exif()
-    if image.format == "PNG" and content[24] == _DEEP:
+    deep = image.format == "PNG" and content[24] == _DEEP
+    if not deep:
+        image.load()  # Pillow turns TIFFs while it loads them
+    exif = exif_of(image)
+    orientation = exif.get(ORIENTATION, 1)
+    if image.format == "TIFF":  # what Pillow takes for EXIF data are the file's own tags
+        exif = Image.Exif()
+    if deep:
         pixels = _read_deep_png(content)
     elif image.mode == "CMYK":
         pixels = np.asarray(_cmyk_to_srgb(image, profile))
@@ -105,16 +108,11 @@ def _read(image: Image.Image, content: bytes) -> PictureFile:
         pixels = from_pil(image)
         if image.mode in ("LAB", "HSV", "YCbCr"):
             profile = None
-    if _ORIENTATION in exif:
-        del exif[_ORIENTATION]
-    upright = np.ascontiguousarray(_upright(pixels, orientation))
-    return PictureFile(upright, profile, exif.tobytes() if exif else None, notes)
-
-
-def _upright(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
-    """Turn by EXIF's number: 1 to 4 are not turned by a quarter, even and odd ones are mirrored or not."""
-    turned = np.rot90(pixels, {3: 2, 4: 2, 5: 3, 6: 3, 7: 1, 8: 1}.get(orientation, 0))
-    return turned[:, ::-1] if orientation in (2, 4, 5, 7) else turned
+    if ORIENTATION in exif:
+        del exif[ORIENTATION]
+    return PictureFile(
+        np.ascontiguousarray(upright(pixels, orientation)), profile, exif.tobytes() if exif else None, notes
+    )
 
 
 def _read_deep_png(content: bytes) -> NDArray[Any]:
@@ -139,8 +137,8 @@ def _read_deep_tiff(content: bytes) -> PictureFile | None:
         if max(bits if isinstance(bits, tuple) else (bits,)) <= 8:
             return None
         check_size(page.imagewidth, page.imagelength)
-        tags = {code: page.tags[code].value for code in (_ORIENTATION, _ICC_PROFILE) if code in page.tags}
-        orientation = tags.get(_ORIENTATION, 1)
+        tags = {code: page.tags[code].value for code in (ORIENTATION, _ICC_PROFILE) if code in page.tags}
+        orientation = tags.get(ORIENTATION, 1)
         try:
             pixels = page.asarray()
             if page.planarconfig == 2 and pixels.ndim == 3:  # one plane a channel
@@ -162,7 +160,7 @@ def _read_deep_tiff(content: bytes) -> PictureFile | None:
             pixels = (1 if pixels.dtype == np.float32 else 65535) - pixels
         count = len(file.pages)
     notes = [f"only the first of {count} frames or pages"] if count > 1 else []
-    return PictureFile(np.ascontiguousarray(_upright(pixels, orientation)), tags.get(_ICC_PROFILE), None, notes)
+    return PictureFile(np.ascontiguousarray(upright(pixels, orientation)), tags.get(_ICC_PROFILE), None, notes)
 
 
 def _sixteen_bits(pixels: NDArray[Any]) -> NDArray[Any]:

@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from lightbsr_arch.model_files import ModelCard, save_model
+
+from helpers import tiny_student
+from infer_helpers import Infer
+
+
+@pytest.fixture(scope="session")
+def net():
+    return tiny_student()
+
+
+@pytest.fixture(scope="session")
+def model(net, tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
+    save_model(path, net.state_dict(), ModelCard("setting1_x4"))
+    return path
+
+
+@pytest.fixture
+def infer(model, capfd):
+    return Infer(model, capfd)
