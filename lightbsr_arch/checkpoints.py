@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,12 @@ _WEIGHTS = ("params_ema", "params", "state_dict", "model", "model_state_dict")
 
 _ANCHORS = ("sr.head.weight", "G.head.0.weight")
 """A weight that every network of ours, or of a published code, has: what stands before it is a wrapper's."""
+
+_UNREADABLE = (
+    *(pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError, OverflowError, struct.error),
+    *(LookupError, TypeError, AttributeError, AssertionError),
+)
+"""What ``torch.load`` raises for bytes that nobody's ``torch.save`` wrote."""
 
 
 def read_checkpoint(path: str | Path) -> Mapping[str, Any]:
@@ -38,7 +45,7 @@ def read_checkpoint(path: str | Path) -> Mapping[str, Any]:
             raise ValueError(f"{path}: not a safetensors file, or cut short ({error}).") from error
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+    except _UNREADABLE as error:
         reason = str(error).partition("\n")[0]
         raise ValueError(f"{path}: not a checkpoint that can be read safely, or cut short ({reason}).") from error
     if not isinstance(content, Mapping):

@@ -26,7 +26,7 @@ _SIZES = {
     "num_encoder_feat": "{} in the encoder",
 }
 _PICKLE_START = b"\x80"
-_HARMLESS = ("torch", "collections", "numpy", "_codecs", "builtins set", "argparse Namespace")
+_HARMLESS = ("torch", "collections", "numpy", "_codecs", "builtins.set", "argparse.Namespace")
 """Whose names a pickle of tensors and plain values may have. What is loaded is decided by torch, not by this list."""
 
 
@@ -135,16 +135,25 @@ def _code(names: list[str]) -> Told:
 
 
 def _names_in_pickle(content: bytes) -> set[str]:
-    """What a pickle would import."""
-    names, strings = set(), []
+    """What a pickle would import, as far as it says so plainly."""
+    names: set[str] = set()
+    strings: list[str] = []
+    memo: dict[int, str | None] = {}
+    last: str | None = None
     try:
         for opcode, argument, _ in pickletools.genops(content):
-            if isinstance(argument, str) and opcode.name != "GLOBAL":
-                strings.append(argument)
             if opcode.name in ("GLOBAL", "INST"):
-                names.add(str(argument))
+                names.add(str(argument).replace(" ", "."))
             elif opcode.name == "STACK_GLOBAL":
-                names.add(" ".join(strings[-2:]) or "something")
+                names.add(".".join(strings[-2:]))
+            elif opcode.name in ("MEMOIZE", "PUT", "BINPUT", "LONG_BINPUT"):
+                memo[len(memo) if argument is None else int(argument)] = last
+                continue
+            elif "GET" in opcode.name:
+                argument = memo.get(int(argument or 0))
+            last = argument if isinstance(argument, str) else None
+            if last is not None:
+                strings.append(last)
     except (ValueError, IndexError, EOFError):  # damaged: what came before counts
         pass
     return names

@@ -169,6 +169,14 @@ def test_image_smaller_than_the_patch_is_named(settings, analyze, capsys):
     assert "astronaut0.png: 96x80 is too small for a patch of 84" in capsys.readouterr().err
 
 
+def test_bundled_pictures_by_one_word(settings, analyze):
+    settings.update(images="bundled", count=4, patch=64)
+    code, folder = analyze(settings)
+    assert code == 0
+    with np.load(next(folder.glob("codes_*.npz"))) as data:
+        assert len(set(data["image"].tolist())) == 4
+
+
 def test_shipped_file_is_complete():
     shipped = yaml.safe_load((ROOT / "options/compare/analyze_setting1_x4.yml").read_text())
     assert set(shipped) == set(AnalysisSettings.__dataclass_fields__)

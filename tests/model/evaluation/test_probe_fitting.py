@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import lightbsr
+from lightbsr_arch.errors import OptionError
+from lightbsr_arch.model_files import ModelCard, load_model, save_model
+from lightbsr_model.data.image_sources import BUNDLED, open_all
+from lightbsr_model.evaluation.probe_fitting import LEAST_R2, degradation_of, fit_probe
+
+from helpers import tiny_student
+
+
+LOWS = (0.02, 0.07, 0.12, 0.17, 0.22, 0.27, 0.32, 0.37, 0.42, 0.47)
+
+
+class _Seeing:
+    """Stands in for a network: its representation tells how sharp and how noisy an image is, in a way of its own."""
+
+    scale = 4
+
+    def __init__(self, channels=4, blind=False):
+        self.blind, self.generator = blind, torch.Generator().manual_seed(0)
+        self.channels = channels
+
+    def represent(self, lq):
+        if self.blind:
+            return torch.randn(len(lq), self.channels, generator=self.generator)
+        # The spectrum's slope, which content changes little.
+        power = torch.fft.rfft2(lq.mean(dim=1) - lq.mean()).abs().square().clamp_min(1e-9)
+        rows, columns = torch.fft.fftfreq(lq.shape[2])[:, None], torch.fft.rfftfreq(lq.shape[3])[None]
+        radius = (rows.square() + columns.square()).sqrt()
+        bands = [power[:, (radius >= low) & (radius < low + 0.05)].mean(dim=1).log() for low in LOWS]
+        return torch.stack(bands, dim=1)
+
+
+def test_what_the_representation_tells_is_read_on_unseen_images():
+    probe = fit_probe(_Seeing(), "setting1_x4", "bundled")
+    assert set(probe.readings) == {"sigma"}
+    reading = probe.readings["sigma"]
+    assert reading.r2 > LEAST_R2
+    # The values of a uniform draw from 0.2 to 4 have this spread: the figures belong together.
+    assert reading.error == pytest.approx(np.sqrt(1 - reading.r2) * 3.8 / np.sqrt(12), rel=0.15)
+    assert 0.2 <= reading.low < 0.5
+    assert 3.7 < reading.high <= 4
+    assert fit_probe(_Seeing(), "setting1_x4", "bundled") == probe
+    # And the probe says of an image what it was made to say.
+    gt = torch.from_numpy(open_all("bundled").read(3).transpose(2, 0, 1).copy())[:, :256, :256]
+    from lightbsr_model.data.blind_degradation_benchmark_dataset import benchmark_lq
+    from lightbsr_model.degradation import get_degradation
+
+    told = []
+    for sigma in (0.5, 2.0, 3.5):
+        kernel = get_degradation("bicubic", {"sigma": sigma}).draw().kernel
+        lq = benchmark_lq(gt, kernel, 0, 4, "clamp", 0)
+        told.append(probe.read(_Seeing().represent(lq[None])[0].numpy())["sigma"])
+    assert told == sorted(told)
+    assert told[2] - told[0] > 1
+
+
+def test_noise_and_blur_of_setting_2():
+    probe = fit_probe(_Seeing(), "setting2_x4", "bundled")
+    assert "noise_level" in probe.readings
+    assert probe.readings["noise_level"].high > 20
+
+
+def test_nothing_is_stored_where_nothing_can_be_read():
+    with pytest.raises(OptionError, match=r"does not tell the degradation of unseen images \(R\^2: sigma -?\d"):
+        fit_probe(_Seeing(blind=True), "setting1_x4", "bundled")
+    with pytest.raises(OptionError, match="nothing varies"):
+        fit_probe(_Seeing(), "iso_2.4", "bundled")
+
+
+def test_settings():
+    assert degradation_of("setting1_x4").sigma == (0.2, 4.0)
+    assert degradation_of('setting1_x4 with {"noise_level": 5}').noise_level == (5.0, 5.0)
+    for setting in ("not stated", "setting1_x4 with {", 'setting1_x4 with {"nose": 5}'):
+        with pytest.raises(OptionError, match="names no degradation that a probe could learn"):
+            degradation_of(setting)
+
+
+def test_too_few_images(image_folder, tmp_path):
+    (tmp_path / "a.png").write_bytes((image_folder / "coffee0.png").read_bytes())
+    with pytest.raises(OptionError, match="expected four or more images, some of them to test on; got 1"):
+        fit_probe(_Seeing(), "setting1_x4", str(tmp_path))
+
+
+def test_bundled_pictures_are_all_there_and_large_enough():
+    images = open_all("bundled")
+    assert [images.stem(number) for number in range(len(images))] == list(BUNDLED)
+    assert min(min(images.read(number).shape[:2]) for number in range(len(images))) >= 192
+
+
+def test_export_stores_a_probe(tmp_path, monkeypatch, capsys):
+    from lightbsr_model.evaluation import probe_fitting
+
+    net = tiny_student()
+    save_model(tmp_path / "a.safetensors", net.state_dict(), ModelCard("setting1_x4"))
+    # That a tiny network cannot tell is another test's matter.
+    monkeypatch.setattr(probe_fitting, "LEAST_R2", -10.0)
+    arguments = ["export", str(tmp_path / "a.safetensors"), "-o", str(tmp_path / "b.safetensors"), "--probe", "bundled"]
+    assert lightbsr.main(arguments) == 0, capsys.readouterr().err
+    probe = load_model(tmp_path / "b.safetensors").card.probe
+    assert probe is not None
+    assert len(probe.readings["sigma"].weights) == 4 * net.options["num_encoder_feat"]
