@@ -15,19 +15,18 @@ from torch import Tensor
 from lightbsr_arch.degradation_probe import DegradationProbe, Reading
 from lightbsr_arch.errors import OptionError
 from lightbsr_arch.lightbsr import LightBSR
-from lightbsr_model.data.blind_degradation_benchmark_dataset import benchmark_lq
 from lightbsr_model.data.image_sources import open_all
-from lightbsr_model.degradation import Degradation, get_degradation
+from lightbsr_model.degradation import Degradation, degrade, get_degradation
 from lightbsr_model.evaluation.analysis.probing import split_images
 from lightbsr_model.evaluation.plotting import require
 
 LEAST_R2 = 0.5
 """R^2 on unseen images below which a reading would mislead, and is not stored."""
 
-_DRAWS = 24
+_DRAWS = 16
 """Degradations that each image is seen under."""
 
-_PATCH = 384
+_PATCH = 192
 """Largest side of what is cut out of an image for a draw, in HR pixels."""
 
 _SEEN = 0.6
@@ -100,7 +99,7 @@ def _samples(
     gt: Tensor, degradation: Degradation, scale: int, generator: torch.Generator
 ) -> Iterator[tuple[Tensor, dict[str, float]]]:
     """LR patches of an image, and what was done to them."""
-    for number in range(_DRAWS):
+    for _ in range(_DRAWS):
         u = torch.rand(8, generator=generator, dtype=torch.float64).tolist()
         height, width = (min(_PATCH, side) // scale * scale for side in gt.shape[1:])
         top, left = (int(u[i] * (gt.shape[1 + i] - side + 1)) for i, side in ((0, height), (1, width)))
@@ -111,7 +110,8 @@ def _samples(
         }
         drawn = replace(degradation, **{name: (value, value) for name, value in fixed.items()})  # type: ignore[arg-type]
         patch = gt[:, top : top + height, left : left + width]
-        lq = benchmark_lq(patch, drawn.draw().kernel, fixed["noise_level"], scale, "clamp", number)
+        kernel, noise_level = drawn.draw()
+        lq = degrade(patch[None], kernel[None].float(), noise_level[None].float(), scale, generator=generator)[0]
         yield lq, {"sigma": _sigma(degradation, fixed), "noise_level": fixed["noise_level"]}
 
 
