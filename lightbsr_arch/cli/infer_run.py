@@ -90,6 +90,7 @@ def restore_all(
     for job in jobs:
         if not writing.stream and not writing.overwrite and os.path.lexists(job.target):
             report.skipped.append(str(job.found))
+            print(f"{job.found}: skipped, {job.target} is there")
         else:
             ready.append(job)
     lines = sys.stderr if writing.stream else sys.stdout

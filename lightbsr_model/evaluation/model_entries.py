@@ -13,6 +13,7 @@ from basicsr.utils.registry import ARCH_REGISTRY, MODEL_REGISTRY
 from lightbsr_arch import infer_options
 from lightbsr_arch.checkpoints import load_state_dict
 from lightbsr_arch.errors import OptionError
+from lightbsr_arch.model_files import bundled_model
 from lightbsr_model.bridge import known_options as known
 from lightbsr_model.bridge.option_document import KeyPath, OptionDocument, Problem
 
@@ -34,7 +35,8 @@ class ModelEntry:
     """``type`` (any arch of BasicSR's registry, or a dotted name) and its arguments. May be left out for a checkpoint of
     ours or of a published code, whose sizes are read off it."""
     path: str | None = None
-    """Its checkpoint; none runs the network as it starts (bicubic has no weights)."""
+    """Its checkpoint, or the name of a model that comes with the package; none runs the network as it starts (bicubic has
+    no weights)."""
     param_key: str | None = None
     """Entry of the checkpoint. Default: params_ema where there is one, else params."""
     model_type: str | None = None
@@ -101,7 +103,9 @@ class ModelListReader:
             for key in given:
                 if key not in keys:
                     self.report((*place, key), f"unknown key{known.nearest(key, keys)}; correct or remove it")
-            entry = ModelEntry(**{key: value for key, value in given.items() if key in keys and value is not None})
+            values = {key: value for key, value in given.items() if key in keys and value is not None}
+            values["path"] = bundled_model(str(values.get("path"))) or values.get("path")
+            entry = ModelEntry(**{**values, "path": None if values["path"] is None else str(values["path"])})
             if not re.fullmatch(r"[^/\\\0]+", entry.name) or entry.name in (".", ".."):
                 self.report(
                     (*place, "name"), f"expected a name without slashes: it becomes a folder, got {entry.name!r}"

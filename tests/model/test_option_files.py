@@ -10,16 +10,20 @@ import torch
 import yaml
 from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTRY, MODEL_REGISTRY
 
+from lightbsr_arch.model_files import DEFAULT_MODEL, bundled_model
+from lightbsr_model.bridge.option_document import force_options, read_document
 from lightbsr_model.degradation import PRESETS, get_degradation
+from lightbsr_model.evaluation.comparison.settings import read_settings
 from lightbsr_model.models.schedule import TWO_PHASE_SCHEDULES
 
 from helpers import ROOT
 
 ALL = {path.relative_to(ROOT / "options").as_posix(): path for path in (ROOT / "options").rglob("*.yml")}
-FILES = {name: path for name, path in ALL.items() if not name.startswith(("compare/compare_", "compare/analyze_"))}
+LISTS = ("compare/compare_", "compare/analyze_", "small/compare")
+FILES = {name: path for name, path in ALL.items() if not name.startswith(LISTS)}
 YARDSTICKS = {f"compare/train_{name}.yml" for name in ("edsr", "msrresnet", "rcan", "swinir")}
 TRAINING = [name for name in FILES if "train_" in name and name not in YARDSTICKS]
-LIGHTBSR = [name for name in TRAINING if not name.startswith(("demo/", "compare/"))]
+LIGHTBSR = [name for name in TRAINING if not name.startswith(("demo/", "compare/", "small/"))]
 TESTS = [name for name in FILES if "test_" in name]
 SETS = {"Set5", "Set14", "B100", "Urban100"}
 
@@ -190,6 +194,21 @@ def test_every_test_preset_has_its_file():
     assert covered[3] == {"bicubic", "iso_0.8", "iso_1.6", "iso_2.4"}
     fixed = {name for name in PRESETS if not name.startswith("setting")}
     assert covered[4] == fixed - {"iso_0.6", "iso_0.8", "iso_1.6"}
+
+
+def test_the_small_model_holds_its_test_pictures_out(image_folder):
+    trained, held_out = set(), set()
+    for kind in ("teacher", "student"):
+        datasets = _read(f"small/train_{kind}.yml")["datasets"]
+        trained |= set(datasets["train"]["pictures"])
+        held_out |= set(datasets["val"]["pictures"])
+    assert len(trained) == 14
+    assert held_out == {"coffee", "chelsea"}
+    assert not trained & held_out
+    document = read_document(ALL["small/compare.yml"])
+    force_options(document, [f"sets:{name}={image_folder}" for name in ("Set5", "Set14")])
+    settings = read_settings(document, "compare.yml")
+    assert [model.path for model in settings.models] == [None, str(bundled_model(DEFAULT_MODEL))]
 
 
 def test_demo_holds_its_test_pictures_out():

@@ -51,6 +51,7 @@ def test_folders_keep_their_tree(infer, tmp_path):
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.*")}
     status, told = infer(tmp_path / "in", "-o", tmp_path / "out")
     assert (status, {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.*")}) == (0, before)
+    assert f"{tmp_path}/in/a.png: skipped, {tmp_path}/out/a_x4.png is there" in told
     assert "3 pictures: 0 done, 3 skipped (the result is there; --overwrite replaces it)." in told
     assert "3 pictures: 3 done." in infer(tmp_path / "in", "-o", tmp_path / "out", "--overwrite")[1]
 
