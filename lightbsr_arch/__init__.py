@@ -1,4 +1,4 @@
-"""What the LightBSR networks are, and running them. Needs torch; knows nothing of BasicSR or of training."""
+"""What the LightBSR networks are, and running them. Needs torch and safetensors; knows nothing of BasicSR or training."""
 
 from lightbsr_arch.idr_converters import Codes
 from lightbsr_arch.inference import Upscaler

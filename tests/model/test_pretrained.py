@@ -1,0 +1,115 @@
+"""The model in the box does what its card says."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+import torch
+from basicsr.metrics import calculate_psnr, calculate_ssim
+from PIL import Image
+
+from lightbsr_arch import Upscaler
+from lightbsr_arch.baselines.bicubic import BicubicUpsampler
+from lightbsr_arch.model_files import DEFAULT_MODEL, bundled_model, load_model
+from lightbsr_model.data.blind_degradation_benchmark_dataset import BlindDegradationBenchmarkDataset
+
+from helpers import ROOT
+
+SIGMAS = ("1.2", "2.4", "3.6")
+CARD = (ROOT / "lightbsr_arch/pretrained/lightbsr_small_x4.md").read_text(encoding="utf-8")
+
+
+def _pixels(image):
+    return (image.clamp(0, 1).permute(1, 2, 0) * 255).round().byte().numpy()
+
+
+def _figures(data, preset):
+    """Mean (PSNR-Y, SSIM-Y) of bicubic interpolation and of the model."""
+    upscaler, bicubic = Upscaler.from_checkpoint(DEFAULT_MODEL, device="cpu"), BicubicUpsampler(4)
+    options = {"name": "x", "phase": "test", "scale": 4, "preset": preset, **data}
+    figures = []
+    for sample in BlindDegradationBenchmarkDataset(options):
+        gt, lq = _pixels(sample["gt"]), _pixels(sample["lq"])
+        outputs = (_pixels(bicubic(sample["lq"][None])[0]), upscaler.upscale(lq))
+        figures.append([
+            [float(metric(sr[:, :, ::-1], gt[:, :, ::-1], 4, test_y_channel=True)) for metric in METRICS] for sr in outputs
+        ])  # fmt: skip
+    return np.mean(figures, axis=0)
+
+
+METRICS = (calculate_psnr, calculate_ssim)
+
+
+@pytest.mark.parametrize("sigma", SIGMAS)
+def test_it_beats_bicubic_on_pictures_that_it_never_saw(sigma):
+    data = {"io_backend": {"type": "bundled"}, "pictures": ["coffee", "chelsea"]}
+    bicubic, ours = _figures(data, f"iso_{sigma}")
+    assert ours[0] > bicubic[0] + 0.5
+    assert ours[1] > bicubic[1] + 0.01
+    if sigma == "2.4":  # and the card says how well
+        told = re.search(r"coffee and chelsea, ([\d.]+) dB / ([\d.]+) at sigma 2\.4", CARD)
+        assert told is not None
+        assert [float(told[1]), float(told[2])] == pytest.approx(ours, abs=0.02)
+
+
+@pytest.mark.parametrize("name", ["Set5", "Set14"])
+@pytest.mark.parametrize("sigma", SIGMAS)
+def test_it_beats_bicubic_on_the_benchmarks(name, sigma):
+    folder = ROOT.parent / "shared/images" / name
+    if not folder.is_dir():
+        pytest.skip("needs Set5 and Set14, which are not ours to ship")
+    bicubic, ours = _figures({"dataroot_gt": str(folder), "io_backend": {"type": "disk"}}, f"iso_{sigma}")
+    told = re.search(rf"\| {name} \| {re.escape(sigma)} \| ([\d.]+) / [\d.]+ \| ([\d.]+) / [\d.]+ \|", CARD)
+    assert told is not None
+    assert [bicubic[0], ours[0]] == pytest.approx([float(told[1]), float(told[2])], abs=0.02)
+    assert ours[0] > bicubic[0]
+
+
+def test_it_is_small_and_says_what_it_is():
+    path = bundled_model(DEFAULT_MODEL)
+    assert path.stat().st_size < 4 << 20
+    model = load_model(DEFAULT_MODEL)
+    assert model.net.scale == 4
+    card = model.card
+    assert (card.setting, card.licence) == ("setting1_x4", "Apache-2.0")
+    assert card.training["iterations"] == 6000
+    assert not {"coffee", "chelsea"} & set(card.training["pictures"])
+    assert f"{sum(value.numel() for value in model.net.parameters()) / 1e6:.2f} M" in CARD
+    log = path.with_suffix(".log").read_text(encoding="utf-8")
+    assert "iter:   6,000" in log
+    assert "/home" not in log
+    assert "/tmp" not in log
+
+
+@pytest.mark.parametrize("tile", [96, 128])
+def test_tiles_show_no_seam(tile):
+    import skimage.data
+
+    pixels = np.ascontiguousarray(skimage.data.coffee()[50:290, 100:400])
+    whole = Upscaler.from_checkpoint(DEFAULT_MODEL, device="cpu", tile="off").upscale(pixels).astype(float)
+    tiled = Upscaler.from_checkpoint(DEFAULT_MODEL, device="cpu", tile=tile).upscale(pixels).astype(float)
+    assert 10 * np.log10(255**2 / np.mean((tiled - whole) ** 2)) > 45
+    # A seam would be a step in the difference that is larger where tiles meet than anywhere else.
+    difference = tiled - whole
+    steps = np.abs(np.diff(difference, axis=1)).mean(axis=(0, 2))
+    assert steps.max() < 1
+
+
+def test_the_lines_in_the_readme_run(tmp_path, monkeypatch):
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    (lines,) = [block for block in blocks if "Upscaler" in block]
+    assert len(lines.splitlines()) <= 10
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (30, 40, 3), dtype=np.uint8)).save("photo.jpg")
+    exec(compile(lines, "README.md", "exec"), {})
+    with Image.open("big.png") as image:
+        assert image.size == (160, 120)
+
+
+def test_it_runs_in_bfloat16():
+    lq = torch.rand(3, 20, 30)
+    full = Upscaler.from_checkpoint(DEFAULT_MODEL, device="cpu").upscale(lq)
+    low = Upscaler.from_checkpoint(DEFAULT_MODEL, device="cpu", precision="bf16").upscale(lq)
+    assert (full - low).abs().mean() < 0.01
