@@ -88,6 +88,11 @@ def test_exif_is_kept_without_the_orientation(tmp_path, extension):
     assert read_picture(target.read_bytes()).pixels.shape == (24, 16, 3)
 
 
+def test_the_tags_of_a_tiff_are_no_exif_data():
+    image = Image.fromarray(_smooth((16, 24, 3), np.uint8))
+    assert read_picture(_encoded(image, "TIFF", tiffinfo={0x010E: "Grandmother"})).exif is None
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("extension", [".jpg", ".png", ".tif", ".webp"])
 def test_every_orientation_is_turned_upright(tmp_path, orientation, extension):
@@ -105,6 +110,9 @@ def test_deep_tiff_and_png_are_turned_too(tmp_path):
     path = tmp_path / "a.tif"
     imwrite(path, pixels, photometric="rgb", extratags=[(0x0112, "H", 1, 6, True)])
     np.testing.assert_array_equal(read_picture(path.read_bytes()).pixels, np.rot90(pixels, 3))
+    # In a compression that OpenCV reads, which turns pictures itself.
+    Image.fromarray(pixels[:, :, 1]).save(path, compression="tiff_lzw", tiffinfo={0x0112: 6})
+    np.testing.assert_array_equal(read_picture(path.read_bytes()).pixels, np.rot90(pixels[:, :, 1], 3))
 
 
 def _encoded(image, form, **options):
