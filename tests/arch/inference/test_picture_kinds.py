@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 
 import cv2
 import numpy as np
 import pytest
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageCms, ImageOps, JpegImagePlugin
 from tifffile import imwrite
 
 from lightbsr_arch.errors import ImageError
@@ -86,6 +88,24 @@ def test_exif_is_kept_without_the_orientation(tmp_path, extension):
         assert image.getexif().get(0x010E) == "Grandmother"
         assert image.getexif().get(0x0112, 1) == 1
     assert read_picture(target.read_bytes()).pixels.shape == (24, 16, 3)
+
+
+def test_deep_grey_with_alpha_of_png():
+    """Written by hand: neither Pillow nor OpenCV writes this kind."""
+    pixels = _smooth((5, 7, 2), np.uint16)
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
+    header = struct.pack(">IIBBBBB", 7, 5, 16, 4, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    content = b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
+    )
+    np.testing.assert_array_equal(read_picture(content).pixels, pixels)
+
+
+def test_jpegs_keep_the_colours_resolution(tmp_path):
+    write_picture(tmp_path / "a.jpg", _smooth((8, 8, 3), np.uint8))
+    with Image.open(tmp_path / "a.jpg") as image:
+        assert JpegImagePlugin.get_sampling(image) == 0
 
 
 def test_the_tags_of_a_tiff_are_no_exif_data():
