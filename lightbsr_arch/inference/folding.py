@@ -80,9 +80,8 @@ def compose_upsampler(upsampler: nn.Sequential, last: nn.Conv2d, scale: int) -> 
     Returns:
         Weight (channels * scale^2, num_feat, 5, 5) and bias, in float64; PixelShuffle(scale) of it is the image.
     """
-    radius = COMPOSITE_RADIUS
-    # Far enough from the border that no impulse response is cut off.
-    middle = 3 * radius
+    # As large as an impulse response, which zero padding then does not change: it is linear, and 0 out there.
+    middle = COMPOSITE_RADIUS
     side = 2 * middle + 1
     layers = [*upsampler, last]
     num_feat = last.in_channels
@@ -99,7 +98,6 @@ def compose_upsampler(upsampler: nn.Sequential, last: nn.Conv2d, scale: int) -> 
     impulses = torch.zeros(num_feat, num_feat, side, side, dtype=torch.float64)
     impulses[torch.arange(num_feat), torch.arange(num_feat), middle, middle] = 1
     silent = run(torch.zeros(1, num_feat, side, side, dtype=torch.float64))
-    near = slice(middle - radius, middle + radius + 1)
-    responses = (run(impulses) - silent)[:, :, near, near]
+    responses = run(impulses) - silent
     # A convolution's weight is its impulse response, turned about.
     return Affine(responses.transpose(0, 1).flip(2, 3), silent[0, :, middle, middle])
