@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import pickletools
 import zipfile
@@ -135,13 +136,21 @@ def _code(names: list[str]) -> Told:
 
 
 def _names_in_pickle(content: bytes) -> set[str]:
-    """What a pickle would import, as far as it says so plainly."""
+    """What a pickle, or several in a row, would import, as far as they say so plainly."""
     names: set[str] = set()
+    file = io.BytesIO(content)
+    while file.tell() < len(content) and _add_names(file, names):
+        pass
+    return names
+
+
+def _add_names(file: io.BytesIO, names: set[str]) -> bool:
+    """Of one pickle; tells whether it ended well."""
     strings: list[str] = []
     memo: dict[int, str | None] = {}
     last: str | None = None
     try:
-        for opcode, argument, _ in pickletools.genops(content):
+        for opcode, argument, _ in pickletools.genops(file):
             if opcode.name in ("GLOBAL", "INST"):
                 names.add(str(argument).replace(" ", "."))
             elif opcode.name == "STACK_GLOBAL":
@@ -154,9 +163,9 @@ def _names_in_pickle(content: bytes) -> set[str]:
             last = argument if isinstance(argument, str) else None
             if last is not None:
                 strings.append(last)
-    except (ValueError, IndexError, EOFError):  # damaged: what came before counts
-        pass
-    return names
+    except (ValueError, IndexError, EOFError):  # damaged, or what follows is no pickle: what came before counts
+        return False
+    return True
 
 
 def _checkpoint(path: Path) -> Told:
