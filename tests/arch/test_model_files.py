@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import pickle
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +16,7 @@ from lightbsr_arch.degradation_probe import DegradationProbe, Reading
 from lightbsr_arch.errors import MissingFileError, OptionError
 from lightbsr_arch.model_files import ModelCard, load_model, read_card, save_model
 
-from helpers import TINY, tiny_student
+from helpers import TINY, Bomb, tiny_student
 from published import published_state_dict
 
 PROBE = DegradationProbe({"sigma": Reading((0.5, -1.0), 2.0, 0.2, 4.0, 0.31, 0.8)})
@@ -95,19 +94,11 @@ def test_a_published_checkpoint(tmp_path):
     assert torch.equal(net.state_dict()["sr.head.weight"], state_dict["G.head.0.weight"])
 
 
-class _Bomb:
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return Path.touch, (self.path,)
-
-
 def test_code_in_a_checkpoint_is_not_run(tmp_path, net):
     trace = tmp_path / "run"
-    torch.save({"params": net.state_dict(), "x": _Bomb(trace)}, tmp_path / "a.pth")
-    (tmp_path / "b.pth").write_bytes(pickle.dumps(_Bomb(trace)))
-    (tmp_path / "c.safetensors").write_bytes(pickle.dumps(_Bomb(trace)))
+    torch.save({"params": net.state_dict(), "x": Bomb(trace)}, tmp_path / "a.pth")
+    (tmp_path / "b.pth").write_bytes(pickle.dumps(Bomb(trace)))
+    (tmp_path / "c.safetensors").write_bytes(pickle.dumps(Bomb(trace)))
     for name in ("a.pth", "b.pth", "c.safetensors"):
         with pytest.raises(OptionError, match=name):
             load_model(tmp_path / name)

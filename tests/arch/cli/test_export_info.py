@@ -20,7 +20,7 @@ from lightbsr_arch import LightBSRTeacher, Upscaler
 from lightbsr_arch.export import onnx_file
 from lightbsr_arch.model_files import load_model
 
-from helpers import ROOT, TINY
+from helpers import ROOT, TINY, Bomb
 from infer_helpers import files, photograph, save
 from published import published_state_dict
 
@@ -274,19 +274,11 @@ def lightbsr_version():
     return __version__
 
 
-class _Bomb:
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return Path.touch, (self.path,)
-
-
 def test_info_tells_what_is_no_model_and_runs_nothing(run, tmp_path, checkpoint):
     trace = tmp_path / "run"
-    (tmp_path / "bomb.pth").write_bytes(pickle.dumps(_Bomb(trace)))
-    torch.save({"params": _Bomb(trace)}, tmp_path / "zipped.pth")
-    torch.save(_Bomb(trace), tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+    (tmp_path / "bomb.pth").write_bytes(pickle.dumps(Bomb(trace)))
+    torch.save({"params": Bomb(trace)}, tmp_path / "zipped.pth")
+    torch.save(Bomb(trace), tmp_path / "old.pth", _use_new_zipfile_serialization=False)
     torch.jit.script(torch.nn.ReLU()).save(tmp_path / "script.pt")
     save(tmp_path / "photo.jpg")
     (tmp_path / "notes.yml").write_text("name: x\n")
