@@ -1,7 +1,8 @@
 """Starts ``lightbsr`` commands in processes of their own, in milliseconds, and sends them signals at chosen moments.
 
-Reads one JSON object a line: ``arguments``, ``folder``, ``log``, and optionally ``signal`` with ``after`` (seconds), or
-``file_limit`` (bytes), or ``die_in_save`` (the n-th file is never finished).
+Reads one JSON object a line: ``arguments``, ``folder``, ``log``, and optionally ``signal`` with ``after`` (seconds, counted
+from when the log says ``once``, if that is given), or ``file_limit`` (bytes), or ``die_in_save`` (the n-th file is never
+finished).
 Answers with the exit code, negative for a signal, when the process has ended. Nothing heavy runs
 here, so that a fork finds no threads.
 """
@@ -16,6 +17,7 @@ import signal
 import sys
 import time
 import traceback
+from pathlib import Path
 from typing import BinaryIO
 
 import lightbsr
@@ -70,10 +72,12 @@ def main() -> None:
             child(task)
         status = None
         if "signal" in task:
-            end = time.monotonic() + task["after"]
-            while time.monotonic() < end and status is None:
+            end = None
+            while (end is None or time.monotonic() < end) and status is None:
                 done, code = os.waitpid(pid, os.WNOHANG)
                 status = code if done else None
+                if end is None and task.get("once", "") in Path(task["log"]).read_text(errors="replace"):
+                    end = time.monotonic() + task["after"]
                 time.sleep(0.002)
             if status is None:
                 os.kill(pid, task["signal"])
