@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
@@ -68,9 +69,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     try:
         module.run(command, arguments[1:])
+        sys.stdout.flush()
     except (CommandFailed, OptionError) as error:
         print(f"lightbsr {command}: {error}", file=sys.stderr)
         return 1 if isinstance(error, CommandFailed) else 2
+    except BrokenPipeError:  # whoever read what is printed has gone, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     return 0
 
 

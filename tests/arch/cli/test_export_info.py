@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import pickle
 import re
 import runpy
+import subprocess
 import sys
 from pathlib import Path
 
@@ -310,6 +312,15 @@ def test_info_tells_what_is_no_model_and_runs_nothing(run, tmp_path, checkpoint)
     # One bad file does not hide the others.
     status, told = run("info", tmp_path / "empty", checkpoint)
     assert (status, "params_ema" in told) == (1, True)
+
+
+def test_whoever_reads_may_go(checkpoint):
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "lightbsr", "info", str(checkpoint)]
+    with os.fdopen(writer, "wb") as closed:
+        done = subprocess.run(command, stdout=closed, stderr=subprocess.PIPE, timeout=120)
+    assert (done.returncode, done.stderr) == (1, b"")
 
 
 @needs_onnx
