@@ -17,7 +17,6 @@ from torch import Tensor
 from lightbsr_arch.checkpoints import load_state_dict, read_checkpoint
 from lightbsr_arch.model_files import FORMAT, NOT_STATED, ModelCard, read_card
 from lightbsr_arch.options import infer_options
-from lightbsr_arch.published import is_published_state_dict
 from lightbsr_arch.published_layouts import find_layout
 
 _SIZES = {
@@ -121,7 +120,7 @@ def _exported(kind: str, said: Mapping[str, str]) -> Told:
 
 def _pickle(path: Path) -> Told:
     """A bare pickle, or what ``torch.save`` wrote before version 1.6."""
-    code = sorted(name for name in _names_in_pickle(path.read_bytes()) if not name.startswith(_HARMLESS))
+    code = _code_in_pickle(path.read_bytes())
     if code:
         return _code(code)
     return _checkpoint(path)
@@ -135,13 +134,13 @@ def _code(names: list[str]) -> Told:
     )
 
 
-def _names_in_pickle(content: bytes) -> set[str]:
-    """What a pickle, or several in a row, would import, as far as they say so plainly."""
+def _code_in_pickle(content: bytes) -> list[str]:
+    """What a pickle, or several in a row, would import beside tensors, as far as they say so plainly."""
     names: set[str] = set()
     file = io.BytesIO(content)
     while file.tell() < len(content) and _add_names(file, names):
         pass
-    return names
+    return sorted(name for name in names if not name.startswith(_HARMLESS))
 
 
 def _add_names(file: io.BytesIO, names: set[str]) -> bool:
@@ -204,17 +203,16 @@ def _code_in_checkpoint(path: Path) -> list[str]:
     try:
         with zipfile.ZipFile(path) as archive:
             pickled = next(name for name in archive.namelist() if name.endswith("data.pkl"))
-            names = _names_in_pickle(archive.read(pickled))
+            return _code_in_pickle(archive.read(pickled))
     except (zipfile.BadZipFile, OSError, StopIteration, EOFError):
         return []
-    return sorted(name for name in names if not name.startswith(_HARMLESS))
 
 
 def _weights(path: Path, content: Mapping[str, Any], kind: str) -> Told:
     """Of which network, in which layout."""
     tensors = {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
     layout = find_layout({key.removeprefix("module."): value for key, value in tensors.items()})
-    if layout is not None and is_published_state_dict(tensors):
+    if layout is not None:
         kind = f"{kind or 'weights'} in the layout of the published {layout.method} code"
     try:
         state_dict = load_state_dict(path)
