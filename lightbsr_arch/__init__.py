@@ -1,11 +1,19 @@
-"""What the LightBSR networks are, and running them. Needs torch and safetensors; knows nothing of BasicSR or training."""
+"""What the LightBSR networks are, and running them. Needs torch and safetensors; knows nothing of BasicSR or training.
 
-from lightbsr_arch.idr_converters import Codes
-from lightbsr_arch.inference import Upscaler
-from lightbsr_arch.lightbsr import LightBSR, LightBSRTeacher
-from lightbsr_arch.options import infer_options
-from lightbsr_arch.published import convert_published_state_dict, is_published_state_dict
+Names are imported when they are first used: the command reports errors, versions and progress before torch is loaded.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from lightbsr_arch.version import __version__
+
+if TYPE_CHECKING:
+    from lightbsr_arch.idr_converters import Codes
+    from lightbsr_arch.inference import Upscaler
+    from lightbsr_arch.lightbsr import LightBSR, LightBSRTeacher
+    from lightbsr_arch.options import infer_options
+    from lightbsr_arch.published import convert_published_state_dict, is_published_state_dict
 
 __all__ = [
     "Codes",
@@ -17,3 +25,19 @@ __all__ = [
     "infer_options",
     "is_published_state_dict",
 ]
+
+_MODULES = {
+    "Codes": "idr_converters",
+    "LightBSR": "lightbsr",
+    "LightBSRTeacher": "lightbsr",
+    "Upscaler": "inference",
+    "convert_published_state_dict": "published",
+    "infer_options": "options",
+    "is_published_state_dict": "published",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module 'lightbsr_arch' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"lightbsr_arch.{_MODULES[name]}"), name)

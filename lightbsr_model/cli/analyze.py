@@ -8,9 +8,9 @@ from pathlib import Path
 
 import torch
 
+from lightbsr.option_files import find_option_file
 from lightbsr_model.bridge.option_document import force_options, read_document
 from lightbsr_model.cli.compare import choose_device
-from lightbsr_model.cli.option_files import find_option_file
 from lightbsr_model.evaluation.analysis.codes import collect_codes
 from lightbsr_model.evaluation.analysis.report import write_analysis
 from lightbsr_model.evaluation.analysis.settings import read_analysis

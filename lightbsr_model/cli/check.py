@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from lightbsr.option_files import with_shipped_options
 from lightbsr_model.bridge.option_document import force_options, read_document
 from lightbsr_model.bridge.option_parsing import command_line, read_and_check
-from lightbsr_model.cli.option_files import with_shipped_options
 from lightbsr_model.evaluation.analysis.settings import read_analysis
 from lightbsr_model.evaluation.comparison.settings import read_settings
 

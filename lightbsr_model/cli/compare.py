@@ -8,9 +8,9 @@ from pathlib import Path
 
 import torch
 
+from lightbsr.option_files import find_option_file
 from lightbsr_arch.errors import OptionError
 from lightbsr_model.bridge.option_document import force_options, read_document
-from lightbsr_model.cli.option_files import find_option_file
 from lightbsr_model.evaluation.comparison.report import write_report
 from lightbsr_model.evaluation.comparison.running import run_comparison
 from lightbsr_model.evaluation.comparison.settings import read_settings

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from lightbsr.option_files import with_shipped_options
 from lightbsr_model.bridge import launcher
-from lightbsr_model.cli.option_files import with_shipped_options
 
 
 def run(command: str, arguments: Sequence[str]) -> None:

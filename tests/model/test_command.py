@@ -6,7 +6,7 @@ import sys
 import pytest
 
 import lightbsr
-from lightbsr_model.cli.option_files import find_option_file
+from lightbsr.option_files import find_option_file
 
 WITHOUT_BASICSR = """
 import sys

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lightbsr.option_files import find_option_file
 from lightbsr_arch.errors import CommandFailed, OptionError
 from lightbsr_model.bridge.option_document import read_document
 from lightbsr_model.cli.data.flags import add_workers
-from lightbsr_model.cli.option_files import find_option_file
 from lightbsr_model.data.image_sources import backend_of, open_images
 from lightbsr_model.data.inspection import Findings, inspect_images, ranges, size_mismatches
 from lightbsr_model.data.lq_images import open_lq_images

@@ -13,9 +13,9 @@ import torch
 from basicsr.data import build_dataset
 from torch import Tensor
 
+from lightbsr.option_files import find_option_file
 from lightbsr_arch.errors import CommandFailed, OptionError
 from lightbsr_model.bridge.option_document import read_document
-from lightbsr_model.cli.option_files import find_option_file
 from lightbsr_model.data.decoding import RGBImage
 from lightbsr_model.data.worker_pool import usable_cores
 from lightbsr_model.degradation import degrade

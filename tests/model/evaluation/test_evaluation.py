@@ -7,7 +7,6 @@ from basicsr.utils.matlab_functions import imresize
 
 from lightbsr_arch.baselines import BicubicUpsampler
 from lightbsr_arch.side_by_side import Box, Panel, side_by_side
-from lightbsr_model.cli.demo import _PROGRESS
 from lightbsr_model.evaluation.figures import Figures, mean, measure
 
 
@@ -42,16 +41,6 @@ def test_bicubic_upsampling_is_matlabs_away_from_the_border(scale):
     actual = BicubicUpsampler(scale)(image[None])[0]
     assert actual.shape == (3, 12 * scale, 14 * scale)
     torch.testing.assert_close(actual[:, inside, inside], expected, rtol=0, atol=1e-5)
-
-
-def test_progress_is_read_off_basicsr_log():
-    line = (
-        "[demo_..][epoch: 1, iter:   1,310, lr:(1.2e-04,)] [eta: 0:00:09, time (data): 0.365 (0.004)] l_pix: 1.1e+01 \n"
-    )
-    match = _PROGRESS.search(line)
-    assert match is not None
-    assert match[1] == "1,310"
-    assert match[2].strip() == "l_pix: 1.1e+01"
 
 
 def test_panels_in_rows():

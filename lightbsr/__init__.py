@@ -11,6 +11,8 @@ import os
 import sys
 from collections.abc import Sequence
 
+from lightbsr_arch.errors import CommandFailed, OptionError
+
 _BASICSR_FLAGS = (
     "BasicSR's flags: -opt FILE [--auto_resume] [--launcher none|pytorch|slurm] [--force_yml KEY:KEY=VALUE ...]"
 )
@@ -32,7 +34,7 @@ _COMMANDS = {
         "tell what networks' representations of degradations know: -opt FILE [-o FOLDER]",
     ),
     "demo": (
-        "lightbsr_model.cli.demo",
+        "lightbsr.demo",
         "train a small teacher and student on bundled pictures, test them, show what came out",
     ),
     "activate": (
@@ -59,17 +61,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         commands.add_parser(name, help=text, description=text, add_help=False)
     command = parser.parse_known_args(arguments[:1])[0].command
     try:
-        module = importlib.import_module(_COMMANDS[command][0])
+        importlib.import_module(_COMMANDS[command][0]).run(command, arguments[1:])
+        sys.stdout.flush()
     except ImportError as error:
         if error.name not in (None, "basicsr"):
             raise
         print(f"lightbsr {command}: {error}", file=sys.stderr)
         return 2
-    from lightbsr_arch.errors import CommandFailed, OptionError
-
-    try:
-        module.run(command, arguments[1:])
-        sys.stdout.flush()
     except (CommandFailed, OptionError) as error:
         print(f"lightbsr {command}: {error}", file=sys.stderr)
         return 1 if isinstance(error, CommandFailed) else 2
@@ -77,7 +75,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
-import lightbsr_model
 from lightbsr_arch.errors import MissingFileError
 
 
 def shipped_options() -> Path:
     """The folder of option files: installed in the package, or in the clone of an editable install."""
-    package = Path(lightbsr_model.__file__).parent
+    # Found, not imported: that would load BasicSR.
+    spec = find_spec("lightbsr_model")
+    if spec is None or spec.origin is None:
+        raise MissingFileError("lightbsr_model, which holds the option files, is not installed: reinstall lightbsr.")
+    package = Path(spec.origin).parent
     installed = package / "options"
     return installed if installed.is_dir() else package.parent / "options"
 

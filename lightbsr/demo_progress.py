@@ -1,0 +1,123 @@
+"""Progress of the demo: at every moment what it does, how far it is, and about how long it still takes."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TextIO
+
+_REDRAW_SECONDS = 0.5
+"""On a terminal, where the last line is drawn anew."""
+
+_LINE_SECONDS = 10.0
+"""Elsewhere, where each report is a line of its own."""
+
+_PRIOR_SECONDS = 5.0
+"""For so long this machine is taken to be as fast as a quiet one: the first moments say little."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of the demo, with the seconds that it takes on a quiet machine."""
+
+    title: str
+    start: float
+    """Until its first iteration, or, without iterations, until its end."""
+    work: float = 0
+    """All its iterations."""
+    iterations: int = 0
+
+
+class DemoProgress:
+    """Reports a sequence of stages from a thread of its own, so that nothing to report is reported too.
+
+    Used as a context; a stage is announced at once when it begins. The time left assumes that what is left is as many times
+    slower than on a quiet machine as what is done was.
+
+    Args:
+        stages: All of them, in order.
+        file: Where reports go; default standard output. On a terminal its last line is redrawn.
+        clock: Seconds from any start.
+    """
+
+    def __init__(
+        self, stages: Sequence[Stage], file: TextIO | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._stages, self._file, self._clock = stages, file or sys.stdout, clock
+        self._on_terminal = self._file.isatty()
+        self._number = -1
+        self._iteration, self._losses = 0, ""
+        self._began = self._stage_began = clock()
+        self._lock = threading.Lock()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._report_until_the_end, daemon=True)
+
+    def __enter__(self) -> DemoProgress:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        self._thread.join()
+        if self._on_terminal:
+            self._write("\r\x1b[K")
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the beginning."""
+        return self._clock() - self._began
+
+    def begin_stage(self) -> None:
+        """Announce the next stage."""
+        with self._lock:
+            self._number += 1
+            self._iteration, self._losses = 0, ""
+            self._stage_began = self._clock()
+            title = f"[{self._number + 1}/{len(self._stages)}] {self._stages[self._number].title}"
+            self._write(f"{chr(13) + chr(27) + '[K' if self._on_terminal else ''}{title}\n")
+
+    def show(self, iteration: int, losses: str) -> None:
+        """Note an iteration of the current stage; it is reported with the next report."""
+        with self._lock:
+            self._iteration, self._losses = iteration, losses
+
+    def report(self) -> str:
+        """What is done, and the time left, in one line."""
+        with self._lock:
+            stage, elapsed = self._stages[self._number], self.elapsed
+            in_stage = self._clock() - self._stage_began
+            before = sum(one.start + one.work for one in self._stages[: self._number])
+            if self._iteration:
+                done = before + stage.start + stage.work * self._iteration / stage.iterations
+                what = f"iteration {self._iteration}/{stage.iterations}"
+            else:
+                done = before + min(in_stage, stage.start)
+                what = f"{'starting' if stage.iterations else 'running'}, {in_stage:.0f} s"
+            total = sum(one.start + one.work for one in self._stages)
+            left = (total - done) * (elapsed + _PRIOR_SECONDS) / (done + _PRIOR_SECONDS)
+            return f"  {what}, {_duration(left)} left  {self._losses}".rstrip()
+
+    def _report_until_the_end(self) -> None:
+        while not self._ended.wait(_REDRAW_SECONDS if self._on_terminal else _LINE_SECONDS):
+            if self._number < 0:
+                continue
+            line = self.report()
+            if self._on_terminal:
+                self._write(f"\r\x1b[K{line[: shutil.get_terminal_size().columns - 1]}")
+            else:
+                self._write(f"{line}\n")
+
+    def _write(self, text: str) -> None:
+        self._file.write(text)
+        self._file.flush()
+
+
+def _duration(seconds: float) -> str:
+    return f"about {seconds / 60:.0f} min" if seconds >= 90 else f"about {max(seconds, 1):.0f} s"

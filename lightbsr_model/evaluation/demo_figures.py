@@ -1,0 +1,79 @@
+"""What the demo's student and bicubic interpolation score, and both beside each other as images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+import yaml
+
+from lightbsr_arch.side_by_side import Panel, side_by_side
+from lightbsr_model.data.blind_degradation_benchmark_dataset import BlindDegradationBenchmarkDataset
+from lightbsr_model.data.decoding import RGBImage
+from lightbsr_model.evaluation.figures import Figures, mean, measure
+
+
+class DemoResult(NamedTuple):
+    """What came out of the demo."""
+
+    scale: int
+    table: str
+    """In Markdown."""
+    worse: list[str]
+    """Presets under which the student is not better than bicubic interpolation."""
+
+
+def compare_demo(option_file: Path, folder: Path) -> DemoResult:
+    """Measure the images that the demo's two tests saved, and write comparison images.
+
+    Args:
+        option_file: Of the student's test.
+        folder: Where the demo ran.
+    """
+    options = yaml.safe_load(option_file.read_text(encoding="utf-8"))
+    scale = options["scale"]
+    figures = {
+        dataset["preset"]: _compare({**dataset, "scale": scale}, folder) for dataset in options["datasets"].values()
+    }
+    worse = [preset for preset, (bicubic, student) in figures.items() if student.psnr_y <= bicubic.psnr_y]
+    return DemoResult(scale, _table(figures), worse)
+
+
+def _compare(dataset_opt: dict[str, Any], folder: Path) -> tuple[Figures, Figures]:
+    """Score bicubic and student on one test set, and save its images side by side."""
+    scale = dataset_opt["scale"]
+    figures: dict[str, list[Figures]] = {"bicubic": [], "student": []}
+    (folder / "pictures").mkdir(exist_ok=True)
+    dataset = BlindDegradationBenchmarkDataset(dataset_opt)
+    for index in range(len(dataset)):
+        sample = dataset[index]
+        stem = Path(sample["lq_path"]).stem
+        gt = _to_image(sample["gt"])
+        panels = [Panel(_to_image(sample["lq"]).repeat(scale, axis=0).repeat(scale, axis=1), f"LR, {stem}")]
+        for who, scores in figures.items():
+            path = folder / "results" / f"demo_{who}" / "visualization" / dataset_opt["name"] / f"{stem}_{who}.png"
+            image: RGBImage = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
+            scores.append(measure(image, gt, scale))
+            panels.append(Panel(image, who, f"{scores[-1].psnr_y:.2f} dB, SSIM {scores[-1].ssim_y:.4f}"))
+        panels.append(Panel(gt, "GT"))
+        cv2.imwrite(str(folder / "pictures" / f"{stem}.png"), side_by_side(panels)[:, :, ::-1])
+    return mean(figures["bicubic"]), mean(figures["student"])
+
+
+def _to_image(tensor: Any) -> RGBImage:
+    return np.ascontiguousarray((tensor.numpy().transpose(1, 2, 0) * 255).round().astype(np.uint8))
+
+
+def _table(figures: dict[str, tuple[Figures, Figures]]) -> str:
+    lines = [
+        "| blur | PSNR-Y bicubic | PSNR-Y student | gain | SSIM-Y bicubic | SSIM-Y student | gain |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {preset} | {bicubic.psnr_y:.2f} | {student.psnr_y:.2f} | {student.psnr_y - bicubic.psnr_y:+.2f} "
+        f"| {bicubic.ssim_y:.4f} | {student.ssim_y:.4f} | {student.ssim_y - bicubic.ssim_y:+.4f} |"
+        for preset, (bicubic, student) in figures.items()
+    ]
+    return "\n".join(lines) + "\n"

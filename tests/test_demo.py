@@ -1,0 +1,112 @@
+"""What the demo reports while it runs; that it beats bicubic interpolation is checked by running it."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+import threading
+
+import pytest
+import yaml
+
+from lightbsr import demo_progress
+from lightbsr.demo import _ITERATION, _STAGES, _STEPS, _run_step
+from lightbsr.demo_progress import DemoProgress, Stage
+from lightbsr.option_files import shipped_options
+from lightbsr_arch.errors import CommandFailed
+
+STAGES = (Stage("first", start=10, work=80, iterations=40), Stage("second", start=10))
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def progress():
+    progress = DemoProgress(STAGES, io.StringIO(), Clock())
+    progress.begin_stage()
+    return progress
+
+
+def test_first_word_needs_neither_torch_nor_basicsr(tmp_path):
+    code = (
+        "import sys, subprocess, lightbsr\n"
+        "def stop(*_, **__): raise SystemExit('loaded: ' + str({'torch', 'basicsr', 'numpy'} & set(sys.modules)))\n"
+        "subprocess.Popen = stop\n"
+        "lightbsr.main(['demo'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.stdout.startswith("Two short trainings and their tests")
+    assert "[1/5] teacher" in done.stdout
+    assert "loaded: set()" in done.stderr
+
+
+def test_time_left_follows_the_speed_of_what_is_done(progress):
+    clock = progress._clock
+    clock.now = 5  # as on a quiet machine: 5 of 100 seconds are done
+    assert progress.report() == "  starting, 5 s, about 2 min left"
+    clock.now = 30  # three times as slow: what is left takes more than twice as long
+    assert progress.report() == "  starting, 30 s, about 4 min left"
+    clock.now = 100
+    progress.show(20, "l_pix: 1e+01")  # 50 of 100 planned seconds took 100
+    assert progress.report() == "  iteration 20/40, about 2 min left  l_pix: 1e+01"
+    clock.now = 180
+    progress.show(40, "l_pix: 1e+01")
+    assert progress.report() == "  iteration 40/40, about 19 s left  l_pix: 1e+01"
+    progress.begin_stage()
+    clock.now = 185
+    assert progress.report() == "  running, 5 s, about 10 s left"
+    assert progress._file.getvalue() == "[1/2] first\n[2/2] second\n"
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_reports_go_on_while_nothing_happens(monkeypatch, terminal):
+    class File(io.StringIO):
+        def isatty(self):
+            return terminal
+
+        def write(self, text):
+            super().write(text)
+            if self.getvalue().count("starting") == 3:
+                three.set()
+
+    three = threading.Event()
+    monkeypatch.setattr(demo_progress, "_REDRAW_SECONDS", 0.001)
+    monkeypatch.setattr(demo_progress, "_LINE_SECONDS", 0.001)
+    file = File()
+    with DemoProgress(STAGES, file) as progress:
+        progress.begin_stage()
+        assert three.wait(30)
+    assert ("\r\x1b[K  starting" in file.getvalue()) == terminal
+    assert ("\n  starting, 0 s, about 2 min left\n" in file.getvalue()) != terminal
+    assert not progress._thread.is_alive()
+
+
+def test_progress_is_read_off_basicsr_log():
+    line = (
+        "[demo_..][epoch: 1, iter:   1,310, lr:(1.2e-04,)] [eta: 0:00:09, time (data): 0.365 (0.004)] l_pix: 1.1e+01 \n"
+    )
+    match = _ITERATION.search(line)
+    assert match is not None
+    assert match[1] == "1,310"
+    assert match[2].strip() == "l_pix: 1.1e+01"
+
+
+def test_a_failed_step_ends_the_demo_with_the_end_of_its_log(tmp_path, progress, monkeypatch):
+    monkeypatch.setattr("lightbsr.demo.sys.executable", "/bin/echo")
+    monkeypatch.setattr("subprocess.Popen.wait", lambda self, timeout=None: setattr(self, "returncode", 3))
+    with pytest.raises(CommandFailed, match=r"ended with 3\. The end of .*none\.log:\n-u -m lightbsr train -opt"):
+        _run_step("train", tmp_path / "none.yml", tmp_path, progress)
+
+
+def test_every_command_has_a_stage_of_its_length():
+    lengths = [
+        yaml.safe_load((shipped_options() / "demo" / name).read_text()).get("train", {}).get("total_iter", 0)
+        for _, name in _STEPS
+    ]
+    assert [stage.iterations for stage in _STAGES] == [*lengths, 0]
