@@ -49,7 +49,8 @@ setup(
         "export": EXPORT,
         "spandrel": SPANDREL,
         "test": [
-            *("pytest", "ruff", "mypy", "types-PyYAML", "types-tqdm", "matplotlib", "scikit-learn", "torchmetrics"),
+            *("pytest", "pytest-xdist", "ruff", "mypy", "types-PyYAML", "types-tqdm"),
+            *("matplotlib", "scikit-learn", "torchmetrics"),
             *EXPORT,
             *SPANDREL,
         ],
