@@ -16,6 +16,7 @@ from basicsr.archs import build_network
 from basicsr.models.sr_model import SRModel
 
 import lightbsr
+from lightbsr.option_files import shipped_options
 from lightbsr_arch import LightBSR
 from lightbsr_model.bridge import launcher
 from lightbsr_model.evaluation.comparison.methods import NetworkRestoration
@@ -327,6 +328,6 @@ def test_what_draws_is_asked_for_before_anything_is_computed(settings, compare, 
 def test_shipped_file_is_complete(tmp_path):
     from lightbsr_model.evaluation.comparison.settings import Settings
 
-    shipped = yaml.safe_load((Path(lightbsr.__file__).parent / "options/compare/compare_setting1_x4.yml").read_text())
+    shipped = yaml.safe_load((shipped_options() / "compare/compare_setting1_x4.yml").read_text())
     assert set(shipped) == set(Settings.__dataclass_fields__)
     assert json.dumps(shipped)
