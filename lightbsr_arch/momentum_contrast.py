@@ -45,8 +45,9 @@ def contrastive_loss(
     negatives = torch.logsumexp(queries @ queue / temperature, dim=-1)
     if same_views:
         positives = torch.einsum("ind,jnd->ijn", queries, keys) / temperature
-        different = ~torch.eye(views, dtype=torch.bool, device=queries.device)
-        losses = (torch.logaddexp(positives, negatives[:, None]) - positives)[different]
+        pairs = (torch.logaddexp(positives, negatives[:, None]) - positives).flatten(0, 1)
+        # All but the diagonal, row by row. Indexing by a boolean mask would make the host wait for the device.
+        losses = pairs[1:].unflatten(0, (views - 1, views + 1))[:, :-1].flatten(0, 1)
     else:
         positives = (queries * keys).sum(dim=-1) / temperature
         losses = torch.logaddexp(positives, negatives) - positives
