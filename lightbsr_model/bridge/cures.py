@@ -14,7 +14,7 @@ from typing import Any
 import basicsr.test
 import basicsr.train
 import torch
-from basicsr.data.prefetch_dataloader import PrefetchGenerator
+from basicsr.data.prefetch_dataloader import CUDAPrefetcher, PrefetchGenerator
 from basicsr.models.base_model import BaseModel
 from basicsr.models.lr_scheduler import MultiStepRestartLR
 from basicsr.models.sr_model import SRModel
@@ -36,7 +36,7 @@ from lightbsr_model.bridge import (
 from lightbsr_model.bridge.progress import first_page
 from lightbsr_model.bridge.run import Run
 from lightbsr_model.bridge.supervision import Supervisor
-from lightbsr_model.bridge.training_data import create_loaders, hand_errors_on
+from lightbsr_model.bridge.training_data import create_loaders, hand_errors_on, keep_batches_in_use
 
 _applied = False
 
@@ -60,6 +60,7 @@ def apply_cures() -> None:
     MultiStepRestartLR.get_lr = schedules.multistep_rates
     LmdbBackend.__init__ = lmdb_backend.open_clients
     hand_errors_on(PrefetchGenerator)
+    keep_batches_in_use(CUDAPrefetcher)
     for module in (options, basicsr.train, basicsr.test):
         module.parse_options = _parse_options
     _cure_training_script(basicsr.train)
@@ -98,6 +99,7 @@ def _cure_training_script(module: Any) -> None:
         if opt.get("deterministic"):
             torch.backends.cudnn.benchmark = False
         model = build_model(opt)
+        processes.take_rank_0s_values(model)
         get_root_logger().info(first_page(opt, model.device))
         Supervisor(run, model).attach()
         return model

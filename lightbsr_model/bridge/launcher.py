@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,7 +13,7 @@ import basicsr.train
 from lightbsr_model.bridge.cures import apply_cures
 from lightbsr_model.bridge.option_document import force_options, read_document
 from lightbsr_model.bridge.option_parsing import command_line
-from lightbsr_model.bridge.stopping import StopRequest
+from lightbsr_model.bridge.stopping import give_signals_back
 
 
 def train(arguments: Sequence[str], root: Path | None = None) -> None:
@@ -30,13 +28,10 @@ def train(arguments: Sequence[str], root: Path | None = None) -> None:
     sys.argv[1:] = arguments
     if root is None:
         root = _enter_root(list(arguments))
-    handlers = {number: signal.getsignal(number) for number in StopRequest.signals}
     try:
         basicsr.train.train_pipeline(str(root))
     finally:
-        if threading.current_thread() is threading.main_thread():
-            for number, handler in handlers.items():
-                signal.signal(number, handler)
+        give_signals_back()
 
 
 def test(arguments: Sequence[str], root: Path | None = None) -> None:  # noqa: PT028 - not a test of ours

@@ -15,11 +15,14 @@ from typing import Any
 import torch
 from basicsr.utils import set_random_seed
 from basicsr.utils.dist_util import get_dist_info, init_dist
+from basicsr.utils.registry import MODEL_REGISTRY
 
 from lightbsr_arch.errors import MissingFileError
+from lightbsr_model.bridge.known_options import look_up
 from lightbsr_model.bridge.option_check import OptionProblems, check_options
 from lightbsr_model.bridge.option_document import OptionDocument, Problem, force_options, read_document
-from lightbsr_model.bridge.processes import start_workers_by_fork
+from lightbsr_model.bridge.processes import of_rank_0, start_workers_by_fork
+from lightbsr_model.models.two_phase_model import TwoPhaseModel
 
 
 def command_line(arguments: list[str], prog: str | None = None) -> argparse.Namespace:
@@ -87,7 +90,8 @@ def parse_options(root_path: str, is_train: bool = True) -> tuple[dict[str, Any]
     _start_processes(opt, args)
     seed = opt.get("manual_seed")
     if seed is None:
-        opt["manual_seed"] = seed = random.randint(1, 10000)
+        # The order of the samples is a function of it, and each rank takes its share of that order.
+        opt["manual_seed"] = seed = of_rank_0(random.randint(1, 10000))
     set_random_seed(seed + opt["rank"])
     if opt.get("deterministic"):
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -136,7 +140,9 @@ def _choose_devices(opt: dict[str, Any]) -> None:
     if opt["num_gpu"] == "auto":
         opt["num_gpu"] = found
     opt["num_gpu"] = min(opt["num_gpu"], found)
-    if opt["num_gpu"] > 1 and not opt["dist"] and opt["model_type"].startswith("LightBSR"):
+    model = look_up(MODEL_REGISTRY, opt["model_type"])
+    # BasicSR's own models spread the batch over the GPUs (DataParallel); ours would take all of it on the first.
+    if opt["num_gpu"] > 1 and not opt["dist"] and isinstance(model, type) and issubclass(model, TwoPhaseModel):
         _warn(
             opt,
             f"One of {opt['num_gpu']} GPUs is used. For all of them: torchrun --nproc_per_node={opt['num_gpu']} -m lightbsr "

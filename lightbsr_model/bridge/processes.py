@@ -6,6 +6,8 @@
 - ``utils/dist_util.py:12`` sets the start method to spawn, which costs 20 seconds an epoch. Here: fork, where it exists.
 - ``models/base_model.py:98`` wraps networks for a CUDA device, and DistributedDataParallel refuses a network in which
   nothing learns. Here: any device, and such a network is left as it is.
+- ``utils/options.py:118`` seeds every rank differently, so that whatever is not wrapped (the EMA copy of a network above
+  all) starts from other random weights on each. Here: all ranks start from rank 0's.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from lightbsr_arch.errors import OptionError
+from lightbsr_model.bridge.orphans import end_with_launcher
 
 _TIMEOUT_MINUTES = 180
 """torch gives up waiting for another process after 10 minutes (nccl) or 30 (gloo), less than a long validation takes."""
@@ -39,6 +42,7 @@ def init_process_group(
         port: Of no use here: whoever started the processes chose one.
         timeout_minutes: ``dist_params.timeout_minutes``: how long a process waits for the others.
     """
+    end_with_launcher()
     if torch.cuda.is_available() and backend != "gloo":
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", os.environ["RANK"])) % torch.cuda.device_count())
     else:
@@ -82,6 +86,50 @@ def start_workers_by_fork() -> None:
 def is_distributed() -> bool:
     """Whether there are several processes to reduce gradients over."""
     return torch.distributed.is_available() and torch.distributed.is_initialized()
+
+
+@torch.no_grad()
+def take_rank_0s_values(model: Any) -> None:
+    """Give the networks of a model, EMA copies included, rank 0's weights and buffers on every rank.
+
+    Args:
+        model: Any model of BasicSR's: every network and other module that it holds is taken.
+
+    Raises:
+        OptionError: The ranks hold different networks, so that nothing could be copied.
+    """
+    if not is_distributed():
+        return
+    values: dict[str, torch.Tensor] = {}
+    for name, module in sorted(vars(model).items()):
+        if isinstance(module, nn.Module):
+            named = (*module.named_parameters(), *module.named_buffers())
+            values.update((f"{name}.{key}", value) for key, value in named)
+    # Once each: a learning pass holds the network.
+    values = dict({id(value): (key, value) for key, value in values.items()}.values())
+    layout = [(key, tuple(value.shape), str(value.dtype)) for key, value in values.items()]
+    layouts: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(layouts, layout)
+    for rank, other in enumerate(layouts):
+        if other != layouts[0]:
+            differing = sorted({key for key, *_ in set(other) ^ set(layouts[0])})
+            raise OptionError(
+                f"rank {rank} has other networks than rank 0 (first difference: {(differing or ['their order'])[0]}): "
+                "start all processes from the same option file and the same version."
+            )
+    for value in values.values():
+        # Of a contiguous copy: channels-last weights keep their layout, and a collective takes no other.
+        whole = value.detach().contiguous()
+        torch.distributed.broadcast(whole, 0)
+        value.detach().copy_(whole)
+
+
+def of_rank_0(value: Any) -> Any:
+    """Rank 0's value of something that can be pickled, on all ranks."""
+    values = [value]
+    if is_distributed():
+        torch.distributed.broadcast_object_list(values, 0)
+    return values[0]
 
 
 def wrap_for_processes(module: nn.Module, device: torch.device, find_unused_parameters: bool = False) -> nn.Module:

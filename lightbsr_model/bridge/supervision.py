@@ -23,7 +23,7 @@ from lightbsr_model.bridge.optimiser_steps import StepControl
 from lightbsr_model.bridge.progress import Progress, add_picture, add_rates
 from lightbsr_model.bridge.random_streams import derive_seed, seed_everything
 from lightbsr_model.bridge.run import Run
-from lightbsr_model.bridge.stopping import StopRequest
+from lightbsr_model.bridge.stopping import StopRequest, ValidationInterrupted
 from lightbsr_model.bridge.training_data import batch_names
 
 
@@ -108,6 +108,8 @@ class Supervisor:
 
     def _feed_data(self, original: Callable[..., Any], data: dict[str, Any]) -> None:
         if self._validating:
+            if self.stop.received is not None:
+                raise ValidationInterrupted
             if "gt" not in data and hasattr(self.model, "gt"):
                 del self.model.gt  # the last training GT, which sr_model.py:147 would compare with
             original(data)
@@ -254,6 +256,12 @@ class Supervisor:
             self.opt["path"]["visualization"] = str(Path(folder) / name)
         try:
             original(loader, done, tb_logger, save_img)
+        except ValidationInterrupted:
+            # Its length is not an iteration's. A resumed run makes up for it.
+            get_root_logger().info(f"Validation of {name} at iteration {done} interrupted.")
+            self._validated.discard((name, done))
+            self.stop.ask_next_time()
+            return
         finally:
             self._validating = False
             self.opt["path"]["visualization"] = folder

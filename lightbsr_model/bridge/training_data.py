@@ -8,23 +8,27 @@ Stands in for ``create_train_val_dataloader`` of ``basicsr/train.py`` and of the
 - data/data_sampler.py:31 shuffles by the epoch alone, so that ``manual_seed`` does not change the order.
 - data/__init__.py:97 gives each epoch's workers the same random numbers.
 - data/prefetch_dataloader.py:74: prefetch_mode cuda fails without a GPU.
+- data/prefetch_dataloader.py:118 copies a batch on a stream of its own and hands it to another: its memory was free to be
+  written to again while the training still used it.
 - data/prefetch_dataloader.py:29: an error in the prefetching thread left the training waiting for ever.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sized
+from collections.abc import Callable, Iterator, Sized
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from basicsr.data import build_dataloader, build_dataset
-from basicsr.data.prefetch_dataloader import PrefetchGenerator
+from basicsr.data.prefetch_dataloader import CUDAPrefetcher, PrefetchGenerator
 from torch.utils.data import Dataset, Sampler
 
 from lightbsr_arch.errors import OptionError
 from lightbsr_model.bridge.random_streams import derive_seed, seeded
 from lightbsr_model.bridge.run import Run
+from lightbsr_model.bridge.stopping import shield_worker
 
 
 class SampleIndex(int):
@@ -140,6 +144,18 @@ class SupervisedDataset(Dataset[Any]):
         return str(self.opt.get("dataroot_gt", "?"))
 
 
+@dataclass(frozen=True)
+class _WorkerStart:
+    """What a worker does first: BasicSR's seeding, and signals are left to the training process."""
+
+    seed: Callable[[int], Any] | None
+
+    def __call__(self, worker: int) -> None:
+        shield_worker()
+        if self.seed is not None:
+            self.seed(worker)
+
+
 def create_loaders(opt: dict[str, Any], logger: Any, run: Run) -> tuple[Any, ...]:
     """Build the loaders of a training run and tell how many epochs it has.
 
@@ -163,6 +179,7 @@ def create_loaders(opt: dict[str, Any], logger: Any, run: Run) -> tuple[Any, ...
         sampler=sampler,
         seed=opt["manual_seed"],
     )
+    loader.worker_init_fn = _WorkerStart(loader.worker_init_fn)
     batches = len(loader)
     total_iter = int(opt["train"]["total_iter"])
     if batches == 0:
@@ -226,6 +243,25 @@ def hand_errors_on(generator: type[PrefetchGenerator]) -> None:
 
     generator.run = run
     generator.__next__ = next_item
+
+
+def keep_batches_in_use(prefetcher: type[CUDAPrefetcher]) -> None:
+    """Let the memory of a prefetched batch be used again only after the training stream has done with it.
+
+    The pinned memory that it is copied from needs nothing: torch frees it after the copy's event.
+    """
+
+    def next_batch(self: Any) -> Any:
+        consumer = torch.cuda.current_stream()
+        consumer.wait_stream(self.stream)
+        batch = self.batch
+        for value in (batch or {}).values():
+            if torch.is_tensor(value) and value.is_cuda:
+                value.record_stream(consumer)
+        self.preload()
+        return batch
+
+    prefetcher.next = next_batch
 
 
 def batch_names(batch: dict[str, Any]) -> list[str]:

@@ -6,14 +6,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import basicsr.models.sr_model as sr_model
 import torch
 from basicsr.models.sr_model import SRModel
 from torch.utils.data import DataLoader, Subset
+
+from lightbsr_model.bridge.processes import take_rank_0s_values
+from lightbsr_model.bridge.stopping import ValidationInterrupted
 
 
 class _NamedSubset(Subset[Any]):
@@ -28,25 +32,31 @@ def dist_validation(model: Any, loader: Any, current_iter: Any, tb_logger: Any, 
     """Stand in for ``SRModel.dist_validation``: every rank takes a share; the same figures as one process gives.
 
     A model with a validation of its own goes through it on rank 0, as in BasicSR.
+
+    Raises:
+        ValidationInterrupted: On all ranks, where any of them was asked to stop.
     """
+    # Rank 0's BatchNorm statistics are what is saved; the others' are of their own last batch.
+    take_rank_0s_values(model)
     if type(model).nondist_validation is not SRModel.nondist_validation:
-        if model.opt["rank"] == 0:
-            model.nondist_validation(loader, current_iter, tb_logger, save_img)
+        validate = partial(model.nondist_validation, loader, current_iter, tb_logger, save_img)
+        _gather_unless_interrupted(validate if model.opt["rank"] == 0 else list)
         return
     rank, world_size = torch.distributed.get_rank(), torch.distributed.get_world_size()
     dataset = loader.dataset
     share = _NamedSubset(dataset, range(rank, len(dataset), world_size))
-    with _recorded_metrics(model) as recorded:
-        if len(share):
-            share_loader: DataLoader[Any] = DataLoader(share, batch_size=1, shuffle=False, num_workers=0)
-            model.nondist_validation(share_loader, current_iter, None, save_img)
     metrics = model.opt["val"].get("metrics")
+
+    def validate_share() -> list[list[float]]:
+        with _recorded_metrics(model) as recorded:
+            if len(share):
+                share_loader: DataLoader[Any] = DataLoader(share, batch_size=1, shuffle=False, num_workers=0)
+                model.nondist_validation(share_loader, current_iter, None, save_img)
+        return [recorded[i : i + len(metrics)] for i in range(0, len(recorded), len(metrics))] if metrics else []
+
+    gathered = _gather_unless_interrupted(validate_share)
     if metrics is None:
         return
-    gathered: list[list[list[float]]] = [[] for _ in range(world_size)]
-    torch.distributed.all_gather_object(
-        gathered, [recorded[i : i + len(metrics)] for i in range(0, len(recorded), len(metrics))]
-    )
     # In the order of the images, so that the sum rounds as one process's does.
     in_order = [gathered[index % world_size][index // world_size] for index in range(len(dataset))]
     name = dataset.opt["name"]
@@ -60,6 +70,20 @@ def dist_validation(model: Any, loader: Any, current_iter: Any, tb_logger: Any, 
         model._update_best_metric_result(name, metric, model.metric_results[metric], current_iter)
     if rank == 0:
         model._log_validation_metric_values(current_iter, name, tb_logger)
+
+
+def _gather_unless_interrupted(validate: Callable[[], Any]) -> list[Any]:
+    """Validate on every rank, and return what each of them found."""
+    found: Any
+    try:
+        found = (validate(),)
+    except ValidationInterrupted:
+        found = None
+    gathered: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(gathered, found)
+    if None in gathered:
+        raise ValidationInterrupted
+    return [value for (value,) in gathered]
 
 
 @contextmanager

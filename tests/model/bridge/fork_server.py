@@ -2,7 +2,11 @@
 
 Reads one JSON object a line: ``arguments``, ``folder``, ``log``, and optionally ``signal`` with ``after`` (seconds, counted
 from when the log says ``once``, if that is given), or ``file_limit`` (bytes), or ``die_in_save`` (the n-th file is never
-finished).
+finished), ``slow`` (seconds by which every iteration takes longer), ``environment``, or ``calls`` (module:function of a
+test, called with the arguments, instead of a command).
+With ``ranks`` it is so many gloo processes under a parent that does as torchrun does: it passes SIGTERM on, and ends
+them when one fails. ``to`` says whom the signals reach (parent, group: every process), ``times`` how often; ``stuck_rank``
+never ends its third iteration.
 Answers with the exit code, negative for a signal, when the process has ended. Nothing heavy runs
 here, so that a fork finds no threads.
 """
@@ -10,10 +14,13 @@ here, so that a fork finds no threads.
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import importlib
 import json
 import os
 import resource
 import signal
+import socket
 import sys
 import time
 import traceback
@@ -24,6 +31,8 @@ import lightbsr
 import lightbsr_model.bridge.cures
 import lightbsr_model.cli.train_test  # noqa: F401
 from lightbsr_model.bridge import saving
+from lightbsr_model.bridge.processes import _leave_process_group
+from lightbsr_model.bridge.supervision import Supervisor
 
 
 def child(task: dict) -> None:
@@ -31,12 +40,22 @@ def child(task: dict) -> None:
     log = os.open(task["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, 1)
     os.dup2(log, 2)
+    os.environ.update(task.get("environment", {}))
+    if "slow" in task or task.get("stuck_rank") is not None:
+        _delay_iterations(task)
+    if "SLOW_VALIDATION" in os.environ:
+        _delay_validation(float(os.environ["SLOW_VALIDATION"]))
     if "file_limit" in task:
         resource.setrlimit(resource.RLIMIT_FSIZE, (task["file_limit"], task["file_limit"]))
     if "die_in_save" in task:
         _die_in_save(task["die_in_save"])
     try:
-        code = lightbsr.main(task["arguments"])
+        if "calls" in task:
+            module, _, function = task["calls"].partition(":")
+            getattr(importlib.import_module(module), function)(*task["arguments"])
+            code = 0
+        else:
+            code = lightbsr.main(task["arguments"])
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else 1
     except BaseException:
@@ -44,7 +63,64 @@ def child(task: dict) -> None:
         code = 1
     sys.stdout.flush()
     sys.stderr.flush()
+    if "ranks" in task:
+        _leave_process_group()
     os._exit(code)
+
+
+def parent_of_ranks(task: dict) -> None:
+    """What torchrun is to its ranks."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=port, TORCHELASTIC_RUN_ID="test")
+    os.environ.update(WORLD_SIZE=str(task["ranks"]))
+    ranks = []
+    for rank in range(task["ranks"]):
+        pid = os.fork()
+        if pid == 0:
+            os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank))
+            child(task)
+        ranks.append(pid)
+
+    def pass_on(number: int, _: object) -> None:
+        for pid in ranks:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    signal.signal(signal.SIGTERM, pass_on)
+    codes = []
+    for _ in range(task["ranks"]):
+        code = os.waitstatus_to_exitcode(os.wait()[1])
+        codes.append(code)
+        if code != 0:
+            pass_on(signal.SIGTERM, None)
+    os._exit(max(codes, key=abs) % 256)
+
+
+def _delay_iterations(task: dict) -> None:
+    original = Supervisor._optimize_parameters
+
+    def delayed(self: Supervisor, step: object, current_iter: int) -> None:
+        time.sleep(task.get("slow", 0))
+        if current_iter == 3 and os.environ.get("RANK") == str(task.get("stuck_rank")):
+            print("Stuck.", flush=True)
+            while True:
+                time.sleep(60)
+        original(self, step, current_iter)
+
+    Supervisor._optimize_parameters = delayed
+
+
+def _delay_validation(seconds: float) -> None:
+    original = Supervisor._get_current_visuals
+
+    def delayed(self: Supervisor, *args: object) -> object:
+        print("Validating.", flush=True)
+        time.sleep(seconds)
+        return original(self, *args)
+
+    Supervisor._get_current_visuals = delayed
 
 
 def _die_in_save(number: int) -> None:
@@ -64,12 +140,14 @@ def _die_in_save(number: int) -> None:
 
 
 def main() -> None:
+    # What a killed parent leaves behind becomes ours, and can be waited for.
+    ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
     for line in sys.stdin:
         task = json.loads(line)
         pid = os.fork()
         if pid == 0:
             os.setsid()
-            child(task)
+            (parent_of_ranks if "ranks" in task else child)(task)
         status = None
         if "signal" in task:
             end = None
@@ -80,14 +158,32 @@ def main() -> None:
                     end = time.monotonic() + task["after"]
                 time.sleep(0.002)
             if status is None:
-                os.kill(pid, task["signal"])
+                for time_ in range(task.get("times", 1)):
+                    time.sleep(task.get("pause", 0) if time_ else 0)
+                    (os.killpg if task.get("to") == "group" else os.kill)(pid, task["signal"])
         if status is None:
             status = os.waitpid(pid, 0)[1]
-        if task.get("signal") == signal.SIGKILL:
-            # Workers that the killed process left behind.
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(pid, signal.SIGKILL)
-        print(os.waitstatus_to_exitcode(status), flush=True)
+        left = _wait_for_orphans(pid, task.get("orphans_end_in", 0))
+        print(os.waitstatus_to_exitcode(status) if not left else 999, flush=True)
+
+
+def _wait_for_orphans(group: int, seconds: float) -> bool:
+    """Whether some of a session are still there after a time; they are not afterwards."""
+    end = time.monotonic() + seconds
+    with contextlib.suppress(ChildProcessError):
+        while time.monotonic() < end:
+            while os.waitpid(-group, os.WNOHANG)[0]:
+                pass
+            time.sleep(0.01)
+        # Workers that a killed process left behind, or ranks that go on.
+        os.waitpid(-group, os.WNOHANG)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(group, signal.SIGKILL)
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-group, 0)[0]:
+                pass
+        return seconds > 0
+    return False
 
 
 if __name__ == "__main__":

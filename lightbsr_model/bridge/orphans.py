@@ -1,0 +1,42 @@
+"""A rank whose torchrun was killed: nobody ends it any more, so it ends itself."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from contextlib import suppress
+
+launcher_is_gone = threading.Event()
+"""Set once this process is known to be an orphan."""
+
+
+def is_under_torchrun() -> bool:
+    """Whether torchrun started this process."""
+    return "TORCHELASTIC_RUN_ID" in os.environ
+
+
+def end_with_launcher(seconds: float = 1.0) -> None:
+    """Under torchrun, send SIGTERM to this process once torchrun is gone: killed by SIGKILL, it cannot end its ranks.
+
+    A process that a person or another program started goes on when its parent ends, as under nohup.
+
+    Args:
+        seconds: Between two checks.
+    """
+    if not is_under_torchrun() or not hasattr(os, "getppid"):
+        return
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(seconds)
+        launcher_is_gone.set()
+        with suppress(OSError):
+            print("lightbsr: torchrun is gone: this process ends too.", file=sys.stderr, flush=True)
+        # A run that has started saves first.
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, name="launcher", daemon=True).start()

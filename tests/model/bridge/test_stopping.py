@@ -1,0 +1,115 @@
+"""Asked to stop, several processes save at one iteration and end, whoever asks, however often, and whoever is stuck."""
+
+from __future__ import annotations
+
+import re
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from lightbsr_arch.errors import OptionError
+from lightbsr_model.bridge.stopping import GRACE_VARIABLE, StopRequest
+
+from training_files import training_options
+
+TRAIN = ("train", "-opt", "run.yml", "--launcher", "pytorch", "--auto_resume")
+
+
+def _folder(path: Path, images: Path, **changes) -> Path:
+    opt = training_options(images, **changes)
+    opt["train"]["ema_decay"] = 0.5
+    opt["datasets"]["train"]["num_worker_per_gpu"] = 1
+    opt["logger"]["save_checkpoint_freq"] = 1000
+    path.mkdir()
+    (path / "run.yml").write_text(yaml.safe_dump(opt))
+    return path
+
+
+def _weights(folder: Path) -> dict[str, torch.Tensor]:
+    saved = torch.load(folder / "experiments/run/models/net_g_latest.pth")
+    return {f"{entry} {key}": value for entry in ("params", "params_ema") for key, value in saved[entry].items()}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, image_folder, fork_server):
+    """An undisturbed run of two processes."""
+    folder = _folder(tmp_path_factory.mktemp("whole") / "run", image_folder, train={"total_iter": 8})
+    code, log = fork_server.run(folder, *TRAIN, ranks=2)
+    assert code == 0, log[-3000:]
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("to", "times", "number", "reason"),
+    [
+        # The batch system signals every process, workers too, twice; the parent passes its own on.
+        ("group", 2, signal.SIGTERM, "SIGTERM"),
+        ("parent", 1, signal.SIGTERM, "SIGTERM"),
+        ("parent", 1, signal.SIGKILL, "the end of torchrun"),
+    ],
+)
+def test_two_processes_save_and_go_on(tmp_path, image_folder, fork_server, whole, to, times, number, reason):
+    folder = _folder(tmp_path / "run", image_folder, train={"total_iter": 8})
+    request = {"signal": number, "once": "iter:       2", "after": 0.0, "to": to, "times": times, "orphans_end_in": 20}
+    started = time.monotonic()
+    code, log = fork_server.run(folder, *TRAIN, ranks=2, slow=0.4, **request)
+    assert code == (-number if number == signal.SIGKILL else 0), log[-3000:]
+    told = re.search(rf"Stopped by {reason} after iteration (\d), saved", log)
+    assert told is not None, log[-3000:]
+    assert (folder / f"experiments/run/training_states/{told[1]}.state").is_file()
+    assert int(told[1]) < 6
+    assert ("torchrun is gone" in log) == (number == signal.SIGKILL)
+    assert time.monotonic() - started < 30
+    code, log = fork_server.run(folder, *TRAIN, ranks=2)
+    assert code == 0, log[-3000:]
+    resumed, expected = _weights(folder), _weights(whole)
+    assert all(torch.equal(value, expected[key]) for key, value in resumed.items())
+
+
+def test_rank_that_waits_for_a_stuck_one_ends_after_the_grace(tmp_path, image_folder, fork_server):
+    folder = _folder(tmp_path / "run", image_folder, train={"total_iter": 8})
+    stuck = {"stuck_rank": 1, "environment": {GRACE_VARIABLE: "1.5"}}
+    request = {"signal": signal.SIGTERM, "once": "Stuck.", "after": 0.2, "to": "parent", "orphans_end_in": 20}
+    code, log = fork_server.run(folder, *TRAIN, ranks=2, **stuck, **request)
+    assert code == 128 + signal.SIGTERM, log[-3000:]
+    assert log.count(f"SIGTERM 1.5 s ago, and this process is still in its iteration ({GRACE_VARIABLE})") == 2
+
+
+def test_interrupted_validation_is_made_up_for(tmp_path, image_folder, fork_server, whole):
+    """A validation may take longer than any grace."""
+    folder = _folder(tmp_path / "run", image_folder, train={"total_iter": 8})
+    request = {"signal": signal.SIGTERM, "once": "Validating.", "after": 0.1, "to": "parent", "orphans_end_in": 20}
+    code, log = fork_server.run(folder, *TRAIN, ranks=2, environment={"SLOW_VALIDATION": "0.5"}, **request)
+    assert code == 0, log[-3000:]
+    assert "Validation of val at iteration 4 interrupted" in log
+    assert "Stopped by SIGTERM after iteration 4, saved" in log
+    assert "# psnr" not in log
+    code, log = fork_server.run(folder, *TRAIN, ranks=2)
+    assert code == 0, log[-3000:]
+    seen = re.findall(r"# psnr: (\S+)", log)
+    assert seen == re.findall(r"# psnr: (\S+)", (whole / "output.txt").read_text())
+    assert len(seen) == 2
+
+
+def test_second_ctrl_c_of_a_person_ends_at_once(tmp_path, image_folder, fork_server):
+    opt = training_options(image_folder, train={"total_iter": 8})
+    (tmp_path / "run.yml").write_text(yaml.safe_dump(opt))
+    request = {"signal": signal.SIGINT, "once": "iter:       1", "after": 0.1, "times": 2}
+    # At once: a duplicate. The iteration ends, saved.
+    code, log = fork_server.run(tmp_path, *TRAIN[:3], slow=1.0, **request)
+    assert code == 0, log[-3000:]
+    assert "Stopped by SIGINT after iteration 2, saved" in log
+    code, log = fork_server.run(tmp_path, *TRAIN[:3], slow=60.0, **{**request, "once": "Start training", "pause": 2.1})
+    assert code == 128 + signal.SIGINT, log[-3000:]
+    assert "A second Ctrl-C: ended at once" in log
+
+
+@pytest.mark.parametrize("text", ["soon", "0", "-3", "nan", "inf"])
+def test_grace_is_a_number_of_seconds(monkeypatch, text):
+    monkeypatch.setenv(GRACE_VARIABLE, text)
+    with pytest.raises(OptionError, match=f"{GRACE_VARIABLE}: expected a number of seconds above 0, got '{text}'"):
+        StopRequest()
