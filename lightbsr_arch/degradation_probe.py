@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from lightbsr_arch.display import printable
 
 _WORDS = {
     "sigma": ("a Gaussian blur of sigma {value:.1f} pixels of the sharp picture", "blur"),
@@ -36,8 +41,13 @@ class Reading:
     def __post_init__(self) -> None:
         """Check what a file may hold."""
         values = (*self.weights, self.bias, self.low, self.high, self.error, self.r2)
-        if not self.weights or not all(isinstance(value, (int, float)) and np.isfinite(value) for value in values):
+        # A float's range first: numpy knows no integer of three hundred digits.
+        if not self.weights or not all(
+            isinstance(value, (int, float)) and abs(value) <= sys.float_info.max for value in values
+        ):
             raise ValueError("expected finite numbers in a probe.")
+        if self.low > self.high:
+            raise ValueError("expected the smallest value of a probe below the largest.")
 
 
 @dataclass(frozen=True)
@@ -46,6 +56,15 @@ class DegradationProbe:
 
     readings: Mapping[str, Reading]
     """What can be read."""
+
+    def __post_init__(self) -> None:
+        """Check what a file may hold."""
+        if not all(re.fullmatch(r"\w{1,40}", name) for name in self.readings):
+            raise ValueError("expected words as the names of a probe's quantities.")
+
+    def fits(self, channels: int) -> bool:
+        """Whether it reads representations of so many channels."""
+        return all(len(reading.weights) == channels for reading in self.readings.values())
 
     def read(self, representation: NDArray[np.float32]) -> dict[str, float]:
         """The quantities, kept in the range that the probe was made with.
@@ -79,12 +98,16 @@ class DegradationProbe:
         Raises:
             ValueError: It is no probe.
         """
+        return cls.of(json.loads(text))
+
+    @classmethod
+    def of(cls, readings: Any) -> DegradationProbe:
+        """From what JSON gave.
+
+        Raises:
+            ValueError: It is no probe.
+        """
         try:
-            return cls(
-                {
-                    str(name): Reading(**{**reading, "weights": tuple(reading["weights"])})
-                    for name, reading in json.loads(text).items()
-                }
-            )
+            return cls({name: Reading(**{**one, "weights": tuple(one["weights"])}) for name, one in readings.items()})
         except (TypeError, KeyError, AttributeError) as error:
-            raise ValueError(f"not a degradation probe ({error}).") from error
+            raise ValueError(f"not a degradation probe ({printable(error, 80)}).") from error

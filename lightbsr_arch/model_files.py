@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
+import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -15,72 +15,18 @@ from safetensors.torch import save
 from torch import Tensor
 
 from lightbsr_arch.checkpoints import load_state_dict
-from lightbsr_arch.degradation_probe import DegradationProbe
+from lightbsr_arch.containers import check_safetensors, is_regular_file
+from lightbsr_arch.display import printable
 from lightbsr_arch.errors import MissingFileError, OptionError
 from lightbsr_arch.lightbsr import LightBSR
+from lightbsr_arch.model_card import FORMAT, ModelCard
 from lightbsr_arch.options import infer_options
 from lightbsr_arch.saving import write_whole
-from lightbsr_arch.version import __version__
 
-FORMAT = "lightbsr"
-"""What the metadata of our files say under ``format``."""
-
-NOT_STATED = "not stated"
-"""The setting and the licence of a model whose maker did not say."""
+_LOGGER = logging.getLogger(__name__)
 
 DEFAULT_MODEL = "lightbsr_small_x4"
 """Name of the model that comes with the package."""
-
-
-@dataclass(frozen=True)
-class ModelCard:
-    """What a model file says beside the weights."""
-
-    setting: str = NOT_STATED
-    """The degradation that it was trained for: a preset's name, with overrides."""
-    training: Mapping[str, Any] = field(default_factory=dict)
-    """A summary of the training: data, iterations, batch and patch sizes, the teacher."""
-    licence: str = NOT_STATED
-    """Of the weights."""
-    probe: DegradationProbe | None = None
-    """Reads degradations off the network's representation."""
-    version: str = __version__
-    """Of the package that wrote the file."""
-
-    def metadata(self, options: Mapping[str, Any]) -> dict[str, str]:
-        """As the strings that a safetensors file holds.
-
-        Args:
-            options: The network's, with its ``type``.
-        """
-        metadata = {
-            "format": FORMAT,
-            "lightbsr_version": self.version,
-            "network": json.dumps(options),
-            "scale": str(options["scale"]),
-            "setting": self.setting,
-            "training": json.dumps(self.training),
-            "licence": self.licence,
-        }
-        return metadata if self.probe is None else {**metadata, "probe": self.probe.to_json()}
-
-    @classmethod
-    def of(cls, metadata: Mapping[str, str]) -> ModelCard:
-        """From a file's metadata.
-
-        Raises:
-            ValueError: What ought to be JSON is none.
-        """
-        training = json.loads(metadata.get("training", "{}"))
-        if not isinstance(training, dict):
-            raise ValueError(f"training: expected a JSON object, got {metadata['training'][:60]!r}.")
-        return cls(
-            setting=metadata.get("setting", NOT_STATED),
-            training=training,
-            licence=metadata.get("licence", NOT_STATED),
-            probe=DegradationProbe.from_json(metadata["probe"]) if "probe" in metadata else None,
-            version=metadata.get("lightbsr_version", "unknown"),
-        )
 
 
 @dataclass(frozen=True)
@@ -90,7 +36,9 @@ class Model:
     net: LightBSR
     """In evaluation mode, on the CPU, in float32."""
     card: ModelCard
-    """Empty for files that are not ours."""
+    """Empty for files that are not ours, and where it is damaged."""
+    damage: str | None = None
+    """Why what the file says of itself cannot be read, although its weights are whole."""
 
 
 def save_model(path: str | Path, state_dict: Mapping[str, Tensor], card: ModelCard) -> None:
@@ -117,22 +65,28 @@ def bundled_model(name: str) -> Path | None:
 
 
 def read_card(path: str | Path) -> ModelCard | None:
-    """What a file says of itself; None if it is not one of ours.
+    """What a safetensors file says of itself; None if it is not one of ours.
 
     Raises:
-        ValueError: It says that it is ours, and is damaged; the message names it.
+        OptionError: It says that it is ours, and is damaged; the message names it.
     """
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-    except (SafetensorError, OSError):
-        return None
+    metadata = read_metadata(Path(path))
     if metadata.get("format") != FORMAT:
         return None
     try:
         return ModelCard.of(metadata)
     except ValueError as error:
-        raise ValueError(f"{path}: its metadata cannot be read ({error}).") from error
+        raise OptionError(f"{path}: its metadata cannot be read ({str(error).rstrip('.')}).") from error
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """The texts beside the weights of a safetensors file; empty for any other file."""
+    try:
+        check_safetensors(path)
+        with safe_open(path, framework="pt") as file:
+            return file.metadata() or {}
+    except (SafetensorError, OSError, ValueError):
+        return {}
 
 
 def load_model(path: str | Path) -> Model:
@@ -146,7 +100,7 @@ def load_model(path: str | Path) -> Model:
         FileNotFoundError: No such file, and no such name.
         OptionError: Another network, or none; the message names the file.
     """
-    if not Path(path).is_file():
+    if not is_regular_file(Path(path)):
         bundled = bundled_model(str(path))
         if bundled is None:
             raise MissingFileError(
@@ -158,10 +112,17 @@ def load_model(path: str | Path) -> Model:
         state_dict = load_state_dict(path)
         options = infer_options(state_dict)
         net = _build(state_dict, options)
-        return Model(net, read_card(path) or ModelCard())
     except ValueError as error:
         message = str(error)
         raise OptionError(message if message.startswith(str(path)) else f"{path}: {message}") from error
+    try:
+        card = read_card(path) or ModelCard()
+        if card.probe is not None and not card.probe.fits(4 * net.options["num_encoder_feat"]):
+            raise OptionError(f"{path}: its metadata cannot be read (its probe is of another network).")
+        return Model(net, card)
+    except OptionError as error:
+        _LOGGER.warning("%s Its weights are whole and are used; what it says of itself is not.", error)
+        return Model(net, ModelCard(), str(error))
 
 
 def _build(state_dict: Mapping[str, Tensor], options: Mapping[str, Any]) -> LightBSR:
@@ -174,14 +135,17 @@ def _build(state_dict: Mapping[str, Tensor], options: Mapping[str, Any]) -> Ligh
     if kind != "LightBSR":
         raise ValueError(f"this is {kind}; only LightBSR runs here. `lightbsr compare` runs the methods beside it.")
     # Sizes are read off the weights: memory is taken only when all of them are there and fit.
-    with torch.device("meta"):
-        expected = {key: value.shape for key, value in LightBSR(**arguments).state_dict().items()}
+    try:
+        with torch.device("meta"):
+            expected = {key: value.shape for key, value in LightBSR(**arguments).state_dict().items()}
+    except (RuntimeError, ZeroDivisionError) as error:
+        raise ValueError("its weights have sizes that no LightBSR has.") from error
     missing = [key for key in expected if key not in state_dict]
     surplus = [key for key in state_dict if key not in expected]
     misfits = [key for key in expected if key in state_dict and state_dict[key].shape != expected[key]]
     for keys, what in ((missing, "missing"), (surplus, "too many"), (misfits, "of another shape than the others tell")):
         if keys:
-            raise ValueError(f"not a complete LightBSR: {len(keys)} values {what}, first {keys[0]}.")
+            raise ValueError(f"not a complete LightBSR: {len(keys)} values {what}, first {printable(keys[0], 80)}.")
     net = LightBSR(**arguments)
     net.load_state_dict(dict(state_dict))
     damaged = [key for key, value in net.state_dict().items() if not bool(value.isfinite().all())]

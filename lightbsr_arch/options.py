@@ -37,10 +37,10 @@ class _Sizes:
         return {"scale": scale, "num_feat": num_feat}
 
     def groups(self) -> dict[str, int]:
-        return {
-            "num_group": self.count(r"sr\.groups\.(\d+)\."),
-            "num_block": self.count(r"sr\.groups\.0\.blocks\.(\d+)\."),
-        }
+        groups, blocks = self.count(r"sr\.groups\.(\d+)\."), self.count(r"sr\.groups\.0\.blocks\.(\d+)\.")
+        if groups * blocks > len(self.state_dict):
+            raise ValueError(f"not a complete state dict: {groups} groups of {blocks} blocks have more weights.")
+        return {"num_group": groups, "num_block": blocks}
 
 
 def infer_options(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -63,7 +63,12 @@ def infer_options(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
     for key, other in (("sr.compress.weight", _dasr), ("estimator.", _kdsr), ("contrast.", _cdcl)):
         if sizes.has(key):
             method = other
-    return method(sizes)
+    try:
+        return method(sizes)
+    except (IndexError, ZeroDivisionError) as error:
+        raise ValueError(
+            "not a state dict of LightBSR or a method beside it: a weight has too few dimensions."
+        ) from error
 
 
 def _lightbsr(sizes: _Sizes) -> dict[str, Any]:

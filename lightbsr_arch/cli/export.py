@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,9 +13,13 @@ from typing import Any
 import torch
 
 from lightbsr_arch.checkpoints import read_checkpoint
+from lightbsr_arch.containers import is_regular_file
+from lightbsr_arch.display import printable
 from lightbsr_arch.errors import MissingFileError, OptionError
-from lightbsr_arch.model_files import NOT_STATED, Model, ModelCard, bundled_model, load_model, save_model
+from lightbsr_arch.model_card import ModelCard
+from lightbsr_arch.model_files import Model, bundled_model, load_model, save_model
 from lightbsr_arch.saving import replacing
+from lightbsr_arch.training_summary import card_of_training
 
 _EXTENSIONS = {
     ".safetensors": "the model file of `lightbsr infer` and of spandrel",
@@ -51,8 +56,8 @@ def run(command: str, arguments: Sequence[str]) -> None:
     outputs = [Path(output).expanduser() for output in args.output]
     _check_outputs(outputs, args.overwrite)
     source = bundled_model(args.checkpoint) or Path(args.checkpoint).expanduser()
-    if not source.is_file():
-        raise MissingFileError(f"there is no checkpoint {args.checkpoint}.")
+    if not is_regular_file(source):
+        raise MissingFileError(f"there is no checkpoint {printable(args.checkpoint)}.")
     if any(output.exists() and output.samefile(source) for output in outputs):
         raise OptionError(f"{source}: would be replaced by its own export; name another file.")
     model = load_model(source)
@@ -63,7 +68,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
     for output in outputs:
         note = _write(output, replace(model, card=card), args.precision)
         print(f"{output}: {output.stat().st_size / 1e6:.2f} MB{note}")
-    print(f"{model.net.options}; setting: {card.setting}; licence: {card.licence}")
+    print(f"{model.net.options}; setting: {printable(card.setting)}; licence: {printable(card.licence)}")
 
 
 def _check_outputs(outputs: Sequence[Path], overwrite: bool) -> None:
@@ -99,42 +104,17 @@ def _write(output: Path, model: Model, precision: Any) -> str:
 
 def _card(model: Model, source: Path) -> ModelCard:
     """The file's own card; of a training's checkpoint, what it says of the training."""
-    if source.suffix == ".safetensors":
-        return model.card
     said = read_checkpoint(source).get("lightbsr")
     if not isinstance(said, Mapping):
         return model.card
-    if said.get("network"):  # an export for BasicSR
-        return ModelCard.of({str(key): str(value) for key, value in said.items()})
-    return _card_of_training(said)
-
-
-def _card_of_training(said: Mapping[str, Any]) -> ModelCard:
-    import yaml
-
-    options = yaml.safe_load(said.get("option_file") or "{}") or {}
-    data = (options.get("datasets") or {}).get("train") or {}
-    train = options.get("train") or {}
-    degradation = data.get("degradation")
-    preset = data.get("preset", NOT_STATED)
-    summary = {
-        "name": options.get("name"),
-        "model_type": options.get("model_type"),
-        "iterations": said.get("iteration"),
-        "encoder_iterations": train.get("encoder_iter"),
-        "data": data.get("name"),
-        "pictures": data.get("pictures"),
-        "gt_size": data.get("gt_size"),
-        "batch_size_per_process": data.get("batch_size_per_gpu"),
-        "processes": said.get("world_size"),
-        "ema_decay": train.get("ema_decay"),
-        "seed": said.get("manual_seed"),
-        "trained_with": f"lightbsr {said.get('version')}",
-    }
-    return ModelCard(
-        setting=preset if not degradation else f"{preset} with {json.dumps(degradation)}",
-        training={key: value for key, value in summary.items() if value is not None},
-    )
+    try:
+        if said.get("network"):  # an export for BasicSR
+            return ModelCard.of(said)
+        return card_of_training(said)
+    except ValueError as error:
+        reason = str(error).rstrip(".")
+        print(f"{source}: what it says of its training cannot be read and is left out ({reason}).", file=sys.stderr)
+        return model.card
 
 
 def _probe(model: Model, card: ModelCard, images: str) -> Any:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lightbsr_arch.cli.info_kinds import describe
-from lightbsr_arch.errors import CommandFailed, MissingFileError
+from lightbsr_arch.display import printable
+from lightbsr_arch.errors import CommandFailed
 from lightbsr_arch.model_files import bundled_model
 
 
@@ -15,28 +16,23 @@ def run(command: str, arguments: Sequence[str]) -> None:
     """Run the command.
 
     Raises:
-        MissingFileError: A file that is not there.
-        CommandFailed: A file that is damaged, or none that this package knows.
+        CommandFailed: A file that is missing, damaged, or none that this package knows; all others are described.
     """
     parser = argparse.ArgumentParser(
         prog="lightbsr info",
         description="Tell what files are: model files, checkpoints of trainings and of the published codes, ONNX. "
         "No code in them is run.",
-        epilog="Ends with 1 if one of them is damaged, holds code, or is no model.",
+        epilog="Ends with 1 if one of them is missing, damaged, holds code, or is no model.",
     )
     parser.add_argument("files", nargs="+", metavar="FILE", help="a file, or the name of a model in the package")
     args = parser.parse_args(arguments)
-    paths = {given: bundled_model(given) or Path(given).expanduser() for given in args.files}
-    for given, path in paths.items():
-        if not path.exists():
-            raise MissingFileError(f"{given}: there is no such file, and no model of that name in the package.")
     unsound = []
-    for given, path in paths.items():
-        told = describe(path)
-        print(f"{given}: {told.kind}")
+    for given in dict.fromkeys(args.files):
+        told = describe(bundled_model(given) or Path(given).expanduser())
+        print(f"{printable(given)}: {told.kind}")
         for name, value in told.details.items():
             print(f"  {name}: {value}")
         if not told.sound:
-            unsound.append(given)
+            unsound.append(printable(given))
     if unsound:
-        raise CommandFailed(f"damaged, with code in it, or no model: {', '.join(unsound)}")
+        raise CommandFailed(f"missing, damaged, with code in it, or no model: {', '.join(unsound)}")

@@ -10,8 +10,8 @@ from typing import Any
 
 from basicsr.utils import get_root_logger
 
-from lightbsr_arch.checkpoints import read_checkpoint
-from lightbsr_arch.errors import MissingFileError, OptionError
+from lightbsr_arch.checkpoints import plain_weights, read_checkpoint
+from lightbsr_arch.errors import OptionError
 from lightbsr_arch.published import convert_published_state_dict, is_published_state_dict
 
 
@@ -29,12 +29,7 @@ def load_network(model: Any, net: Any, load_path: str, strict: bool = True, para
         MissingFileError: There is no such file.
         OptionError: It is no checkpoint, cut short, or of another network.
     """
-    try:
-        content = read_checkpoint(load_path)
-    except FileNotFoundError as error:
-        raise MissingFileError(str(error)) from error
-    except ValueError as error:
-        raise OptionError(str(error)) from error
+    content = read_checkpoint(load_path)
     if param_key is not None:
         if param_key not in content and "params" in content:
             param_key = "params"
@@ -42,7 +37,7 @@ def load_network(model: Any, net: Any, load_path: str, strict: bool = True, para
         content = content.get(param_key, content)
     net = model.get_bare_model(net)
     own = net.state_dict()
-    weights = {_unwrapped(name, own): value for name, value in content.items()}
+    weights = {_unwrapped(name, own): value for name, value in plain_weights(load_path, content).items()}
     if is_published_state_dict(weights):
         weights = convert_published_state_dict(weights)
     get_root_logger().info(f"Loading {type(net).__name__} from {load_path}, entry {param_key}.")

@@ -19,7 +19,7 @@ from lightbsr_arch.model_files import ModelCard, load_model, read_card, save_mod
 from helpers import TINY, Bomb, tiny_student
 from published import published_state_dict
 
-PROBE = DegradationProbe({"sigma": Reading((0.5, -1.0), 2.0, 0.2, 4.0, 0.31, 0.8)})
+PROBE = DegradationProbe({"sigma": Reading((0.5, -1.0, *(0.0,) * 14), 2.0, 0.2, 4.0, 0.31, 0.8)})
 CARD = ModelCard("setting1_x4", {"iterations": 7, "data": "bundled"}, "Apache-2.0", PROBE)
 
 
@@ -165,11 +165,16 @@ def test_a_model_that_is_not_there(tmp_path, name):
     [("training", "{"), ("training", "[1]"), ("probe", "{}}"), ("probe", '{"sigma": {"weights": [1]}}'),
      ("probe", '{"sigma": 3}'), ("probe", PROBE.to_json().replace("0.5", "NaN"))],
 )  # fmt: skip
-def test_damaged_metadata_are_refused(tmp_path, net, key, value):
+def test_a_damaged_card_leaves_the_weights_to_be_used_and_is_reported(tmp_path, net, caplog, key, value):
     path = tmp_path / "a.safetensors"
     save_file(net.state_dict(), path, {**CARD.metadata({"type": "LightBSR", **net.options}), key: value})
     with pytest.raises(OptionError, match="its metadata cannot be read"):
-        load_model(path)
+        read_card(path)
+    loaded = load_model(path)
+    _same(loaded, net)
+    assert loaded.card == ModelCard()
+    assert f"{path}: its metadata cannot be read (" in caplog.text
+    assert "Its weights are whole and are used" in caplog.text
 
 
 def test_files_cut_short_are_refused(tmp_path, net):
@@ -196,8 +201,8 @@ def test_an_old_file_stays_until_the_new_one_is_whole(tmp_path, net, monkeypatch
 
 
 def test_a_probe_is_kept_in_its_range():
-    assert PROBE.read(np.array([1.0, 1.0], np.float32)) == {"sigma": 1.5}
-    assert PROBE.read(np.array([99.0, 0.0], np.float32)) == {"sigma": 4.0}
+    assert PROBE.read(np.array([1.0] * 16, np.float32)) == {"sigma": 1.5}
+    assert PROBE.read(np.array([99.0, *[0.0] * 15], np.float32)) == {"sigma": 4.0}
     assert DegradationProbe.from_json(PROBE.to_json()) == PROBE
 
 
