@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import json
 import mmap
+import os
 import stat
 import struct
 import zipfile
@@ -36,6 +37,11 @@ _LARGEST_JSON = 2**20
 _MOST_ENTRIES = 100_000
 _DAMAGED = (zipfile.BadZipFile, zlib.error, struct.error, OSError, EOFError, ValueError, RuntimeError, OverflowError)
 """What zipfile raises for archives that nobody's software wrote; NotImplementedError is a RuntimeError."""
+
+
+def path_of(given: str) -> Path:
+    """A path as someone typed it, with ``~`` for their home."""
+    return Path(os.path.expanduser(given))  # noqa: PTH111 - pathlib's raises where there is no such user
 
 
 def is_regular_file(path: Path) -> bool:

@@ -58,10 +58,10 @@ def judge_state_dict(content: Mapping[Any, Any], room: int) -> dict[str, Tensor]
     total = 0
     for key, value in content.items():
         if not isinstance(value, Tensor):
-            raise ValueError(f"expected weights only, but {printable(key, 80)!r} is a {type(value).__name__}")
+            raise ValueError(f"expected weights only, but '{printable(key, 80)}' is a {type(value).__name__}")
         fault = _fault(value, room)
         if fault is not None:
-            raise ValueError(f"{printable(key, 80)!r} is {fault}; expected a plain tensor")
+            raise ValueError(f"'{printable(key, 80)}' is {fault}; expected a plain tensor")
         total += value.numel() * value.element_size()
     if total > _NAMES_OF_ONE_WEIGHT * room:
         raise ValueError(f"its tensors claim {total} bytes, and the file holds {room}")

@@ -84,9 +84,9 @@ def json_object(metadata: Any, name: str, default: str = "") -> dict[str, Any]:
     except RecursionError as error:
         raise ValueError(f"{name}: JSON that nests beyond measure") from error
     except ValueError as error:
-        raise ValueError(f"{name}: expected JSON, got {printable(text, 60)!r}") from error
+        raise ValueError(f"{name}: expected JSON, got '{printable(text, 60)}'") from error
     if not isinstance(value, dict):
-        raise ValueError(f"{name}: expected a JSON object, got {printable(text, 60)!r}")
+        raise ValueError(f"{name}: expected a JSON object, got '{printable(text, 60)}'")
     if _is_deeper_than(value, _DEEPEST):
         raise ValueError(f"{name}: JSON that nests beyond measure")
     return value

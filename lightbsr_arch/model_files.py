@@ -61,11 +61,15 @@ def save_model(path: str | Path, state_dict: Mapping[str, Tensor], card: ModelCa
 def bundled_model(name: str) -> Path | None:
     """The file of a model that comes with the package; None if there is none of that name."""
     path = Path(str(resources.files("lightbsr_arch"))) / "pretrained" / f"{name}.safetensors"
-    return path if "/" not in name and path.is_file() else None
+    return path if "/" not in name and is_regular_file(path) else None
 
 
-def read_card(path: str | Path) -> ModelCard | None:
+def read_card(path: str | Path, options: Mapping[str, Any] | None = None) -> ModelCard | None:
     """What a safetensors file says of itself; None if it is not one of ours.
+
+    Args:
+        path: Of the file.
+        options: Those of the student that its weights are, which a probe must fit; None does not look.
 
     Raises:
         OptionError: It says that it is ours, and is damaged; the message names it.
@@ -74,7 +78,10 @@ def read_card(path: str | Path) -> ModelCard | None:
     if metadata.get("format") != FORMAT:
         return None
     try:
-        return ModelCard.of(metadata)
+        card = ModelCard.of(metadata)
+        if card.probe is not None and options is not None and not card.probe.fits(4 * options["num_encoder_feat"]):
+            raise ValueError("probe: its probe is of another network")
+        return card
     except ValueError as error:
         raise OptionError(f"{path}: its metadata cannot be read ({str(error).rstrip('.')}).") from error
 
@@ -116,10 +123,7 @@ def load_model(path: str | Path) -> Model:
         message = str(error)
         raise OptionError(message if message.startswith(str(path)) else f"{path}: {message}") from error
     try:
-        card = read_card(path) or ModelCard()
-        if card.probe is not None and not card.probe.fits(4 * net.options["num_encoder_feat"]):
-            raise OptionError(f"{path}: its metadata cannot be read (its probe is of another network).")
-        return Model(net, card)
+        return Model(net, read_card(path, options) or ModelCard())
     except OptionError as error:
         _LOGGER.warning("%s Its weights are whole and are used; what it says of itself is not.", error)
         return Model(net, ModelCard(), str(error))

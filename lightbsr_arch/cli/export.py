@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from lightbsr_arch.checkpoints import read_checkpoint
-from lightbsr_arch.containers import is_regular_file
+from lightbsr_arch.containers import is_regular_file, path_of
 from lightbsr_arch.display import printable
 from lightbsr_arch.errors import MissingFileError, OptionError
 from lightbsr_arch.model_card import ModelCard
@@ -53,11 +53,11 @@ def run(command: str, arguments: Sequence[str]) -> None:
     )
     add("--overwrite", action="store_true", help="replace files that are there")
     args = parser.parse_args(arguments)
-    outputs = [Path(output).expanduser() for output in args.output]
+    outputs = [path_of(output) for output in args.output]
     _check_outputs(outputs, args.overwrite)
-    source = bundled_model(args.checkpoint) or Path(args.checkpoint).expanduser()
+    source = bundled_model(args.checkpoint) or path_of(args.checkpoint)
     if not is_regular_file(source):
-        raise MissingFileError(f"there is no checkpoint {printable(args.checkpoint)}.")
+        raise MissingFileError(f"there is no checkpoint {printable(args.checkpoint, 1000)}.")
     if any(output.exists() and output.samefile(source) for output in outputs):
         raise OptionError(f"{source}: would be replaced by its own export; name another file.")
     model = load_model(source)

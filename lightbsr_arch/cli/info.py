@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 from lightbsr_arch.cli.info_kinds import describe
+from lightbsr_arch.containers import path_of
 from lightbsr_arch.display import printable
 from lightbsr_arch.errors import CommandFailed
 from lightbsr_arch.model_files import bundled_model
@@ -28,11 +28,11 @@ def run(command: str, arguments: Sequence[str]) -> None:
     args = parser.parse_args(arguments)
     unsound = []
     for given in dict.fromkeys(args.files):
-        told = describe(bundled_model(given) or Path(given).expanduser())
-        print(f"{printable(given)}: {told.kind}")
+        told = describe(bundled_model(given) or path_of(given))
+        print(f"{printable(given, 1000)}: {told.kind}")
         for name, value in told.details.items():
             print(f"  {name}: {value}")
         if not told.sound:
-            unsound.append(printable(given))
+            unsound.append(printable(given, 1000))
     if unsound:
         raise CommandFailed(f"missing, damaged, with code in it, or no model: {', '.join(unsound)}")

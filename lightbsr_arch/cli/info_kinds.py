@@ -44,6 +44,8 @@ class Told:
     """By name."""
     sound: bool = True
     """False for what is damaged, holds code, or is no model."""
+    network: Mapping[str, Any] | None = None
+    """The options of the network whose weights it holds, where it is one of this package."""
 
 
 def describe(path: Path) -> Told:
@@ -52,7 +54,7 @@ def describe(path: Path) -> Told:
     Args:
         path: Of any file or folder.
     """
-    if path.is_dir():
+    if os.path.isdir(path):  # noqa: PTH112 - pathlib's raises for a name that is too long
         return Told("a folder", sound=False)
     if not os.path.lexists(path):
         return Told("there is no such file, and no model of that name in the package", sound=False)
@@ -90,7 +92,7 @@ def _safetensors(path: Path) -> Told:
         return Told("a damaged safetensors file", {"reason": str(error)}, sound=False)
     told = _weights(path, content, "")
     try:
-        card = read_card(path)
+        card = read_card(path, told.network)
     except ValueError as error:
         return Told(f"{told.kind}, whose card is damaged", {**told.details, "reason": str(error)}, sound=False)
     if card is None:
@@ -234,9 +236,10 @@ def _weights(path: Path, content: Mapping[Any, Any], kind: str) -> Told:
         if layout is not None:
             return Told(f"{kind}, incomplete", {"reason": str(error)}, sound=False)
         if not tensors:
-            holds = ", ".join(key if isinstance(key, str) else type(key).__name__ for key in [*content][:3])
-            return Told(f"{kind or 'weights'} without weights", {"holds": printable(holds)}, False)
+            return Told(f"{kind or 'a file'} without weights", {"reason": str(error)}, sound=False)
         return Told(f"{kind or 'weights'} that cannot be used", {"reason": str(error)}, sound=False)
+    if not state_dict:
+        return Told(f"{kind or 'a file'} without weights", sound=False)
     size = sum(value.numel() for value in state_dict.values())
     try:
         options = infer_options(state_dict)
@@ -247,7 +250,7 @@ def _weights(path: Path, content: Mapping[Any, Any], kind: str) -> Told:
     details = {"network": _network(options), "values": f"{size / 1e6:.2f} M"}
     if options["type"] != "LightBSR":
         details["use"] = "`lightbsr test` and `lightbsr compare`; `lightbsr infer` runs students of LightBSR"
-    return Told(kind or f"weights of {options['type']}", details)
+    return Told(kind or f"weights of {options['type']}", details, network=options)
 
 
 def _network(options: Mapping[str, Any]) -> str:
