@@ -15,6 +15,13 @@ from PIL import Image, ImageOps
 TILE, OVERLAP = 256, 32
 """A tile's side, and what it shares with the next one, in pixels of the picture."""
 
+FAULTS = tuple(
+    value
+    for value in vars(onnxruntime.capi.onnxruntime_pybind11_state).values()
+    if isinstance(value, type) and issubclass(value, Exception)
+)
+"""What onnxruntime raises; its errors have no common class of their own."""
+
 
 def upscale(session: onnxruntime.InferenceSession, pixels: np.ndarray) -> np.ndarray:
     """From (H, W, 3) to (scale * H, scale * W, 3), uint8, tile by tile.
@@ -42,8 +49,27 @@ def upscale(session: onnxruntime.InferenceSession, pixels: np.ndarray) -> np.nda
     return result
 
 
+def main(arguments: list[str]) -> int:
+    """Run it: 0 when the result is written, 2 after an error in what was given."""
+    if len(arguments) != 3:
+        print("usage: python onnx_upscale.py MODEL.onnx IMAGE RESULT", file=sys.stderr)
+        return 2
+    model, source, target = arguments
+    what = model
+    try:
+        session = onnxruntime.InferenceSession(model, providers=onnxruntime.get_available_providers())
+        what = source
+        with Image.open(source) as image:
+            pixels = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+        what = model
+        result = upscale(session, pixels)
+        what = target
+        Image.fromarray(result).save(target)
+    except (*FAULTS, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        print(f"onnx_upscale.py: {what}: {str(error).splitlines()[0]}", file=sys.stderr)
+        return 2
+    return 0
+
+
 if __name__ == "__main__":
-    model, source, target = sys.argv[1:]
-    image = ImageOps.exif_transpose(Image.open(source)).convert("RGB")
-    session = onnxruntime.InferenceSession(model, providers=onnxruntime.get_available_providers())
-    Image.fromarray(upscale(session, np.asarray(image))).save(target)
+    raise SystemExit(main(sys.argv[1:]))

@@ -6,6 +6,7 @@ Python's own start: a ``.pth`` file in site-packages, which every interpreter of
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import sysconfig
 from pathlib import Path
@@ -76,6 +77,11 @@ def installed_basicsr() -> Path:
     return installed if installed.is_dir() else Path(spec.origin).parent
 
 
+def basicsr_version() -> str:
+    """BasicSR's version by its own word: pip knows none of ``basicsr`` where it came as basicsr-fixed or as a clone."""
+    return str(getattr(importlib.import_module("basicsr"), "__version__", "of unknown version"))
+
+
 def link_here(folder: Path) -> Path:
     """Link the installed BasicSR into a folder, so that ``python basicsr/train.py`` works there.
 
@@ -99,10 +105,18 @@ def link_here(folder: Path) -> Path:
     return link
 
 
-def unlink_here(folder: Path) -> Path | None:
-    """Remove the link that :func:`link_here` made; anything else named ``basicsr`` stays."""
+def unlink_here(folder: Path, any_target: bool = False) -> Path | None:
+    """Remove the link that :func:`link_here` made; anything else named ``basicsr`` stays.
+
+    Args:
+        folder: Where the link is.
+        any_target: Also remove a link that leads elsewhere, such as into an environment that is gone.
+
+    Returns:
+        The link, if it was removed.
+    """
     link = folder / "basicsr"
-    if not link.is_symlink():
+    if not link.is_symlink() or not (any_target or link.resolve() == installed_basicsr().resolve()):
         return None
     link.unlink()
     return link

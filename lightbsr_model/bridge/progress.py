@@ -18,6 +18,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from lightbsr_arch import __version__
 from lightbsr_arch.baselines import BicubicUpsampler
+from lightbsr_model.bridge.activation import basicsr_version
 from lightbsr_model.bridge.known_options import look_up
 from lightbsr_model.bridge.plain_values import plain
 
@@ -58,7 +59,7 @@ def first_page(opt: Mapping[str, Any], device: torch.device) -> str:
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
     return "\n".join(
         [
-            f"lightbsr {__version__}, BasicSR {_version('basicsr')}, Python {platform.python_version()}, "
+            f"lightbsr {__version__}, BasicSR {basicsr_version()}, Python {platform.python_version()}, "
             f"torch {torch.__version__}, torchvision {_version('torchvision')}, numpy {_version('numpy')}, "
             f"OpenCV {_version('opencv-python')}, lmdb {_version('lmdb')}",
             f"{device.type} ({name}), {opt['world_size']} processes, {torch.get_num_threads()} threads, "

@@ -6,10 +6,10 @@ import argparse
 import platform
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
+import torchvision
 
 from lightbsr_arch import __version__
 from lightbsr_model.bridge import activation
@@ -24,7 +24,8 @@ def run(command: str, arguments: Sequence[str]) -> None:
             action="store_true",
             help="also link the installed basicsr into the working directory, for `python basicsr/train.py`"
             if command == "activate"
-            else "also remove that link",
+            else "remove a link named basicsr in the working directory wherever it leads (the link to the installed basicsr "
+            "is removed in any case)",
         )
     options = parser.parse_args(arguments)
     if command == "activate":
@@ -44,17 +45,17 @@ def _activate(here: bool) -> None:
 
 def _deactivate(here: bool) -> None:
     removed = activation.deactivate()
-    if here and (link := activation.unlink_here(Path.cwd())):
+    if link := activation.unlink_here(Path.cwd(), any_target=here):
         removed.append(link)
     print(f"Removed {', '.join(map(str, removed))}." if removed else "Was not activated.")
 
 
 def _status() -> None:
     active = activation.is_active()
-    print(f"lightbsr {__version__}, basicsr {version('basicsr')} in {activation.installed_basicsr()}")
+    print(f"lightbsr {__version__}, basicsr {activation.basicsr_version()} in {activation.installed_basicsr()}")
     print(
         f"Python {platform.python_version()} in {sys.prefix}, torch {torch.__version__}, "
-        f"torchvision {version('torchvision')}, {torch.cuda.device_count()} CUDA devices"
+        f"torchvision {torchvision.__version__}, {torch.cuda.device_count()} CUDA devices"
     )
     print(f"{'activated' if active else 'not activated'} ({activation.startup_files()[1]})")
     if not active:

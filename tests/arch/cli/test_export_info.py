@@ -225,11 +225,41 @@ def test_the_example_runs_onnx_without_torch(run, checkpoint, tmp_path, monkeypa
         monkeypatch.setitem(sys.modules, name, None)
     arguments = ["onnx_upscale.py", tmp_path / "a.onnx", tmp_path / "in.png", tmp_path / "out.png"]
     monkeypatch.setattr(sys, "argv", [str(argument) for argument in arguments])
-    runpy.run_path(str(ROOT / "examples/onnx_upscale.py"), run_name="__main__")
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(str(ROOT / "examples/onnx_upscale.py"), run_name="__main__")
+    assert end.value.code == 0
     monkeypatch.undo()
     expected = Upscaler.from_checkpoint(checkpoint, device="cpu").upscale(photograph())
     with Image.open(tmp_path / "out.png") as image:
         assert np.abs(np.asarray(image).astype(int) - expected).max() <= 1
+
+
+@needs_onnx
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "usage: python onnx_upscale.py MODEL.onnx IMAGE RESULT"),
+        (["a.onnx", "in.png"], "usage: "),
+        (["nothing.onnx", "in.png", "out.png"], "onnx_upscale.py: nothing.onnx: "),
+        (["text.onnx", "in.png", "out.png"], "onnx_upscale.py: text.onnx: "),
+        (["relu.onnx", "nothing.png", "out.png"], "onnx_upscale.py: nothing.png: "),
+        (["relu.onnx", "text.onnx", "out.png"], "onnx_upscale.py: text.onnx: cannot identify image file"),
+        (["relu.onnx", "in.png", "out.png"], "onnx_upscale.py: relu.onnx: "),
+    ],
+)
+def test_the_example_says_what_is_wrong(tmp_path, monkeypatch, capsys, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    Path("text.onnx").write_text("no model")
+    _relu("relu.onnx")
+    save(tmp_path / "in.png")
+    monkeypatch.setattr(sys, "argv", ["onnx_upscale.py", *arguments])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(str(ROOT / "examples/onnx_upscale.py"), run_name="__main__")
+    told = capsys.readouterr().err
+    assert end.value.code == 2
+    assert told.startswith(message)
+    assert told.count("\n") == 1
+    assert not Path("out.png").exists()
 
 
 # info
@@ -323,14 +353,19 @@ def test_whoever_reads_may_go(checkpoint):
     assert (done.returncode, done.stderr) == (1, b"")
 
 
-@needs_onnx
-def test_info_on_onnx_of_others(run, tmp_path):
+def _relu(path):
+    """An ONNX model of someone else's."""
     import onnx
     from onnx import TensorProto, helper
 
     ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in "xy"]
     graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", ends[:1], ends[1:])
-    onnx.save(helper.make_model(graph), tmp_path / "a.onnx")
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), path)
+
+
+@needs_onnx
+def test_info_on_onnx_of_others(run, tmp_path):
+    _relu(tmp_path / "a.onnx")
     assert run("info", tmp_path / "a.onnx") == (0, f"{tmp_path / 'a.onnx'}: an ONNX model, not of this package\n")
     (tmp_path / "b.onnx").write_bytes(b"no model")
     assert run("info", tmp_path / "b.onnx")[0] == 1

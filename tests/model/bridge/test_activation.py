@@ -1,9 +1,14 @@
 from __future__ import annotations
 
-import pytest
+import importlib.metadata
 
+import basicsr
+import pytest
+import torch
+
+import lightbsr
 from lightbsr_arch.errors import OptionError
-from lightbsr_model.bridge import activation
+from lightbsr_model.bridge import activation, progress
 
 
 def test_activate_and_deactivate(tmp_path):
@@ -38,3 +43,49 @@ def test_link_here(tmp_path):
         activation.link_here(tmp_path)
     assert activation.unlink_here(tmp_path) is None
     assert (tmp_path / "basicsr").is_dir()
+
+
+@pytest.fixture
+def environment(tmp_path, monkeypatch):
+    """An environment to activate, and a working directory."""
+    (tmp_path / "site-packages").mkdir()
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    own = activation.startup_files(tmp_path / "site-packages")
+    monkeypatch.setattr(activation, "startup_files", lambda site_packages=None: own)
+    return tmp_path
+
+
+def test_deactivate_removes_the_link_that_activate_made(environment, capsys):
+    link = environment / "work/basicsr"
+    assert lightbsr.main(["activate", "--here"]) == 0
+    assert link.is_symlink()
+    assert lightbsr.main(["deactivate"]) == 0
+    assert not link.is_symlink()
+    assert str(link) in capsys.readouterr().out
+    assert list((environment / "site-packages").iterdir()) == []
+
+
+def test_deactivate_leaves_a_link_that_leads_elsewhere_unless_asked(environment, capsys):
+    link = environment / "work/basicsr"
+    link.symlink_to(environment)
+    assert lightbsr.main(["deactivate"]) == 0
+    assert link.is_symlink()
+    assert lightbsr.main(["deactivate", "--here"]) == 0
+    assert not link.is_symlink()
+
+
+def test_status_where_pip_knows_no_basicsr(environment, capsys, monkeypatch):
+    """As after `pip install basicsr-fixed`, or in a clone on the path."""
+    real = importlib.metadata.Distribution.from_name
+
+    def unknown(name):
+        if name == "basicsr":
+            raise importlib.metadata.PackageNotFoundError(name)
+        return real(name)
+
+    monkeypatch.setattr(importlib.metadata.Distribution, "from_name", unknown)
+    assert lightbsr.main(["status"]) == 0
+    assert f"basicsr {basicsr.__version__} in " in capsys.readouterr().out
+    opt = {"rank": 0, "world_size": 1, "name": "x"}
+    assert f"BasicSR {basicsr.__version__}," in progress.first_page(opt, torch.device("cpu"))
