@@ -164,6 +164,24 @@ print("LightBSRTeacherModel" in MODEL_REGISTRY)
     assert (printed[0], printed[-2:]) == ("[]", ["LightBSR", "True"])
 
 
+@pytest.mark.parametrize("order", ["theirs, lightbsr_model", "lightbsr_model, theirs"])
+def test_packages_that_register_at_import_in_any_order(workplace, tmp_path, order):
+    """What realesrgan and gfpgan do: import BasicSR first, and register names that BasicSR has with its suffix."""
+    (tmp_path / "theirs.py").write_text(
+        "from basicsr.data.degradations import circular_lowpass_kernel\n"
+        "from basicsr.utils.registry import ARCH_REGISTRY\n"
+        "from torch import nn\n"
+        "@ARCH_REGISTRY.register()\n"
+        "class SRVGGNetCompact(nn.Module):\n    pass\n"
+    )
+    code = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import {order}; "
+        "from basicsr.utils.registry import ARCH_REGISTRY; "
+        "print(ARCH_REGISTRY.get('SRVGGNetCompact').__module__, ARCH_REGISTRY.get('LightBSR').__module__)"
+    )
+    assert workplace.run("-c", code).splitlines()[-1] == "theirs lightbsr_arch.lightbsr"
+
+
 def test_link_in_a_clone_of_this_project(workplace, tmp_path):
     shutil.copytree(ROOT / "options", tmp_path / "options")
 
