@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 
 from lightbsr_arch.cli.infer_files import destination, find_inputs, plan
-from lightbsr_arch.cli.infer_run import Report, Writing, restore_all
+from lightbsr_arch.cli.infer_run import DEFAULT_QUALITY, Report, Writing, restore_all
 from lightbsr_arch.errors import CommandFailed, OptionError
 from lightbsr_arch.inference.upscaler import PRECISIONS, Upscaler
 from lightbsr_arch.model_files import DEFAULT_MODEL
@@ -26,7 +26,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--suffix", help="appended to names (default: _x and the scale; none for -o FILE)")
     add("--ext", metavar="EXT", help="png, jpg, webp, tif or bmp (default: the input's)")
     add("--overwrite", action="store_true", help="replace results that are there")
-    add("--quality", type=int, default=95, metavar="Q", help="of JPEG and WebP, 1 to 100 (default: %(default)s)")
+    add(
+        "--quality",
+        type=int,
+        metavar="Q",
+        help=f"of JPEG and WebP, 1 to 100 (default: {DEFAULT_QUALITY}, and lossless WebP stays lossless)",
+    )
     add("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: %(default)s)")
     add("--precision", choices=tuple(PRECISIONS), default="fp32", help="what to compute in (default: %(default)s)")
     add("--tile", default="auto", metavar="auto|N|off", help="side of the parts in input pixels (default: %(default)s)")
@@ -51,7 +56,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
         CommandFailed: A picture failed, or Ctrl-C stopped it.
     """
     args = _parser().parse_args(arguments)
-    if not 1 <= args.quality <= 100:
+    if args.quality is not None and not 1 <= args.quality <= 100:
         raise OptionError(f"--quality: expected 1 to 100, got {args.quality}.")
     upscaler = Upscaler.from_checkpoint(
         args.model,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 import sys
 import tempfile
 import time
@@ -14,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
@@ -22,9 +24,13 @@ from lightbsr_arch.cli.infer_files import Job
 from lightbsr_arch.errors import ImageError
 from lightbsr_arch.inference.comparison import write_comparison
 from lightbsr_arch.inference.picture_files import PictureFile, read_picture
+from lightbsr_arch.inference.picture_sources import read_file, read_standard_input
 from lightbsr_arch.inference.picture_writing import check_fit, write_picture
 from lightbsr_arch.inference.resizing import shrink
 from lightbsr_arch.inference.upscaler import Upscaler
+
+DEFAULT_QUALITY = 95
+"""Of JPEG and WebP."""
 
 _ON_DISK = 1 << 30
 """A result of more bytes is put together in a file instead of the memory."""
@@ -32,7 +38,7 @@ _ON_DISK = 1 << 30
 _ALONE = 256 << 20
 """A result of more bytes is computed only when the one before is written."""
 
-_FAILURES = (OSError, MemoryError, RuntimeError, ValueError)
+_FAILURES = (OSError, MemoryError, RuntimeError, ValueError, ArithmeticError, struct.error, cv2.error)
 """What may go wrong with a picture; the others are done all the same."""
 
 
@@ -40,8 +46,8 @@ _FAILURES = (OSError, MemoryError, RuntimeError, ValueError)
 class Writing:
     """How results are written."""
 
-    quality: int
-    """Of JPEG and WebP."""
+    quality: int | None
+    """Of JPEG and WebP; None is DEFAULT_QUALITY, and keeps lossless WebP lossless."""
     overwrite: bool
     """Replace what is there."""
     compare: bool
@@ -121,8 +127,7 @@ _BAR = "{percentage:3.0f}% |{bar}| {n:.1f} of {total_fmt} pictures, {elapsed} go
 
 
 def _read(job: Job, upscaler: Upscaler) -> PictureFile:
-    content = sys.stdin.buffer.read() if job.found.path is None else job.found.path.read_bytes()
-    picture = read_picture(content)
+    picture = read_picture(read_standard_input() if job.found.path is None else read_file(job.found.path))
     height, width = (
         max(1, round(side / upscaler.downscale_first)) * upscaler.scale for side in picture.pixels.shape[:2]
     )
@@ -206,9 +211,7 @@ class _Loop:
                 if file.exists() and not self.writing.overwrite:
                     raise FileExistsError(f"{file} is there already; --overwrite replaces it")
             write_comparison(picture_file, page, job.target.name, lq, result.pixels)
-        return write_picture(
-            target, result.pixels, picture.profile, picture.exif, self.writing.quality, self.writing.overwrite
-        )
+        return _write_result(target, result, self.writing, self.writing.overwrite)
 
     def _canvas_beside(self, target: Path) -> Callable[..., NDArray[Any]]:
         def make(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
@@ -240,10 +243,24 @@ def _as_seen(pixels: NDArray[Any], shrunk: float) -> NDArray[Any]:
     return shrink(pixels[:, :, None] if pixels.ndim == 2 else pixels, shrunk)
 
 
+def _write_result(path: Path, result: _Result, writing: Writing, overwrite: bool) -> list[str]:
+    picture = result.picture
+    return write_picture(
+        path,
+        result.pixels,
+        picture.profile,
+        picture.exif,
+        DEFAULT_QUALITY if writing.quality is None else writing.quality,
+        overwrite,
+        picture.resolution,
+        lossless=picture.lossless and writing.quality is None,
+    )
+
+
 def _to_standard_output(result: _Result, writing: Writing) -> list[str]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"result{result.job.target.suffix}"
-        notes = write_picture(path, result.pixels, result.picture.profile, result.picture.exif, writing.quality)
+        notes = _write_result(path, result, writing, overwrite=False)
         sys.stdout.buffer.write(path.read_bytes())
         sys.stdout.buffer.flush()
     return notes

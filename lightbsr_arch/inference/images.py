@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from lightbsr_arch.errors import ImageError
+from lightbsr_arch.inference.colour_profiles import belonging
 from lightbsr_arch.inference.tiles import Canvas
 
 ORIENTATION = 0x0112
@@ -94,17 +95,26 @@ def from_pil(image: Any) -> NDArray[Any]:
     Raises:
         ImageError: Integers that do not fit into 16 bits.
     """
+    if image.mode.startswith("I"):
+        values = np.asarray(image)
+        if values.min() < 0 or values.max() > 65535:
+            raise ImageError(f"expected integers up to 65535, got {values.min()} to {values.max()}.")
+        transparent = image.info.get("transparency")
+        deep = values.astype(np.uint16)
+        return deep if transparent is None else with_transparent(deep, transparent)
     if image.has_transparency_data:
         grey = image.mode in ("1", "L", "LA", "La")
         return np.asarray(image.convert("LA" if grey else "RGBA"))
     if image.mode in ("1", "L"):
         return np.asarray(image.convert("L"))
-    if image.mode.startswith("I"):
-        values = np.asarray(image)
-        if values.min() < 0 or values.max() > 65535:
-            raise ImageError(f"expected integers up to 65535, got {values.min()} to {values.max()}.")
-        return values.astype(np.uint16)
     return np.asarray(image if image.mode == "F" else image.convert("RGB"))
+
+
+def with_transparent(pixels: NDArray[Any], value: int | tuple[int, ...]) -> NDArray[np.uint16]:
+    """Grey (H, W) or RGB (H, W, 3) of 16 bits with alpha: 0 where a pixel has the value that stands for transparent."""
+    planes = pixels.reshape(*pixels.shape[:2], -1)
+    alpha = np.where((planes == np.asarray(value)).all(axis=2, keepdims=True), 0, 65535)
+    return np.concatenate([planes, alpha.astype(np.uint16)], axis=2)
 
 
 def exif_of(image: Any) -> Any:
@@ -159,6 +169,7 @@ def like(image: Any, array: NDArray[Any]) -> Any:
     from PIL import Image
 
     result = Image.fromarray(array[:, :, 0] if array.ndim == 3 and array.shape[2] == 1 else array)
-    if "icc_profile" in image.info and image.mode != "CMYK":
-        result.info["icc_profile"] = image.info["icc_profile"]
+    profile, _ = belonging(image.info.get("icc_profile"), result.mode in ("L", "LA", "I;16"))
+    if profile is not None:
+        result.info["icc_profile"] = profile
     return result

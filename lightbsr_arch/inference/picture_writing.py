@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import struct
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lightbsr_arch.errors import ImageError
+from lightbsr_arch.inference.colour_profiles import colour_space
+from lightbsr_arch.inference.png_chunks import HEADER_SIZE, grey_alpha_file, metadata
 from lightbsr_arch.saving import replacing
 
 
@@ -31,19 +31,26 @@ class Format:
     """An ICC profile."""
     side: int
     """Largest width and height."""
+    grey: bool = True
+    """One channel; else grey becomes RGB."""
+    exif: int = 0
+    """Bytes of EXIF data at most."""
+    resolution: int = 0
+    """Pixels per inch at most; 0 where it holds none."""
 
 
-_PNG = Format(deep=True, alpha=True, profile=True, side=2**31 - 1)
-_JPEG = Format(deep=False, alpha=False, profile=True, side=65500)
-_TIFF = Format(deep=True, alpha=True, profile=True, side=2**31 - 1)
+_PNG = Format(deep=True, alpha=True, profile=True, side=2**31 - 1, exif=2**31 - 1, resolution=10**7)
+# EXIF data in a JPEG is one segment, whose length is written in 16 bits.
+_JPEG = Format(deep=False, alpha=False, profile=True, side=65500, exif=2**16 - 3, resolution=2**16 - 1)
+_TIFF = Format(deep=True, alpha=True, profile=True, side=2**31 - 1, resolution=10**7)
 FORMATS = {
     ".png": _PNG,
     ".jpg": _JPEG,
     ".jpeg": _JPEG,
-    ".webp": Format(deep=False, alpha=True, profile=True, side=16383),
+    ".webp": Format(deep=False, alpha=True, profile=True, side=16383, grey=False, exif=2**31 - 1),
     ".tif": _TIFF,
     ".tiff": _TIFF,
-    ".bmp": Format(deep=False, alpha=False, profile=False, side=2**15 - 1),
+    ".bmp": Format(deep=False, alpha=False, profile=False, side=2**15 - 1, resolution=10**7),
 }
 """What can be written, by extension."""
 
@@ -70,6 +77,8 @@ def write_picture(
     exif: bytes | None = None,
     quality: int = 95,
     overwrite: bool = False,
+    resolution: tuple[float, float] | None = None,
+    lossless: bool = False,
 ) -> list[str]:
     """Write a picture in the format that its extension names.
 
@@ -81,6 +90,8 @@ def write_picture(
         exif: EXIF data.
         quality: Of JPEG and WebP, 1 to 100.
         overwrite: Replace a file of that name.
+        resolution: Pixels per inch, horizontally and vertically.
+        lossless: Write a WebP without loss, whatever the quality.
 
     Returns:
         Notes on what the format does not hold.
@@ -97,19 +108,25 @@ def write_picture(
     if pixels.dtype == np.uint16 and not holds.deep:
         pixels = ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
         notes.append(f"8 bits a channel are all that {extension} holds")
-    if profile is not None and not holds.profile:
-        notes.append(f"{extension} holds no colour profile")
+    kept, left_out = _held(extension, pixels, profile, exif, resolution)
+    notes += left_out
     with replacing(path) as temporary:
         if extension == ".png":
-            _write_png(temporary, pixels, profile, exif)
+            _write_png(temporary, pixels, metadata(kept.profile, kept.exif, kept.resolution))
         elif extension in (".tif", ".tiff"):
-            _write_tiff(temporary, pixels, profile)
+            _write_tiff(temporary, pixels, kept)
         else:
-            options: dict[str, Any] = {"icc_profile": profile} if profile is not None and holds.profile else {}
-            if exif is not None and holds.profile:
-                options["exif"] = exif
+            options: dict[str, Any] = {}
+            if kept.profile is not None:
+                options["icc_profile"] = kept.profile
+            if kept.exif is not None:
+                options["exif"] = kept.exif
+            if kept.resolution is not None:
+                options["dpi"] = tuple(max(round(value), 1) for value in kept.resolution)
             if extension != ".bmp":
                 options["quality"] = quality
+            if lossless and extension == ".webp":
+                options |= {"lossless": True, "exact": True}  # colours of transparent pixels too
             if holds is _JPEG:
                 options["subsampling"] = 0
             Image.fromarray(_without_axis(pixels)).save(temporary, **options)
@@ -122,7 +139,43 @@ def _without_axis(pixels: NDArray[Any]) -> NDArray[Any]:
     return pixels[:, :, 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels
 
 
-def _write_tiff(path: Path, pixels: NDArray[Any], profile: bytes | None) -> None:
+@dataclass(frozen=True)
+class _Metadata:
+    """What is written beside the pixels."""
+
+    profile: bytes | None
+    exif: bytes | None
+    resolution: tuple[float, float] | None
+
+
+def _held(
+    extension: str,
+    pixels: NDArray[Any],
+    profile: bytes | None,
+    exif: bytes | None,
+    resolution: tuple[float, float] | None,
+) -> tuple[_Metadata, list[str]]:
+    """What of the metadata a format holds, and notes on the rest."""
+    holds = FORMATS[extension]
+    notes = []
+    is_grey = pixels.ndim == 2 or pixels.shape[2] < 3
+    if profile is not None and not holds.profile:
+        notes.append(f"{extension} holds no colour profile")
+        profile = None
+    elif profile is not None and is_grey and not holds.grey and colour_space(profile) == "GRAY":
+        notes.append(f"{extension} holds no grey: its grey colour profile was left out")
+        profile = None
+    if exif is not None and len(exif) > holds.exif:
+        limit = f" more than {holds.exif} bytes of" if holds.exif else ""
+        notes.append(f"{extension} holds no{limit} EXIF data: its {len(exif)} bytes were left out")
+        exif = None
+    if resolution is not None and max(resolution) > holds.resolution:
+        notes.append(f"{extension} does not hold its resolution of {resolution[0]:.6g} dpi")
+        resolution = None
+    return _Metadata(profile, exif, resolution), notes
+
+
+def _write_tiff(path: Path, pixels: NDArray[Any], kept: _Metadata) -> None:
     from tifffile import imwrite
 
     pixels = _without_axis(pixels)
@@ -134,18 +187,26 @@ def _write_tiff(path: Path, pixels: NDArray[Any], profile: bytes | None) -> None
         planarconfig="contig" if channels > 1 else None,
         extrasamples=["unassalpha"] if channels in (2, 4) else None,
         compression="zlib",
-        iccprofile=profile,
+        iccprofile=kept.profile,
+        resolution=kept.resolution,
+        resolutionunit=None if kept.resolution is None else "inch",
         metadata=None,
     )
 
 
-def _write_png(path: Path, pixels: NDArray[Any], profile: bytes | None, exif: bytes | None) -> None:
+def _write_png(path: Path, pixels: NDArray[Any], chunks: bytes) -> None:
     pixels = _without_axis(pixels)
     if pixels.ndim == 3 and pixels.shape[2] == 2:  # OpenCV knows no grey with alpha
-        if pixels.dtype == np.uint8:
-            Image.fromarray(pixels).save(path, icc_profile=profile, exif=exif or b"")
-            return
-        pixels = pixels[:, :, [0, 0, 0, 1]]
+        with path.open("wb") as file:
+            for part in grey_alpha_file(pixels):
+                file.write(part)
+    else:
+        _write_png_by_opencv(path, pixels)
+    if chunks:
+        _insert(path, chunks, HEADER_SIZE)
+
+
+def _write_png_by_opencv(path: Path, pixels: NDArray[Any]) -> None:
     if pixels.ndim == 3:
         # In place: a copy of a large picture is what memory does not suffice for.
         swap = cv2.COLOR_RGBA2BGRA if pixels.shape[2] == 4 else cv2.COLOR_RGB2BGR
@@ -154,17 +215,6 @@ def _write_png(path: Path, pixels: NDArray[Any], profile: bytes | None, exif: by
         path.write_bytes(cv2.imencode(".png", pixels)[1].tobytes())
     elif not cv2.imwrite(str(path), pixels):
         raise OSError(f"{path.parent}: the picture cannot be written there (no room, or no right to)")
-    chunks = b""
-    if profile is not None:
-        chunks += _png_chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(profile))
-    if exif is not None:
-        chunks += _png_chunk(b"eXIf", exif.removeprefix(b"Exif\0\0"))
-    if chunks:
-        _insert(path, chunks, 8 + 25)
-
-
-def _png_chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
 def _insert(path: Path, chunks: bytes, offset: int) -> None:
