@@ -10,6 +10,7 @@ from pathlib import Path
 import basicsr.test
 import basicsr.train
 
+from lightbsr_model.bridge import run_lock
 from lightbsr_model.bridge.cures import apply_cures
 from lightbsr_model.bridge.option_document import force_options, read_document
 from lightbsr_model.bridge.option_parsing import command_line
@@ -31,6 +32,7 @@ def train(arguments: Sequence[str], root: Path | None = None) -> None:
     try:
         basicsr.train.train_pipeline(str(root))
     finally:
+        run_lock.release_all()
         give_signals_back()
 
 
@@ -43,7 +45,10 @@ def test(arguments: Sequence[str], root: Path | None = None) -> None:  # noqa: P
     """
     apply_cures()
     sys.argv[1:] = arguments
-    basicsr.test.test_pipeline(str(root or Path.cwd()))
+    try:
+        basicsr.test.test_pipeline(str(root or Path.cwd()))
+    finally:
+        run_lock.release_all()
 
 
 def _enter_root(arguments: list[str]) -> Path:

@@ -6,9 +6,11 @@ Stands in for ``basicsr/utils/options.py:parse_options``, with the same result f
 from __future__ import annotations
 
 import argparse
+import copy
 import os
 import random
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +19,27 @@ from basicsr.utils import set_random_seed
 from basicsr.utils.dist_util import get_dist_info, init_dist
 from basicsr.utils.registry import MODEL_REGISTRY
 
-from lightbsr_arch.errors import MissingFileError
+from lightbsr_arch.errors import CommandFailed, MissingFileError
+from lightbsr_model.bridge import run_lock
 from lightbsr_model.bridge.known_options import look_up
 from lightbsr_model.bridge.option_check import OptionProblems, check_options
 from lightbsr_model.bridge.option_document import OptionDocument, Problem, force_options, read_document
 from lightbsr_model.bridge.processes import of_rank_0, start_workers_by_fork
 from lightbsr_model.models.two_phase_model import TwoPhaseModel
+
+
+@dataclass(frozen=True)
+class GivenOptions:
+    """What the user gave, kept for the checkpoints: BasicSR's pipeline changes the options as it goes."""
+
+    text: str
+    """The option file."""
+    options: dict[str, Any]
+    """Its content with the forced values of the command line."""
+
+    def __str__(self) -> str:
+        """Nothing to read again: BasicSR logs every entry of the options."""
+        return f"{len(self.text)} characters"
 
 
 def command_line(arguments: list[str], prog: str | None = None) -> argparse.Namespace:
@@ -82,11 +99,12 @@ def parse_options(root_path: str, is_train: bool = True) -> tuple[dict[str, Any]
 
     Raises:
         OptionProblems: With all problems of the file.
+        RunInUse: Another process writes into this run's folder.
     """
     args = command_line(sys.argv[1:])
     document, warnings = read_and_check(args, is_train)
     opt = document.options
-    opt["option_file_text"] = document.text
+    opt["given_options"] = GivenOptions(document.text, copy.deepcopy(opt))
     _start_processes(opt, args)
     seed = opt.get("manual_seed")
     if seed is None:
@@ -112,9 +130,25 @@ def parse_options(root_path: str, is_train: bool = True) -> tuple[dict[str, Any]
         if value is not None and ("resume_state" in key or "pretrain_network" in key):
             opt["path"][key] = str(Path(value).expanduser())
     _lay_out_folders(opt, Path(root_path), is_train)
+    _lock_folder(opt)
     for warning in warnings:
         _warn(opt, f"{args.opt}: {warning}")
     return opt, args
+
+
+def _lock_folder(opt: dict[str, Any]) -> None:
+    """Lock the run's folder before BasicSR renames it. Rank 0 does; if it fails, every rank ends with its message."""
+    refusal: CommandFailed | None = None
+    if opt["rank"] == 0:
+        try:
+            note = run_lock.take(Path(opt["path"]["experiments_root" if opt["is_train"] else "results_root"]))
+            if note is not None:
+                _warn(opt, note)
+        except CommandFailed as error:
+            refusal = error
+    refusal = of_rank_0(refusal)
+    if refusal is not None:
+        raise refusal
 
 
 def _warn(opt: dict[str, Any], message: str) -> None:

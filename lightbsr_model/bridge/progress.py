@@ -77,7 +77,7 @@ def with_defaults(opt: Mapping[str, Any]) -> dict[str, Any]:
         for key, value in section.items():
             if isinstance(value, Mapping) and (cls := look_up(registry, value.get("type"))) is not None:
                 section[key] = {**_defaults(cls), **value}
-    filled.pop("option_file_text", None)
+    filled.pop("given_options", None)
     return filled
 
 

@@ -17,6 +17,7 @@ from basicsr.utils.dist_util import master_only
 
 from lightbsr_arch import __version__
 from lightbsr_arch.errors import CommandFailed
+from lightbsr_model.bridge import run_lock
 from lightbsr_model.bridge.plain_values import plain
 
 META_KEY = "lightbsr"
@@ -67,13 +68,17 @@ def remove_unfinished(folder: Path) -> None:
 
 
 def describe(model: Any, iteration: int) -> dict[str, Any]:
-    """What a file says of itself: version, networks, iteration, option file, seed. Plain values only."""
+    """What a file says of itself: version, networks, iteration, run, option file, seed. Plain values only."""
     opt = model.opt
+    given = opt.get("given_options")
     return {
         "version": __version__,
         "iteration": iteration,
         "networks": {key: plain(value) for key, value in opt.items() if key.startswith("network_")},
-        "option_file": opt.get("option_file_text", ""),
+        "name": opt.get("name"),
+        "run": opt.get("run_id"),
+        "option_file": given.text if given else "",
+        "options": plain(given.options) if given else {},
         "manual_seed": opt.get("manual_seed"),
         "world_size": opt.get("world_size", 1),
     }
@@ -82,6 +87,7 @@ def describe(model: Any, iteration: int) -> dict[str, Any]:
 @master_only  # type: ignore[untyped-decorator]
 def save_network(model: Any, net: Any, net_label: str, current_iter: int, param_key: Any = "params") -> None:
     """Stand in for ``BaseModel.save_network``: the same file, and an entry that tells what it is."""
+    _confirm_lock(model)
     nets = net if isinstance(net, list) else [net]
     keys = param_key if isinstance(param_key, list) else [param_key]
     content: dict[str, Any] = {}
@@ -98,6 +104,7 @@ def save_training_state(model: Any, epoch: int, current_iter: int) -> None:
     """Stand in for ``BaseModel.save_training_state``: the best metrics too, then the pruning of old checkpoints."""
     if current_iter == -1:
         return
+    _confirm_lock(model)
     state = {
         "epoch": epoch,
         "iter": current_iter,
@@ -112,6 +119,12 @@ def save_training_state(model: Any, epoch: int, current_iter: int) -> None:
     keep = model.opt["train"].get("keep_checkpoints")
     if keep:
         prune_checkpoints(model, int(keep))
+
+
+def _confirm_lock(model: Any) -> None:
+    root = model.opt["path"].get("experiments_root")
+    if root is not None:
+        run_lock.confirm(Path(root))
 
 
 def prune_checkpoints(model: Any, keep: int) -> None:
