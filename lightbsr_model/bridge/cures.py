@@ -21,6 +21,7 @@ from basicsr.models.sr_model import SRModel
 from basicsr.utils import dist_util, get_root_logger, options
 from basicsr.utils.file_client import LmdbBackend
 
+from lightbsr_arch.errors import OptionError
 from lightbsr_model.bridge import (
     ema,
     lmdb_backend,
@@ -29,6 +30,7 @@ from lightbsr_model.bridge import (
     option_parsing,
     processes,
     resume,
+    resumed_options,
     saving,
     schedules,
     validation,
@@ -98,7 +100,16 @@ def _cure_training_script(module: Any) -> None:
     def build_supervised_model(opt: dict[str, Any]) -> Any:
         if opt.get("deterministic"):
             torch.backends.cudnn.benchmark = False
-        model = build_model(opt)
+        try:
+            model = build_model(opt)
+        except OptionError as error:
+            changes = resumed_options.changed_networks(run.resume_state, opt) if run.resume_state else []
+            if not changes:
+                raise
+            raise OptionError(
+                f"Changed since the state was saved: {', '.join(changes)}. Sizes cannot be changed in a run that goes on: "
+                f"change them back, or start a new run. {error}"
+            ) from error
         processes.take_rank_0s_values(model)
         get_root_logger().info(first_page(opt, model.device))
         Supervisor(run, model).attach()

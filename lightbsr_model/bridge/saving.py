@@ -95,8 +95,12 @@ def save_network(model: Any, net: Any, net_label: str, current_iter: int, param_
         # Names as they are: BasicSR's stripping of "module." breaks a network that has a part of that name.
         content[key] = {name: value.cpu() for name, value in model.get_bare_model(one).state_dict().items()}
     content[META_KEY] = describe(model, getattr(model, "completed_iter", current_iter))
-    name = "latest" if current_iter == -1 else current_iter
-    save_atomically(content, Path(model.opt["path"]["models"]) / f"{net_label}_{name}.pth")
+    name = f"{net_label}_{'latest' if current_iter == -1 else current_iter}.pth"
+    save_atomically(content, Path(model.opt["path"]["models"]) / name)
+    files: dict[int, list[str]] = vars(model).setdefault("saved_networks", {})
+    if current_iter not in files:
+        files.clear()
+    files.setdefault(current_iter, []).append(name)
 
 
 @master_only  # type: ignore[untyped-decorator]
@@ -111,7 +115,10 @@ def save_training_state(model: Any, epoch: int, current_iter: int) -> None:
         "optimizers": [optimizer.state_dict() for optimizer in model.optimizers],
         "schedulers": [scheduler.state_dict() for scheduler in model.schedulers],
         "best_metric_results": plain(getattr(model, "best_metric_results", {})),
-        META_KEY: describe(model, current_iter),
+        META_KEY: {
+            **describe(model, current_iter),
+            "files": getattr(model, "saved_networks", {}).get(current_iter, []),
+        },
     }
     if getattr(model, "grad_scaler", None) is not None:
         state["grad_scaler"] = model.grad_scaler.state_dict()

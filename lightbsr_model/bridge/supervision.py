@@ -22,6 +22,7 @@ from lightbsr_arch.errors import CommandFailed, OptionError
 from lightbsr_model.bridge.optimiser_steps import StepControl
 from lightbsr_model.bridge.progress import Progress, add_picture, add_rates
 from lightbsr_model.bridge.random_streams import derive_seed, seed_everything
+from lightbsr_model.bridge.resumed_options import take_options_from_file
 from lightbsr_model.bridge.run import Run
 from lightbsr_model.bridge.stopping import StopRequest, ValidationInterrupted
 from lightbsr_model.bridge.training_data import batch_names
@@ -275,7 +276,7 @@ class Supervisor:
         return visuals
 
     def _resume_training(self, original: Callable[..., Any], state: dict[str, Any]) -> None:
-        original(state)
+        original(take_options_from_file(self.model, state))
         self.model.completed_iter = state["iter"]
         if self.steps.scaler is not None and state.get("grad_scaler"):
             self.steps.scaler.load_state_dict(state["grad_scaler"])

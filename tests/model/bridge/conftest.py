@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from resumed_runs import FinishedRun, short_options
 
 
 class ForkServer:
@@ -42,3 +45,22 @@ def fork_server():
     server = ForkServer()
     yield server
     server.close()
+
+
+@pytest.fixture(scope="session")
+def finished_once(tmp_path_factory, image_folder):
+    arguments = sys.argv
+    run = FinishedRun(tmp_path_factory.mktemp("finished"), short_options(image_folder))
+    try:
+        run.train()
+    finally:
+        sys.argv = arguments
+    return run
+
+
+@pytest.fixture
+def finished(finished_once, tmp_path, monkeypatch):
+    """A run of four iterations of a teacher, with states of the 2nd and the 4th."""
+    monkeypatch.setattr(sys, "argv", ["lightbsr"])
+    shutil.copytree(finished_once.root, tmp_path, dirs_exist_ok=True)
+    return FinishedRun(tmp_path, yaml.safe_load(yaml.safe_dump(finished_once.opt)))

@@ -1,0 +1,62 @@
+"""A finished run, to be copied and resumed: training it once is enough."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+from basicsr.utils.logger import initialized_logger
+
+from lightbsr_model.bridge import launcher, option_parsing, resume
+from lightbsr_model.bridge.cures import apply_cures
+
+from training_files import training_options
+
+
+def short_options(images: Path, **changes: Any) -> dict[str, Any]:
+    """A teacher of four iterations, with states of the 2nd and the 4th, and no validation."""
+    opt = training_options(images, train={"total_iter": 4, "ema_decay": 0.5})
+    del opt["val"], opt["datasets"]["val"]
+    for key, value in changes.items():
+        opt[key] = {**opt.get(key, {}), **value} if isinstance(value, dict) else value
+    return opt
+
+
+class FinishedRun:
+    """A copy of a finished run under a root of its own."""
+
+    def __init__(self, root: Path, opt: dict[str, Any]) -> None:
+        self.root = root
+        self.opt = opt
+        self.folder = root / "experiments" / opt["name"]
+
+    def file(self, name: str) -> Path:
+        folder = "training_states" if name.endswith(".state") else "models"
+        return self.folder / folder / name
+
+    def _arguments(self, flags: tuple[str, ...]) -> list[str]:
+        path = self.root / "run.yml"
+        path.write_text(yaml.safe_dump(self.opt, sort_keys=False))
+        return ["-opt", str(path), *flags]
+
+    def load(self, *flags: str) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Read options and state as BasicSR's pipeline does, without training; return both."""
+        apply_cures()
+        sys.argv = ["lightbsr", *self._arguments(flags)]
+        try:
+            opt, _ = option_parsing.parse_options(str(self.root))
+            return opt, resume.load_resume_state(opt)
+        finally:
+            launcher.run_lock.release_all()
+
+    def train(self, *flags: str) -> str:
+        """Train; return this run's log."""
+        initialized_logger.clear()
+        logging.getLogger("basicsr").handlers.clear()
+        for path in self.folder.glob("*.log"):
+            path.unlink()
+        launcher.train(self._arguments(flags), self.root)
+        return next((self.root / "experiments" / self.opt["name"]).glob("*.log")).read_text()
