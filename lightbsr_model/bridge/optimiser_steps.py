@@ -12,6 +12,8 @@ import torch
 from basicsr.utils import get_root_logger
 from torch.optim import Optimizer
 
+from lightbsr_arch.errors import OptionError
+
 
 class StepControl:
     """Controls the steps of a model's optimisers.
@@ -69,9 +71,11 @@ class StepControl:
                 self.scaler.unscale_(optimizer)
             norm = torch.nn.utils.clip_grad_norm_(params, self.grad_clip)
             bad = ~torch.isfinite(norm)
+            if self.skipped is not False:  # of several optimisers, those after the first bad one are left out too
+                bad = bad | torch.as_tensor(self.skipped, device=bad.device)
             try:
                 if self._can_wait(optimizer, params):
-                    self.skipped = bad if self.skipped is False else bad | self.skipped
+                    self.skipped = bad
                     optimizer.grad_scale, optimizer.found_inf = None, bad.float()
                     return step(*args, **kwargs)
                 if bool(bad):
@@ -95,16 +99,54 @@ def get_optimizer(_model: Any, optim_type: str, params: Any, lr: float, **kwargs
 
     Raises:
         NotImplementedError: torch has no such optimiser.
+        OptionError: It cannot train these networks in BasicSR's loop, or an option does not fit.
     """
     optimizer = getattr(torch.optim, optim_type, None)
     if not (isinstance(optimizer, type) and issubclass(optimizer, Optimizer)):
         raise NotImplementedError(f"train.optim_*.type: torch.optim has no optimiser named {optim_type!r}.")
-    if kwargs.get("fused"):
-        params = list(params)
+    if optim_type in _NOT_IN_THIS_LOOP:
+        raise OptionError(
+            f"train.optim_*.type: {optim_type} {_NOT_IN_THIS_LOOP[optim_type]}: take another, such as Adam."
+        )
+    params = list(params)
+    if not kwargs.get("fused"):
+        kwargs.pop("fused", None)  # most do not know the word
+    else:
         try:
-            return cast(Any, optimizer)(params, lr=lr, **kwargs)
+            return _make_fused(optimizer, params, lr, kwargs)
         except (RuntimeError, TypeError) as error:
             # An older torch on a CPU; the step itself is the same.
             get_root_logger().info(f"train.optim_*.fused: not for this device or optimiser ({error}); taken as false.")
             del kwargs["fused"]
-    return cast(Any, optimizer)(params, lr=lr, **kwargs)
+    try:
+        return cast(Any, optimizer)(params, lr=lr, **kwargs)
+    except (TypeError, ValueError) as error:
+        raise OptionError(f"train.optim_*: {optim_type} cannot be made with these options: {error}") from error
+
+
+_NOT_IN_THIS_LOOP = {
+    "LBFGS": "computes the loss several times in a step, which BasicSR's models do not let it do",
+    "SparseAdam": "is for sparse gradients, which these networks do not have",
+}
+
+
+def _make_fused(optimizer: type[Optimizer], params: list[Any], lr: float, kwargs: dict[str, Any]) -> Optimizer:
+    if optimizer is not torch.optim.SGD or not kwargs.get("momentum"):
+        return cast(Any, optimizer)(params, lr=lr, **kwargs)
+    if kwargs.get("dampening"):
+        raise TypeError("SGD dampens all but a weight's first step, and its fused step cannot tell which that is")
+    sgd = torch.optim.SGD(params, lr=lr, **kwargs)
+    sgd.register_step_pre_hook(_give_momentum_to_all)
+    return sgd
+
+
+def _give_momentum_to_all(optimizer: Any, _args: Any, _kwargs: Any) -> None:
+    """Give weights that learn for the first time a momentum of zero, which makes the same first step.
+
+    torch's fused step knows the first step of all weights and later steps of all, and fails where some begin to learn later
+    (the joint phase). A first step that is left out on the device would leave it memory that nothing was written to.
+    """
+    for group in optimizer.param_groups:
+        for value in group["params"]:
+            if value.grad is not None and optimizer.state[value].get("momentum_buffer") is None:
+                optimizer.state[value]["momentum_buffer"] = torch.zeros_like(value)

@@ -16,6 +16,7 @@ import torch
 from basicsr.utils.dist_util import master_only
 
 from lightbsr_arch import __version__
+from lightbsr_arch.checkpoints import read_checkpoint
 from lightbsr_arch.errors import CommandFailed
 from lightbsr_model.bridge import run_lock
 from lightbsr_model.bridge.plain_values import plain
@@ -139,10 +140,31 @@ def prune_checkpoints(model: Any, keep: int) -> None:
     models, states = (Path(model.opt["path"][key]) for key in ("models", "training_states"))
     iterations = sorted(int(path.stem) for path in states.glob("*.state") if path.stem.isdigit())
     kept = set(iterations[-keep:]) | best_iterations(getattr(model, "best_metric_results", {}))
+    saved = [name for names in getattr(model, "saved_networks", {}).values() for name in names]
+    labels = {name.rpartition("_")[0] for name in saved} or {"net_*"}
     for iteration in iterations:
         if iteration not in kept:
-            for path in (states / f"{iteration}.state", *models.glob(f"*_{iteration}.pth")):
+            networks = [path for label in labels for path in models.glob(f"{label}_{iteration}.pth")]
+            # The state last: after a kill in between, the next pruning finds it and removes the rest.
+            for path in (*networks, states / f"{iteration}.state"):
                 path.unlink(missing_ok=True)
+    if not getattr(model, "orphans_removed", False):
+        model.orphans_removed = True
+        _remove_orphans(models, {*iterations, *kept}, model.opt.get("run_id"))
+
+
+def _remove_orphans(models: Path, iterations: set[int], run: str | None) -> None:
+    """Remove the networks of this run whose state a kill kept from being written: each says itself whose it is."""
+    for path in models.glob("*_*.pth"):
+        number = path.stem.rpartition("_")[2]
+        if run is None or not number.isdigit() or int(number) in iterations:
+            continue
+        try:
+            about = read_checkpoint(path).get(META_KEY) or {}
+        except ValueError:
+            continue
+        if (about.get("run"), about.get("iteration")) == (run, int(number)):
+            path.unlink(missing_ok=True)
 
 
 def best_iterations(best_metric_results: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> set[int]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -119,16 +119,15 @@ class Supervisor:
 
     def _optimize_parameters(self, original: Callable[..., Any], current_iter: int) -> None:
         parts = _split(self._batch, self.accum_iter)
-        before = self._buffers()
+        before = self._changed_by_a_pass()
         self.steps.begin()
         logs = []
-        for number, part in enumerate(parts):
-            self.steps.begin_part(number, len(parts))
-            self._feed_model(part)
-            is_last = number == len(parts) - 1
-            with nullcontext() if is_last else _silenced(self.model, "model_ema"):
+        with _recorded(self.model, "model_ema") as averagings:
+            for number, part in enumerate(parts):
+                self.steps.begin_part(number, len(parts))
+                self._feed_model(part)
                 original(current_iter)
-            logs.append(self.model.log_dict)
+                logs.append(self.model.log_dict)
         self.model.log_dict = OrderedDict((key, sum(log[key] for log in logs) / len(logs)) for key in logs[0])
         self._unchecked.append(
             _Iteration(
@@ -140,6 +139,8 @@ class Supervisor:
             )
         )
         self._take_back(before)
+        if averagings:
+            self._average(*averagings[-1])
         self.model.completed_iter = current_iter
         is_due = current_iter % self.opt["logger"]["print_freq"] == 0 or current_iter == self.total_iter
         # Where the device alone knows, asking would make the host wait for it: only when the losses are read anyway.
@@ -156,25 +157,41 @@ class Supervisor:
             self._skipped_images = skipped
             get_root_logger().warning(f"{skipped} images skipped so far (datasets.train.skip_bad_images).")
 
-    def _buffers(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        """Copies of what a forward pass changes: BatchNorm statistics, a queue."""
+    def _changed_by_a_pass(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Copies of what a forward pass changes: BatchNorm statistics, a queue, a key encoder, which no optimiser holds."""
         networks = [
             value
             for name, value in vars(self.model).items()
-            if name.startswith("net_") and isinstance(value, nn.Module)
+            if name.startswith("net_") and not name.endswith("_ema") and isinstance(value, nn.Module)
         ]
-        return [(buffer, buffer.clone()) for network in networks for buffer in network.buffers()]
+        learning = {
+            id(value)
+            for optimizer in self.model.optimizers
+            for group in optimizer.param_groups
+            for value in group["params"]
+        }
+        values = [value for network in networks for value in (*network.buffers(), *network.parameters())]
+        return [(value, value.detach().clone()) for value in values if id(value) not in learning]
+
+    def _average(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Move the EMA copy, unless the iteration is skipped; where the device alone knows, it decides."""
+        skipped = self._unchecked[-1].skipped
+        if torch.is_tensor(skipped):
+            decay = kwargs.get("decay", args[0] if args else 0.999)
+            self.model.model_ema(torch.where(skipped, 1.0, torch.full_like(skipped, decay, dtype=torch.float64)))
+        elif not skipped:
+            self.model.model_ema(*args, **kwargs)
 
     def _take_back(self, before: list[tuple[torch.Tensor, torch.Tensor]]) -> None:
-        """Give buffers the values they had, if the iteration is skipped."""
+        """Give what a pass changed the values it had, if the iteration is skipped."""
         skipped = self.steps.skipped
         if not torch.is_tensor(skipped) and not skipped:
             if all(math.isfinite(value) for value in self.model.log_dict.values()):
                 return
             self._unchecked[-1].skipped = skipped = True
         with torch.no_grad():
-            for buffer, value in before:
-                buffer.copy_(torch.where(skipped, value, buffer) if torch.is_tensor(skipped) else value)
+            for changed, value in before:
+                changed.copy_(torch.where(skipped, value, changed) if torch.is_tensor(skipped) else value)
 
     def _check_finite(self) -> dict[str, float]:
         """Look at the iterations since the last look.
@@ -295,11 +312,12 @@ class Supervisor:
 
 
 @contextmanager
-def _silenced(owner: Any, name: str) -> Iterator[None]:
-    """A context in which a method of an object does nothing."""
-    setattr(owner, name, lambda *_, **__: None)
+def _recorded(owner: Any, name: str) -> Iterator[list[tuple[tuple[Any, ...], dict[str, Any]]]]:
+    """A context in which a method of an object does nothing but record its arguments."""
+    calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
+    setattr(owner, name, lambda *args, **kwargs: calls.append((args, kwargs)))
     try:
-        yield
+        yield calls
     finally:
         delattr(owner, name)
 

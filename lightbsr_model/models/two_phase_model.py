@@ -254,7 +254,7 @@ class TwoPhaseModel(SRModel):
         """The losses as numbers, averaged over the processes; BasicSR asks for them on all ranks when it logs."""
         return self.reduce_loss_dict(OrderedDict((name, torch.as_tensor(loss)) for name, loss in self.log_dict.items()))
 
-    def model_ema(self, decay: float = 0.999) -> None:
+    def model_ema(self, decay: float | Tensor = 0.999) -> None:
         """Move the EMA copy's parameters, and copy its buffers."""
         model_ema(self, decay)
 
