@@ -253,12 +253,13 @@ def _ranks(number: int, work: Callable[[int], object], port_file: Path) -> list[
 
 
 def test_all_ranks_of_a_second_run_are_refused_and_those_of_one_run_are_not(tmp_path):
-    from lightbsr_model.bridge.option_parsing import _lock_folder, _of_rank_0
+    from lightbsr_model.bridge.option_parsing import _lock_folder
+    from lightbsr_model.bridge.processes import of_rank_0
 
     def lock(rank: int) -> str:
         run_lock._held.clear()
         _lock_folder({"rank": rank, "is_train": True, "path": {"experiments_root": str(tmp_path / "run")}})
-        return _of_rank_0(f"rank {rank} leads")
+        return of_rank_0(f"rank {rank} leads")
 
     assert _ranks(2, lock, tmp_path / "first") == ["rank 0 leads"] * 2
     (tmp_path / ".run.lock").unlink(missing_ok=True)
