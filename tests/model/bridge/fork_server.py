@@ -51,6 +51,7 @@ def child(task: dict) -> None:
         _die_in_save(task["die_in_save"])
     try:
         if "calls" in task:
+            sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parent)]
             module, _, function = task["calls"].partition(":")
             getattr(importlib.import_module(module), function)(*task["arguments"])
             code = 0

@@ -1,0 +1,110 @@
+"""Run on every rank by test_equal_ranks.py, through fork_server.py: what the ranks hold at the first step and after it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, ClassVar
+
+import basicsr.train
+import torch
+
+from lightbsr_model.bridge.cures import apply_cures
+from lightbsr_model.bridge.processes import init_process_group
+from lightbsr_model.bridge.validation import dist_validation
+
+from model_options import BASELINES, STUDENT_NETWORK, TEACHER_NETWORK, UNIT_L1, baseline_options, model_options
+from training_files import MSRRESNET
+
+
+def options_of(kind: str, teacher_file: str) -> dict[str, Any]:
+    """Options of a model with an EMA copy, as parse_options leaves them on this rank."""
+    if kind in BASELINES:
+        opt = baseline_options(kind, model_options("teacher", TEACHER_NETWORK, 0), teacher_file)
+    elif kind.startswith("LightBSR "):
+        name = kind.split()[1]
+        opt = model_options(name, TEACHER_NETWORK if name == "teacher" else STUDENT_NETWORK, 0)
+        if name == "student":
+            opt["teacher"] = {"network": TEACHER_NETWORK, "path": teacher_file, "start_student": False}
+    else:
+        opt = model_options("teacher", MSRRESNET, 0)
+        opt.update(model_type=kind)
+        opt["train"] = {"pixel_opt": UNIT_L1, "total_iter": 8, "optim_g": {"type": "Adam", "lr": 1e-3}}
+        opt["train"]["scheduler"] = {"type": "MultiStepLR", "milestones": [4]}
+        if kind == "SRGANModel":
+            opt["network_d"] = {"type": "UNetDiscriminatorSN", "num_in_ch": 3, "num_feat": 4}
+            opt["train"]["optim_d"] = {"type": "Adam", "lr": 1e-3}
+            opt["train"]["gan_opt"] = {"type": "GANLoss", "gan_type": "vanilla", "loss_weight": 0.1}
+    opt["train"].update(ema_decay=0.5, accum_iter=2, cyclic_shift=False)
+    opt["train"].pop("encoder_iter", None)
+    opt["train"]["encoder_iter"] = 0
+    opt["logger"] = {"print_freq": 100, "save_checkpoint_freq": 100}
+    opt["val"] = {}
+    opt["name"] = "run"
+    opt["rank"], opt["world_size"] = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    opt["dist"] = True
+    return opt
+
+
+def values_of(model: Any) -> dict[str, torch.Tensor]:
+    """Every weight and buffer of every network."""
+    return {
+        f"{name}.{key}": value.clone()
+        for name, module in vars(model).items()
+        if isinstance(module, torch.nn.Module) and name.startswith("net_")
+        for key, value in model.get_bare_model(module).state_dict().items()
+    }
+
+
+def main(out: str, kinds: list[str], teacher_files: dict[str, str]) -> None:
+    """Build each model twice, from new weights and from a checkpoint, and take a step."""
+    apply_cures()
+    init_process_group()
+    rank = torch.distributed.get_rank()
+    held = {}
+    no_images = SimpleNamespace(dataset=_Images())
+    for kind in kinds:
+        opt = options_of(kind, teacher_files.get(kind, ""))
+        # As BasicSR seeds the ranks: differently.
+        torch.manual_seed(10 + rank)
+        model = basicsr.train.build_model(opt)
+        held[f"{kind}, first step"] = values_of(model)
+        model.update_learning_rate(1)
+        views = BASELINES[kind]["views"] if kind in BASELINES else 2
+        lq = (
+            torch.rand(4, views, 3, 16, 16)
+            if "teacher" in kind or kind in ("DASR", "CdCL")
+            else torch.rand(4, 3, 16, 16)
+        )
+        model.feed_data({"lq": lq, "gt": torch.rand(4, 3, 64, 64), "prior": torch.rand(4, 15)})
+        model.optimize_parameters(1)
+        # Nothing to validate: what a validation would find.
+        dist_validation(model, no_images, 1, None, False)
+        held[f"{kind}, validation"] = values_of(model)
+        checkpoint = Path(out) / f"{kind}.pth"
+        if rank == 0:
+            # What a checkpoint without some weights leaves random.
+            weights = model.get_bare_model(model.net_g).state_dict()
+            torch.save({"params": dict(list(weights.items())[4:])}, checkpoint)
+        torch.distributed.barrier()
+        opt = options_of(kind, teacher_files.get(kind, ""))
+        opt["path"] = {"pretrain_network_g": str(checkpoint), "strict_load_g": False}
+        held[f"{kind}, from a checkpoint"] = values_of(basicsr.train.build_model(opt))
+    torch.save(held, Path(out) / f"rank{rank}.pth")
+
+
+class _Images(list[Any]):
+    """An empty validation set."""
+
+    opt: ClassVar = {"name": "none"}
+
+
+def different_networks(out: str) -> None:
+    """Build a model of another size on rank 1."""
+    apply_cures()
+    init_process_group()
+    opt = options_of("SRModel", "")
+    opt["network_g"]["num_feat"] += opt["rank"]
+    opt["dist"] = False
+    basicsr.train.build_model(opt)
