@@ -5,8 +5,6 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
-import re
-import sys
 from collections.abc import Collection, Iterable
 from typing import Any
 
@@ -27,14 +25,10 @@ TOP = _words(
 )
 LOADER = _words(
     "name type phase scale io_backend num_worker_per_gpu batch_size_per_gpu dataset_enlarge_ratio prefetch_mode "
-    "num_prefetch_queue pin_memory persistent_workers use_shuffle skip_bad_images dataroot_gt dataroot_lq "
-    "meta_info_file filename_tmpl gt_size use_hflip use_rot mean std color"
+    "num_prefetch_queue pin_memory persistent_workers skip_bad_images"
 )
-TRAIN = _words(
-    "total_iter warmup_iter ema_decay scheduler pixel_opt perceptual_opt accum_iter grad_clip max_nonfinite "
-    "keep_checkpoints sync_bn"
-)
-VAL = _words("val_freq save_img suffix metrics pbar")
+TRAIN = _words("total_iter warmup_iter accum_iter grad_clip max_nonfinite keep_checkpoints sync_bn")
+VAL = _words("val_freq save_img")
 LOGGER = _words("print_freq save_checkpoint_freq use_tb_logger wandb")
 DIST = _words("backend port timeout_minutes")
 PATH = _words(
@@ -58,26 +52,12 @@ OPTIMISERS = {
 }
 """torch's optimisers by name."""
 
-_WORD_IN_CODE = re.compile(
-    r"""(?:\[|\.get\(|\.pop\(|required_loss\()\s*f?['"](\w+)['"]|['"](\w+)['"]\s+(?:not )?in\s+\w*opt"""
-)
-_WORD_IN_DOCSTRING = re.compile(r"^\s+((?:\w+, )*\w+)(?: \([^)]*\))?:", re.MULTILINE)
-
-
-def words_read_by(cls: type) -> set[str]:
-    """Every key that a class, or a class that it inherits from, reads of any dictionary, or lists in its docstring."""
-    words: set[str] = set()
-    for base in cls.__mro__:
-        if base is object or base.__module__.startswith("torch."):
-            continue
-        try:
-            source = inspect.getsource(sys.modules[base.__module__])
-        except (OSError, TypeError, KeyError):
-            continue
-        words.update(word for match in _WORD_IN_CODE.findall(source) for word in match if word)
-        for listed in _WORD_IN_DOCSTRING.findall(base.__doc__ or ""):
-            words.update(listed.split(", "))
-    return words
+NEVER_READ = {
+    "": _words("suffix save_img crop_border"),
+    "datasets": _words("use_shuffle"),
+    "network": _words("ema_decay"),
+}
+"""Keys that BasicSR's own option files carry, by section, and that nothing in BasicSR 1.4.2 reads there."""
 
 
 def look_up(registry: Any, name: Any) -> Any:
@@ -91,7 +71,7 @@ def look_up(registry: Any, name: Any) -> Any:
     """
     if isinstance(name, str) and "." in name and not isinstance(registry, dict) and name not in registry:
         registry._do_register(name, _import_class(name))
-    for candidate in (name, f"{name}_basicsr"):
+    for candidate in (name, f"{name}_basicsr") if isinstance(name, str) else ():
         if candidate in registry:
             return registry[candidate] if isinstance(registry, dict) else registry.get(candidate)
     return None
@@ -110,7 +90,17 @@ def _import_class(name: str) -> Any:
 
 def is_foreign(cls: type) -> bool:
     """Whether a class is neither BasicSR's nor ours, so that its code may read keys in ways that cannot be seen."""
-    return not cls.__module__.startswith(("basicsr", "lightbsr"))
+    return cls.__module__.partition(".")[0] not in ("basicsr", "lightbsr_model", "lightbsr_arch")
+
+
+def is_basicsr(cls: type) -> bool:
+    """Whether a class is one of BasicSR's own."""
+    return cls.__module__.partition(".")[0] == "basicsr"
+
+
+def names_in(registry: Any) -> set[str]:
+    """The names that :func:`look_up` finds."""
+    return {name.removesuffix("_basicsr") for name in registry.keys()}  # noqa: SIM118 - a registry yields pairs
 
 
 def arguments_of(cls: Any, without: Collection[str] = ()) -> dict[str, inspect.Parameter] | None:

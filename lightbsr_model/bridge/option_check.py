@@ -11,11 +11,13 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
+from basicsr import __version__ as basicsr_version
 from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTRY, METRIC_REGISTRY, MODEL_REGISTRY
 
 from lightbsr_arch.errors import OptionError
 from lightbsr_model.bridge import known_options as known
 from lightbsr_model.bridge.file_check import check_files
+from lightbsr_model.bridge.keys_read import keys_read_by
 from lightbsr_model.bridge.option_document import KeyPath, OptionDocument, Problem, sections
 from lightbsr_model.models.mixed_precision import AMP_CHOICES
 
@@ -43,6 +45,8 @@ class OptionCheck:
         self.is_train, self.strict = is_train, strict
         self.problems: list[Problem] = list(document.problems)
         self.warnings: list[Problem] = []
+        self.model: type | None = None
+        """The class of ``model_type``; None where there is none of that name."""
 
     def run(self) -> list[Problem]:
         """Check everything; the problems in the order of the file."""
@@ -67,12 +71,44 @@ class OptionCheck:
         """Note a problem."""
         self.problems.append(self.document.problem(key, message))
 
-    def _unknown(self, key: KeyPath, names: Collection[str], foreign: bool = False) -> None:
-        message = f"unknown key{known.nearest(key[-1], names)}"
-        if foreign:
-            self.warnings.append(self.document.problem(key, f"{message}; the class is not BasicSR's, it may know it"))
+    def warn(self, key: KeyPath, message: str) -> None:
+        """Note something that a run can do with."""
+        self.warnings.append(self.document.problem(key, message))
+
+    def _unknown(self, key: KeyPath, names: Collection[str]) -> None:
+        self.report(key, f"unknown key{known.nearest(key[-1], names)}; correct or remove it")
+
+    def _unread(
+        self, key: KeyPath, names: Collection[str], reader: type | None, registry: Any, section: KeyPath
+    ) -> None:
+        """Judge a key that ``reader`` does not read from a section (as the reader sees it); None: nobody can say."""
+        if reader is None:
+            return
+        if known.is_basicsr(reader):
+            others = [
+                name for name, cls in registry if known.is_basicsr(cls) and key[-1] in keys_read_by(cls).of(*section)
+            ]
+            if others:
+                self._idle(key, f"{reader.__name__} does not read it, {_first(others)} does")
+                return
+        if known.is_foreign(reader) or keys_read_by(reader).may_read_more(*section):
+            self.warn(
+                key,
+                f"unknown key{known.nearest(key[-1], names)}; {reader.__name__} is not BasicSR's, it may know it all the same",
+            )
+            return
+        places = {":".join(path[:-1]) for path in keys_read_by(reader).paths if path[-1] == key[-1]} - {""}
+        if places and section not in {tuple(place.split(":")) for place in places}:
+            self.report(key, f"unknown key here; it is read from {_first(sorted(places))}: move or remove it")
         else:
-            self.report(key, f"{message}; correct or remove it")
+            self._unknown(key, names)
+
+    def _idle(self, key: KeyPath, reason: str) -> None:
+        value: Any = self.options
+        for name in key:
+            value = value.get(name) if isinstance(value, dict) else None
+        if value is not None:
+            self.warn(key, f"has no effect: {reason}")
 
     def _section(self, key: KeyPath) -> dict[str, Any] | None:
         value: Any = self.options
@@ -117,18 +153,24 @@ class OptionCheck:
         if not isinstance(section, dict) or not isinstance(section.get("type"), str):
             self.report(key, f"expected a section with the `type` of the {what}, got {section!r}")
             return
-        names = list(registry.keys())
+        cls = self._class((*key, "type"), registry, section["type"], what)
+        if cls is not None:
+            self._arguments(key, section, cls, without, extra)
+
+    def _class(self, key: KeyPath, registry: Any, name: Any, what: str) -> Any:
+        """The class that BasicSR will find under a name; None, and a problem, if there is none."""
         try:
-            cls = known.look_up(registry, section["type"])
+            cls = known.look_up(registry, name)
         except OptionError as error:
-            self.report((*key, "type"), str(error))
-            return
+            self.report(key, str(error))
+            return None
         if cls is None:
-            self.report(
-                (*key, "type"), f"no {what} is named {section['type']!r}{known.nearest(section['type'], names)}"
-            )
-            return
-        self._arguments(key, section, cls, without, extra)
+            hint = known.nearest(str(name), known.names_in(registry))
+            if not isinstance(registry, dict):
+                hint += f"; neither BasicSR {basicsr_version} nor lightbsr has it: for one of another package write "
+                hint += f"package.module.{name}"
+            self.report(key, f"no {what} is named {name!r}{hint}")
+        return cls
 
     def _arguments(
         self, key: KeyPath, section: dict[str, Any], cls: Any, without: Collection[str], extra: Collection[str]
@@ -139,7 +181,9 @@ class OptionCheck:
         for name, value in section.items():
             if name == "type" or name in extra:
                 continue
-            if name not in arguments:
+            if name not in arguments and name in known.NEVER_READ["network"] and key[0].startswith("network_"):
+                self._idle((*key, name), "no network reads it; it is a key of train")
+            elif name not in arguments:
                 self._unknown((*key, name), arguments)
             else:
                 self._like_default((*key, name), value, arguments[name].default)
@@ -159,9 +203,8 @@ class OptionCheck:
         if not fits and not (value is None and not isinstance(default, (bool, int, float))):
             self.report(key, f"expected {expected}, got {value!r}")
 
-    def _model(self) -> type | None:
-        name = self.options.get("model_type")
-        return known.look_up(MODEL_REGISTRY, name) if name in MODEL_REGISTRY else None
+    def _model_reads(self, *section: str) -> set[str]:
+        return keys_read_by(self.model).of(*section) if self.model is not None else set()
 
     # ---- sections
 
@@ -175,20 +218,17 @@ class OptionCheck:
             *(["train", "logger"] if self.is_train else ["val"]),
         ]
         self._required(self.options, (), [name for name in needed if name != "path" or "path" not in self.options])
-        name = self.options.get("model_type")
-        try:
-            known.look_up(MODEL_REGISTRY, name)
-        except OptionError as error:
-            self.report(("model_type",), str(error))
-            name = None
-        if name is not None and name not in MODEL_REGISTRY:
-            self.report(("model_type",), f"no model is named {name!r}{known.nearest(str(name), MODEL_REGISTRY.keys())}")
-        model = self._model()
-        read = known.words_read_by(model) if model else set()
-        names = known.TOP | ({"teacher"} if "teacher" in read else set())
+        if self.options.get("model_type") is not None:
+            self.model = self._class(("model_type",), MODEL_REGISTRY, self.options["model_type"], "model")
+        read = self._model_reads()
+        names = known.TOP | ({"teacher"} & read)
         for key in self.options:
-            if key not in names and not key.startswith("network_") and key not in read:
-                self._unknown((key,), [*names, "network_g"], model is not None and known.is_foreign(model))
+            if key in names or key in read:
+                continue
+            if key in known.NEVER_READ[""]:
+                self._idle((key,), "BasicSR does not read it at the top of a file")
+            elif not key.startswith("network_") or (self.model is not None and not known.is_foreign(self.model)):
+                self._unread((key,), [*names, *read, "network_g"], self.model, MODEL_REGISTRY, ())
         self._number(self.options, ("scale",), 1, whole=True)
         self._number(self.options, ("manual_seed",), 0, whole=True)
         gpus = self.options.get("num_gpu")
@@ -213,18 +253,15 @@ class OptionCheck:
             if not isinstance(dataset, dict):
                 self.report(place, f"expected a section of keys, got {dataset!r}")
                 continue
-            if dataset.get("type") not in DATASET_REGISTRY:
-                names = list(DATASET_REGISTRY.keys())
-                self.report(
-                    (*place, "type"),
-                    f"no data set is named {dataset.get('type')!r}{known.nearest(str(dataset.get('type')), names)}",
-                )
+            cls = self._class((*place, "type"), DATASET_REGISTRY, dataset.get("type"), "data set")
+            if cls is None:
                 continue
-            cls = DATASET_REGISTRY.get(dataset["type"])
-            keys = known.LOADER | known.words_read_by(cls)
+            keys = known.LOADER | keys_read_by(cls).of() | self._model_reads("datasets", key)
             for name in dataset:
-                if name not in keys:
-                    self._unknown((*place, name), keys, known.is_foreign(cls))
+                if name in known.NEVER_READ["datasets"]:
+                    self._idle((*place, name), "BasicSR does not read it")
+                elif name not in keys:
+                    self._unread((*place, name), keys, cls, DATASET_REGISTRY, ())
             self._required(
                 dataset, place, ["name", *(["batch_size_per_gpu", "num_worker_per_gpu"] if key == "train" else [])]
             )
@@ -245,13 +282,12 @@ class OptionCheck:
         train = self._section(("train",))
         if train is None:
             return
-        model = self._model()
-        names = set(known.TRAIN) | (known.words_read_by(model) if model else set())
+        names = known.TRAIN | self._model_reads("train")
         for name, value in train.items():
             place = ("train", name)
-            if name not in names and not name.startswith("optim_"):
-                self._unknown(place, names, model is None or known.is_foreign(model))
-            elif name.startswith("optim_"):
+            if name not in names:
+                self._unread(place, names, self.model, MODEL_REGISTRY, ("train",))
+            if name.startswith("optim_"):
                 self._typed(place, value, known.OPTIMISERS, "optimiser", without=("params",))
                 if isinstance(value, dict):
                     self._number(value, (*place, "lr"), 0)
@@ -307,11 +343,10 @@ class OptionCheck:
         val = self._section(("val",))
         if val is None:
             return
-        model = self._model()
-        names = known.VAL | (known.words_read_by(model) if model else set())
+        names = known.VAL | self._model_reads("val")
         for name in val:
             if name not in names:
-                self._unknown(("val", name), known.VAL)
+                self._unread(("val", name), names, self.model, MODEL_REGISTRY, ("val",))
         self._required(val, ("val",), ["val_freq", "save_img"] if self.is_train else ["save_img"])
         self._number(val, ("val", "val_freq"), 1, whole=True)
         for name, metric in (self._section(("val", "metrics")) or {}).items():
@@ -340,6 +375,10 @@ class OptionCheck:
         for place, value in places:
             if scale is not None and value != scale:
                 self.report(place, f"{value!r}, but scale is {scale!r}: make them equal")
+
+
+def _first(names: list[str]) -> str:
+    return names[0].removesuffix("_basicsr") + (" among others" if len(names) > 1 else "")
 
 
 def check_options(document: OptionDocument, source: str, is_train: bool, strict: bool = False) -> list[Problem]:

@@ -136,7 +136,9 @@ class ModelListReader:
         ):
             try:
                 if name is not None and known.look_up(registry, name) is None:
-                    self.report((*place, key), f"no {key} is named {name!r}{known.nearest(name, registry.keys())}")
+                    self.report(
+                        (*place, key), f"no {key} is named {name!r}{known.nearest(str(name), known.names_in(registry))}"
+                    )
                     return
             except OptionError as error:  # noqa: PERF203 - two of them
                 self.report((*place, key), str(error))

@@ -1,0 +1,171 @@
+"""A key counts where it is read: what is followed of a class's code, and what the check makes of it."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import Any
+
+import pytest
+import yaml
+from basicsr.utils.registry import DATASET_REGISTRY, MODEL_REGISTRY
+
+from lightbsr_model.bridge.keys_read import keys_read_by
+from lightbsr_model.bridge.option_check import OptionCheck
+from lightbsr_model.bridge.option_document import parse_document
+
+from model_options import LOSSES, STUDENT_NETWORK, TEACHER_NETWORK
+from training_files import training_options
+
+
+def build(opt, name="default_name"):
+    return opt["helped"], opt[name]
+
+
+class Helper:
+    def __init__(self, options: dict[str, Any], kind: str) -> None:
+        self.options = options
+        self.kind = kind
+
+    def use(self):
+        return self.options.get("used_by_helper")
+
+
+class Base:
+    def __init__(self, opt):
+        self.opt = opt
+        self.prepare()
+
+    def prepare(self):
+        self.opt["train"]["never_called"]
+
+    def named(self, key):
+        return self.opt["train"].get(key)
+
+    @property
+    def train_opt(self):
+        return self.opt.get("train") or {}
+
+
+class Derived(Base):
+    def __init__(self, opt):
+        super().__init__(opt)
+        self.later()
+        self.kept = dict(self.opt["val"])
+        Helper(self.opt["helper"], "x")
+
+    def prepare(self):
+        section = train = self.opt["train"]
+        if "tested" in train:
+            section.pop("popped", None)
+        for key in ("first", "second"):
+            section[key]
+        for name, dataset in self.opt["datasets"].items():
+            dataset["of_every_set"], self.opt["datasets"][name]
+        build(deepcopy(train), name="named")
+        self.named("asked")
+        self.train_opt["of_property"]
+        [entry["listed"] for entry in (self.opt["a"], self.opt["b"])]
+
+    def later(self):
+        self.kept.get("kept")
+        return f"{self.opt['val']['in_text']}"
+
+
+class Lost(Base):
+    def prepare(self):
+        unknown_reader(self.opt["train"])  # noqa: F821
+        print(len(self.opt["val"]))
+
+
+def test_what_is_followed():
+    read = keys_read_by(Derived)
+    assert read.of("train") == {*("tested", "popped", "first", "second", "helped", "named", "asked", "of_property")}
+    assert read.of("datasets", "train") == read.of("datasets", "val_2") == {"of_every_set"}
+    assert read.of("val") == {"kept", "in_text"}
+    assert read.of("helper") == {"used_by_helper"}
+    assert read.of("a") == read.of("b") == {"listed"}
+    assert not read.unseen
+
+
+def test_what_goes_where_it_cannot_be_followed():
+    read = keys_read_by(Lost)
+    assert read.may_read_more("train")
+    assert not read.may_read_more("val")
+    assert not read.may_read_more()
+
+
+@pytest.mark.parametrize("registry", [MODEL_REGISTRY, DATASET_REGISTRY])
+def test_every_class_of_basicsr_and_ours_is_followed_to_the_end(registry):
+    for name, cls in registry:
+        if cls.__module__.partition(".")[0] in ("basicsr", "lightbsr_model"):
+            read = keys_read_by(cls)
+            assert read.paths, name
+            for section in ((), ("train",), ("val",), ("path",)):
+                assert not read.may_read_more(*section), (name, section)
+
+
+def test_keys_of_basicsr_models():
+    assert keys_read_by(MODEL_REGISTRY.get("SRModel")).of("train") == {
+        *("ema_decay", "optim_g", "pixel_opt", "perceptual_opt", "scheduler")
+    }
+    gan = keys_read_by(MODEL_REGISTRY.get("SRGANModel")).of("train")
+    assert gan >= {"gan_opt", "ldl_opt", "optim_d", "net_d_iters", "net_d_init_iters"}
+    assert keys_read_by(DATASET_REGISTRY.get("SingleImageDataset")).of() == {
+        *("dataroot_lq", "io_backend", "meta_info_file", "mean", "std", "color")
+    }
+
+
+def _problems(opt):
+    check = OptionCheck(parse_document(yaml.safe_dump(opt, sort_keys=False)), is_train=True)
+    return [f"{':'.join(problem.key)}: {problem.message}" for problem in check.run()]
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value", "message"),
+    [
+        (
+            "train",
+            "border",
+            "clamp",
+            "train:border: unknown key here; it is read from datasets:train: move or remove it",
+        ),
+        (
+            "train",
+            "degradation_per",
+            "batch",
+            "train:degradation_per: unknown key here; it is read from datasets:train",
+        ),
+        ("train", "preset", "bicubic", "train:preset: unknown key here; it is read from datasets:train"),
+        ("train", "print_freq", 5, "train:print_freq: unknown key"),
+        ("train", "temperature", 0.1, "train:temperature: unknown key"),
+        ("train", "optim_d", {"type": "Adam", "lr": 1e-4}, "train:optim_d: unknown key; did you mean optim_g"),
+        ("train", "spatial_opt", {"type": "SpatialDistillationLoss"}, "train:spatial_opt: unknown key"),
+        ("val", "ema_decay", 0.9, "val:ema_decay: unknown key here; it is read from train"),
+        ("network_d", "type", "LightBSR", "network_d: unknown key"),
+        ("teacher", "path", "x.pth", "teacher: unknown key"),
+        ("", "encoder_iter", 3, "encoder_iter: unknown key here; it is read from train"),
+        ("", "border", "clamp", "border: unknown key here; it is read from datasets:train"),
+    ],
+)
+def test_a_key_in_a_section_that_does_not_read_it(image_folder, section, key, value, message):
+    opt = training_options(image_folder)
+    (opt.setdefault(section, {}) if section else opt)[key] = value
+    problems = _problems(opt)
+    assert any(problem.startswith(message) for problem in problems), problems
+
+
+@pytest.mark.parametrize("key", ["total_iter", "encoder_iter", "views", "mean", "seed", "meta_info", "val_freq"])
+def test_a_key_that_the_data_set_does_not_read(image_folder, key):
+    opt = training_options(image_folder)
+    opt["datasets"]["train"] |= {"views": 4, key: 3}
+    problems = _problems(opt)
+    assert problems == [] if key == "views" else problems[0].startswith(f"datasets:train:{key}: unknown key"), problems
+
+
+def test_a_students_keys_count(image_folder, tmp_path):
+    opt = training_options(image_folder, model_type="LightBSRStudentModel")
+    opt["network_g"] = STUDENT_NETWORK
+    del opt["train"]["contrastive_opt"]
+    opt["train"].update(LOSSES["student"], compile=False, channels_last=True, sync_bn=True)
+    opt["teacher"] = {"network": TEACHER_NETWORK, "path": str(tmp_path / "teacher.pth"), "start_student": False}
+    assert all("unknown key" not in problem for problem in _problems(opt))
