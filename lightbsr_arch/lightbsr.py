@@ -6,7 +6,9 @@ Learning", ICCV 2025, arXiv 2506.22710.
 
 from __future__ import annotations
 
-from typing import Any
+import warnings
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -181,7 +183,7 @@ class LightBSRTeacher(_Restorer):
             has 1.
         queue_size: Keys in the queue.
         momentum: Of the key encoder.
-        temperature: Of the contrastive loss that :meth:`contrast` returns.
+        temperature: Has no effect; older option files may name it. The contrastive loss has its own.
         num_feat, num_group, num_block, num_spatial_feat, num_channel_code, num_encoder_feat, layer_scale_init: As in
             :class:`LightBSR`.
 
@@ -190,6 +192,11 @@ class LightBSRTeacher(_Restorer):
     """
 
     prior_basis: Tensor
+
+    ignored_options: ClassVar[Mapping[str, str]] = {
+        "temperature": "the network has no temperature, the loss has: set train: {contrastive_opt: {temperature: ...}}"
+    }
+    """Arguments that are taken for the sake of old option files, and why they do nothing."""
 
     def __init__(
         self,
@@ -207,7 +214,7 @@ class LightBSRTeacher(_Restorer):
         prior_noise_divisor: float = 255.0,
         queue_size: int = 8192,
         momentum: float = 0.999,
-        temperature: float = 0.07,
+        temperature: float | None = None,
     ) -> None:
         super().__init__(
             scale,
@@ -225,7 +232,8 @@ class LightBSRTeacher(_Restorer):
                 f"prior_components: expected 1 to prior_channels = {prior_channels}, got {prior_components}."
             )
         self.options.update(prior_channels=prior_channels, prior_components=components, queue_size=queue_size)
-        self.temperature = temperature
+        if temperature is not None:
+            warnings.warn(f"LightBSRTeacher: {self.ignored_options['temperature']}", stacklevel=2)
         self.num_noise_channels = prior_channels - components
         self.prior_noise_divisor = prior_noise_divisor
         self.register_buffer("prior_basis", kernel_pca_basis(components, prior_max_variance).clone())
@@ -310,19 +318,20 @@ class LightBSRTeacher(_Restorer):
         views = torch.stack([self.with_prior(view, prior) for view in lq_views.unbind(1)])
         return self.momentum_contrast(views)
 
-    def contrast(self, lq_views: Tensor, prior: Tensor) -> tuple[Tensor, Tensor]:
+    def contrast(self, lq_views: Tensor, prior: Tensor, temperature: float = 0.07) -> tuple[Tensor, Tensor]:
         """One pass of momentum contrast: the loss over all ordered pairs of views, then view 0's keys enter the queue.
 
         Args:
             lq_views: (N, V, 3, H, W) in [0, 1], V (2 or more) views of one image under one degradation.
             prior: (N, prior_channels).
+            temperature: Divides the similarities.
 
         Returns:
             The query encoder's map of view 0, (N, 4 * num_encoder_feat, ceil(H / 4), ceil(W / 4)), from which the
             joint phase goes on, and the loss.
         """
         projections = self.project(lq_views, prior)
-        loss = contrastive_loss(projections.queries, projections.keys, projections.negatives, self.temperature)
+        loss = contrastive_loss(projections.queries, projections.keys, projections.negatives, temperature)
         self.momentum_contrast.enqueue(projections.keys[0])
         return projections.feature_map, loss
 

@@ -66,7 +66,8 @@ def _check_network(place: KeyPath, network_opt: Mapping[str, Any]) -> Iterator[t
     if network is not None:
         try:
             with torch.device("meta"):
-                network(**{key: value for key, value in network_opt.items() if key != "type"})
+                idle = {"type", *getattr(network, "ignored_options", {})}
+                network(**{key: value for key, value in network_opt.items() if key not in idle})
         except ValueError as error:
             yield place, str(error)
 
@@ -76,7 +77,7 @@ def _check_dataset(
 ) -> Iterator[tuple[KeyPath, str]]:
     if "preset" in dataset:
         try:
-            get_degradation(dataset["preset"], dataset.get("degradation"))
+            get_degradation(dataset["preset"], dataset.get("degradation"), options.get("scale", dataset.get("scale")))
         except OptionError as error:
             name = "degradation" if str(error).startswith("degradation") else "preset"
             yield (*place, name), str(error).removeprefix("preset: ")

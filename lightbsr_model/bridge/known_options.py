@@ -103,16 +103,13 @@ def names_in(registry: Any) -> set[str]:
     return {name.removesuffix("_basicsr") for name in registry.keys()}  # noqa: SIM118 - a registry yields pairs
 
 
-def arguments_of(cls: Any, without: Collection[str] = ()) -> dict[str, inspect.Parameter] | None:
-    """A class's or function's arguments by name; None if it takes any."""
-    parameters = dict(inspect.signature(cls).parameters)
-    if any(value.kind is inspect.Parameter.VAR_KEYWORD for value in parameters.values()):
-        return None
-    return {
-        name: value
-        for name, value in parameters.items()
-        if name not in without and value.kind is not inspect.Parameter.VAR_POSITIONAL
-    }
+def arguments_of(cls: Any, without: Collection[str] = ()) -> tuple[dict[str, inspect.Parameter], bool]:
+    """A class's or function's arguments by name, and whether it takes any others (``**kwargs``)."""
+    parameters = inspect.signature(cls).parameters
+    kinds = {value.kind for value in parameters.values()}
+    variable = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+    named = {name: value for name, value in parameters.items() if name not in without and value.kind not in variable}
+    return named, inspect.Parameter.VAR_KEYWORD in kinds
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -17,6 +17,7 @@ from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTR
 from lightbsr_arch.errors import OptionError
 from lightbsr_model.bridge import known_options as known
 from lightbsr_model.bridge.file_check import check_files
+from lightbsr_model.bridge.folder_names import name_fault
 from lightbsr_model.bridge.keys_read import keys_read_by
 from lightbsr_model.bridge.option_document import KeyPath, OptionDocument, Problem, sections
 from lightbsr_model.models.mixed_precision import AMP_CHOICES
@@ -126,6 +127,14 @@ class OptionCheck:
             if section.get(name) is None:
                 self.report((*key, name), "missing")
 
+    def _is_bool(self, section: Mapping[str, Any], key: KeyPath) -> None:
+        if not isinstance(section.get(key[-1], False), bool) and section[key[-1]] is not None:
+            self.report(key, f"expected true or false, got {section[key[-1]]!r}")
+
+    def _names_a_folder(self, section: Mapping[str, Any], key: KeyPath) -> None:
+        if section.get(key[-1]) is not None and (fault := name_fault(section[key[-1]])) is not None:
+            self.report(key, fault)
+
     def _number(
         self, section: dict[str, Any], key: KeyPath, low: float, high: float = float("inf"), whole: bool = False
     ) -> None:
@@ -175,17 +184,20 @@ class OptionCheck:
     def _arguments(
         self, key: KeyPath, section: dict[str, Any], cls: Any, without: Collection[str], extra: Collection[str]
     ) -> None:
-        arguments = known.arguments_of(cls, {"self", *without})
-        if arguments is None:
-            return
+        arguments, takes_any = known.arguments_of(cls, {"self", *without})
+        # BasicSR's metrics take any argument and drop it.
+        takes_any = takes_any and not (key[0] == "val" and known.is_basicsr(cls))
+        ignored = getattr(cls, "ignored_options", {})
         for name, value in section.items():
             if name == "type" or name in extra:
                 continue
             if name not in arguments and name in known.NEVER_READ["network"] and key[0].startswith("network_"):
                 self._idle((*key, name), "no network reads it; it is a key of train")
-            elif name not in arguments:
+            elif name in ignored:
+                self._idle((*key, name), ignored[name])
+            elif name not in arguments and not takes_any:
                 self._unknown((*key, name), arguments)
-            else:
+            elif name in arguments:
                 self._like_default((*key, name), value, arguments[name].default)
         for name, parameter in arguments.items():
             if parameter.default is inspect.Parameter.empty and name not in section and name not in without:
@@ -218,6 +230,7 @@ class OptionCheck:
             *(["train", "logger"] if self.is_train else ["val"]),
         ]
         self._required(self.options, (), [name for name in needed if name != "path" or "path" not in self.options])
+        self._names_a_folder(self.options, ("name",))
         if self.options.get("model_type") is not None:
             self.model = self._class(("model_type",), MODEL_REGISTRY, self.options["model_type"], "model")
         read = self._model_reads()
@@ -253,6 +266,7 @@ class OptionCheck:
             if not isinstance(dataset, dict):
                 self.report(place, f"expected a section of keys, got {dataset!r}")
                 continue
+            self._names_a_folder(dataset, (*place, "name"))
             cls = self._class((*place, "type"), DATASET_REGISTRY, dataset.get("type"), "data set")
             if cls is None:
                 continue
@@ -349,10 +363,15 @@ class OptionCheck:
                 self._unread(("val", name), names, self.model, MODEL_REGISTRY, ("val",))
         self._required(val, ("val",), ["val_freq", "save_img"] if self.is_train else ["save_img"])
         self._number(val, ("val", "val_freq"), 1, whole=True)
+        self._is_bool(val, ("val", "save_img"))
+        if val.get("suffix"):
+            self._names_a_folder(val, ("val", "suffix"))
         for name, metric in (self._section(("val", "metrics")) or {}).items():
             self._typed(
                 ("val", "metrics", name), metric, METRIC_REGISTRY, "metric", ("img", "img2"), ("better", "num_thread")
             )
+            if isinstance(metric, dict):
+                self._number(metric, ("val", "metrics", name, "crop_border"), 0, whole=True)
 
     def _teacher(self) -> None:
         teacher = self._section(("teacher",))

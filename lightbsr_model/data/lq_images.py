@@ -43,7 +43,7 @@ def degradation_or_lq_images(opt: Mapping[str, Any], gt_images: ImageReader) -> 
     if opt.get("dataroot_lq") is None:
         if opt.get("preset") is None:
             raise OptionError("preset: missing; give a degradation, or finished LQ images by dataroot_lq.")
-        return get_degradation(opt["preset"], opt.get("degradation"))
+        return get_degradation(opt["preset"], opt.get("degradation"), opt.get("scale"))
     for key in ("preset", "degradation"):
         if opt.get(key) is not None:
             raise OptionError(

@@ -134,6 +134,9 @@ def _all_presets() -> dict[str, Degradation]:
     return presets
 
 
+SCALES = {f"setting{number}_x{scale}": scale for number in (1, 2) for scale in MAX_SIGMA}
+"""The scale of each preset that is made for one: the training ranges. All others are points, at any scale."""
+
 PRESETS = _all_presets()
 """Every preset by name.
 
@@ -141,15 +144,17 @@ PRESETS = _all_presets()
 ``aniso_k<1..9>_n<0|5|10>`` and ``aniso_k1old_n<0|5|10>`` are for tests."""
 
 
-def get_degradation(preset: str, overrides: Mapping[str, Any] | None = None) -> Degradation:
+def get_degradation(preset: str, overrides: Mapping[str, Any] | None = None, scale: int | None = None) -> Degradation:
     """Look a preset up and override some of its parameters.
 
     Args:
         preset: A name in :data:`PRESETS`.
         overrides: Fields of :class:`Degradation` by name; a number fixes a parameter, two numbers are a range.
+        scale: The factor it is for; None leaves that open.
 
     Raises:
-        OptionError: An unknown preset or parameter (with the nearest known name), or a value out of range.
+        OptionError: An unknown preset or parameter (with the nearest known name), a value out of range, or a training
+            range of another scale.
 
     Example:
         >>> get_degradation("iso_1.2", {"noise_level": 5}).noise_level
@@ -157,6 +162,8 @@ def get_degradation(preset: str, overrides: Mapping[str, Any] | None = None) -> 
     """
     if preset not in PRESETS:
         raise OptionError(f"preset: no degradation is named {preset!r}{_nearest(preset, PRESETS)}.")
+    if scale is not None and SCALES.get(preset, scale) != scale:
+        raise OptionError(f"preset: {_of_another_scale(preset, scale)}")
     known = [field.name for field in fields(Degradation)]
     values: dict[str, Any] = {}
     for name, value in (overrides or {}).items():
@@ -175,6 +182,18 @@ def get_degradation(preset: str, overrides: Mapping[str, Any] | None = None) -> 
                 "add `kernel: isotropic` or `kernel: anisotropic`, or take another preset."
             )
     return degradation
+
+
+def _of_another_scale(preset: str, scale: int) -> str:
+    own = SCALES[preset]
+    matching = preset.replace(f"_x{own}", f"_x{scale}")
+    names = ("sigma",) if PRESETS[preset].kernel == "isotropic" else ("lambda_1", "lambda_2")
+    ranges = ", ".join(f"{name}: {list(getattr(PRESETS[preset], name))}" for name in names)
+    return (
+        f"{preset} is the range of x{own}, but scale is {scale}: take {matching if matching in PRESETS else 'another'}. "
+        f"If x{own}'s range is meant, override it: preset: {matching if matching in PRESETS else 'bicubic'} with "
+        f"degradation: {{{ranges}}}."
+    )
 
 
 def _range(name: str, value: Any) -> Range:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -15,6 +14,7 @@ from lightbsr_arch.checkpoints import load_state_dict
 from lightbsr_arch.errors import OptionError
 from lightbsr_arch.model_files import bundled_model
 from lightbsr_model.bridge import known_options as known
+from lightbsr_model.bridge.folder_names import name_fault
 from lightbsr_model.bridge.option_document import KeyPath, OptionDocument, Problem
 
 MODEL_TYPES = {
@@ -106,10 +106,8 @@ class ModelListReader:
             values = {key: value for key, value in given.items() if key in keys and value is not None}
             values["path"] = bundled_model(str(values.get("path"))) or values.get("path")
             entry = ModelEntry(**{**values, "path": None if values["path"] is None else str(values["path"])})
-            if not re.fullmatch(r"[^/\\\0]+", entry.name) or entry.name in (".", ".."):
-                self.report(
-                    (*place, "name"), f"expected a name without slashes: it becomes a folder, got {entry.name!r}"
-                )
+            if (fault := name_fault(entry.name)) is not None:
+                self.report((*place, "name"), fault)
             if any(entry.name == other.name for other in entries):
                 self.report((*place, "name"), f"{entry.name!r} is taken: names tell the models apart")
             self._check(place, entry)

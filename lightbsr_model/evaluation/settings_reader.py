@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from lightbsr_model.bridge import known_options as known
+from lightbsr_model.bridge.folder_names import name_fault
 from lightbsr_model.bridge.option_check import OptionProblems
 from lightbsr_model.bridge.option_document import KeyPath, OptionDocument, Problem
 
@@ -37,6 +38,12 @@ class SettingsReader:
             if self.options.get(key) is None:
                 self.report((key,), "missing")
         return {key: value for key, value in self.options.items() if key in names}
+
+    def check_name(self) -> None:
+        """Report a ``name`` that is no name of a folder."""
+        name = self.options.get("name")
+        if name is not None and (fault := name_fault(name)) is not None:
+            self.report(("name",), fault)
 
     def check_choices(self, values: Mapping[str, Any]) -> None:
         """Report a border or a device that is none."""

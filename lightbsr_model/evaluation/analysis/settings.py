@@ -91,6 +91,7 @@ def read_analysis(document: OptionDocument, source: str) -> AnalysisSettings:
 class _Reader(SettingsReader):
     def read(self) -> dict[str, Any]:
         names = {field.name for field in fields(AnalysisSettings)}
+        self.check_name()
         values = self.known_values(names, ("name", "scale", "images", "models"))
         images = values.get("images")
         if images is not None and images != "bundled" and not Path(str(images)).expanduser().is_dir():

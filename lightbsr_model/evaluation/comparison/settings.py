@@ -10,6 +10,7 @@ from typing import Any
 
 from lightbsr_arch.errors import OptionError
 from lightbsr_model.bridge import known_options as known
+from lightbsr_model.bridge.folder_names import name_fault
 from lightbsr_model.bridge.option_document import OptionDocument
 from lightbsr_model.degradation import get_degradation
 from lightbsr_model.evaluation.comparison.metrics import METRICS, PYIQA
@@ -93,6 +94,7 @@ def read_settings(document: OptionDocument, source: str) -> Settings:
 class _Reader(SettingsReader):
     def read(self) -> dict[str, Any]:
         names = {field.name for field in fields(Settings)}
+        self.check_name()
         given = self.known_values(names, ("name", "scale", "sets", "presets", "models"))
         values = {key: value for key, value in given.items() if value is not None}
         self._numbers(values)
@@ -102,7 +104,7 @@ class _Reader(SettingsReader):
                 values[list_key] = self._words(list_key, values[list_key])
         for preset in values.get("presets", ()):
             try:
-                get_degradation(preset)
+                get_degradation(preset, scale=values.get("scale"))
             except OptionError as error:  # noqa: PERF203 - a handful of presets
                 self.report(("presets",), str(error).removeprefix("preset: "))
         for metric in values.get("metrics", ()):
@@ -155,7 +157,7 @@ class _Reader(SettingsReader):
             self.report(("sets",), f"expected names and folders, got {sets!r}")
             return
         for name, place in sets.items():
-            if not re.fullmatch(r"[\w.+-]+", name):
+            if not re.fullmatch(r"[\w.+-]+", name) or name_fault(name):
                 self.report(("sets", name), "expected a name of letters, digits, _ . + and -: it becomes a folder")
             if not isinstance(place, str) or not Path(place).expanduser().is_dir():
                 self.report(("sets", name), f"there is no folder {place}")

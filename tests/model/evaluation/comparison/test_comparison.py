@@ -272,7 +272,7 @@ def test_all_problems_of_a_file_at_once(settings, compare, capsys, trained):
         "no network is named 'MSRResNett'; did you mean MSRResNet",
         "has no effect beside `results`",
         "there is no folder /nowhere",
-        "a name without slashes",
+        "the name of one folder, without / and",
         "expected `network`, `path` or `results`",
     ):
         assert words in error, words
