@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 
-from lightbsr_arch.cli.infer_files import destination, find_inputs, plan
+from lightbsr_arch.cli.infer_files import destination, find_inputs, plan, refuse_empty
 from lightbsr_arch.cli.infer_run import DEFAULT_QUALITY, Report, Writing, restore_all
 from lightbsr_arch.errors import CommandFailed, OptionError
 from lightbsr_arch.inference.upscaler import PRECISIONS, Upscaler
@@ -58,6 +59,9 @@ def run(command: str, arguments: Sequence[str]) -> None:
     args = _parser().parse_args(arguments)
     if args.quality is not None and not 1 <= args.quality <= 100:
         raise OptionError(f"--quality: expected 1 to 100, got {args.quality}.")
+    for given in args.inputs:
+        refuse_empty(IN=given)
+    refuse_empty(**{"-o": args.output, "-m": args.model, "--ext": args.ext})
     upscaler = Upscaler.from_checkpoint(
         args.model,
         device=args.device,
@@ -71,9 +75,12 @@ def run(command: str, arguments: Sequence[str]) -> None:
     )
     if place.stream and args.compare:
         raise OptionError("--compare writes files; it does not go with standard output.")
-    jobs = plan(find_inputs(args.inputs, place.folder), place)
+    search = find_inputs(args.inputs, place.folder)
+    jobs = plan(search, place)
     if args.show_degradation and upscaler.probe is None:
         print(f"{args.model} holds no probe: what its encoder sees cannot be put into words.")
+    for line in search.left_out:
+        print(line, file=sys.stderr)
     report, writing = Report(), Writing(args.quality, args.overwrite, args.compare, place.stream)
     try:
         restore_all(jobs, upscaler, writing, args.show_degradation and upscaler.probe is not None, report)

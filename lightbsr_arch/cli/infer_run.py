@@ -253,7 +253,7 @@ def _write_result(path: Path, result: _Result, writing: Writing, overwrite: bool
         DEFAULT_QUALITY if writing.quality is None else writing.quality,
         overwrite,
         picture.resolution,
-        lossless=picture.lossless and writing.quality is None,
+        picture.lossless and writing.quality is None,
     )
 
 

@@ -63,7 +63,7 @@ def test_patterns_and_several_inputs(infer, tmp_path, monkeypatch):
     assert infer("a*.png", "b1.png", "a1.png", "-o", "../out")[0] == 0
     assert files(tmp_path / "out") == ["a1_x4.png", "a2_x4.png", "b1_x4.png"]
     assert infer("**/a*.png", "-o", "../all")[0] == 0
-    assert files(tmp_path / "all") == ["a1_x4.png", "a2_x4.png", "a3_x4.png"]
+    assert files(tmp_path / "all") == ["a1_x4.png", "a2_x4.png", "sub/a3_x4.png"]
     status, told = infer("c*.png", "-o", "../out")
     assert (status, "c*.png: nothing has a name like this." in told) == (2, True)
 
