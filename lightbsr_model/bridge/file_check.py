@@ -16,6 +16,7 @@ from lightbsr_arch import LightBSR, LightBSRTeacher
 from lightbsr_arch.baselines import DASR, KDSR, CdCL, KDSRTeacher
 from lightbsr_arch.checkpoints import load_state_dict
 from lightbsr_arch.errors import OptionError
+from lightbsr_model.bridge.dotted_names import code_of_storage
 from lightbsr_model.bridge.known_options import look_up
 from lightbsr_model.bridge.option_document import KeyPath, OptionDocument, Problem, sections
 from lightbsr_model.data.image_sources import ImageReader, open_images
@@ -75,6 +76,8 @@ def _check_network(place: KeyPath, network_opt: Mapping[str, Any]) -> Iterator[t
 def _check_dataset(
     place: KeyPath, dataset: Mapping[str, Any], options: Mapping[str, Any]
 ) -> Iterator[tuple[KeyPath, str]]:
+    if (reason := code_of_storage(dataset)) is not None:
+        yield (*place, "io_backend"), reason
     if "preset" in dataset:
         try:
             get_degradation(dataset["preset"], dataset.get("degradation"), options.get("scale", dataset.get("scale")))

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import difflib
-import importlib
 import inspect
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
 from basicsr.models import lr_scheduler
+from basicsr.models.base_model import BaseModel
+from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTRY, MODEL_REGISTRY
 
 from lightbsr_arch.errors import OptionError
+from lightbsr_model.bridge.dotted_names import import_class
+from lightbsr_model.bridge.suggestions import nearest as nearest
 from lightbsr_model.models.schedule import TWO_PHASE_SCHEDULES
 
 
@@ -60,32 +62,34 @@ NEVER_READ = {
 """Keys that BasicSR's own option files carry, by section, and that nothing in BasicSR 1.4.2 reads there."""
 
 
+_BASES: Mapping[Any, type] = {
+    ARCH_REGISTRY: torch.nn.Module,
+    LOSS_REGISTRY: torch.nn.Module,
+    DATASET_REGISTRY: torch.utils.data.Dataset,
+    MODEL_REGISTRY: BaseModel,
+}
+"""What a class that is named by a dotted name must be derived from. Metrics are functions, which say nothing of what they
+do: only those that are registered are called."""
+
+
 def look_up(registry: Any, name: Any) -> Any:
     """A class by name in one of BasicSR's registries or a dictionary; None if there is none.
 
     BasicSR registers some of its own under ``<name>_basicsr`` and finds them by the bare name (registry.py:64). A dotted
-    name, ``package.module.Class``, is imported, and registered under that name for BasicSR to find.
+    name, ``package.module.Class``, is imported if :mod:`~lightbsr_model.bridge.dotted_names` lets it, and registered under
+    that name for BasicSR to find.
 
     Raises:
-        OptionError: A dotted name that cannot be imported.
+        OptionError: A dotted name that cannot, or may not, be imported, or is not of the registry's kind.
     """
     if isinstance(name, str) and "." in name and not isinstance(registry, dict) and name not in registry:
-        registry._do_register(name, _import_class(name))
+        if registry not in _BASES:
+            raise OptionError(f"{name!r} is none of the registered names, and nothing else is called here")
+        registry._do_register(name, import_class(name, _BASES[registry]))
     for candidate in (name, f"{name}_basicsr") if isinstance(name, str) else ():
         if candidate in registry:
             return registry[candidate] if isinstance(registry, dict) else registry.get(candidate)
     return None
-
-
-def _import_class(name: str) -> Any:
-    module_name, _, class_name = name.rpartition(".")
-    try:
-        module = importlib.import_module(module_name)
-    except ImportError as error:
-        raise OptionError(f"cannot import {module_name!r} ({error}): install the package that has it") from error
-    if not hasattr(module, class_name):
-        raise OptionError(f"{module_name} has no {class_name!r}{nearest(class_name, vars(module))}")
-    return getattr(module, class_name)
 
 
 def is_foreign(cls: type) -> bool:
@@ -110,9 +114,3 @@ def arguments_of(cls: Any, without: Collection[str] = ()) -> tuple[dict[str, ins
     variable = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
     named = {name: value for name, value in parameters.items() if name not in without and value.kind not in variable}
     return named, inspect.Parameter.VAR_KEYWORD in kinds
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """Words that an unknown one may have been meant for."""
-    matches = difflib.get_close_matches(word, sorted(set(known)), n=3, cutoff=0.6)
-    return f"; did you mean {', '.join(matches)}" if matches else ""

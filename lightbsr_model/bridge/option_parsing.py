@@ -21,6 +21,7 @@ from basicsr.utils.registry import MODEL_REGISTRY
 
 from lightbsr_arch.errors import CommandFailed, MissingFileError
 from lightbsr_model.bridge import run_lock
+from lightbsr_model.bridge.dotted_names import ALLOW_LOCAL_CODE, LOCAL_CODE_HELP, allow_local_code
 from lightbsr_model.bridge.known_options import look_up
 from lightbsr_model.bridge.option_check import OptionProblems, check_options
 from lightbsr_model.bridge.option_document import OptionDocument, Problem, force_options, read_document
@@ -57,6 +58,7 @@ def command_line(arguments: list[str], prog: str | None = None) -> argparse.Name
     parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument("--force_yml", nargs="+", default=None, metavar="KEY:KEY=VALUE", help="override options")
     parser.add_argument("--strict", action="store_true", help="a missing GPU is an error too")
+    parser.add_argument(ALLOW_LOCAL_CODE, action="store_true", help=LOCAL_CODE_HELP)
     return parser.parse_args(arguments)
 
 
@@ -74,6 +76,7 @@ def read_and_check(args: argparse.Namespace, is_train: bool | None = None) -> tu
         OptionProblems: With all problems.
         MissingFileError: There is no such file.
     """
+    allow_local_code(args.allow_local_code)
     path = Path(args.opt)
     if not path.is_file():
         raise MissingFileError(f"-opt: there is no file {args.opt}.")

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from lightbsr.option_files import find_option_file
+from lightbsr_model.bridge.dotted_names import ALLOW_LOCAL_CODE, LOCAL_CODE_HELP, allow_local_code
 from lightbsr_model.bridge.option_document import force_options, read_document
 from lightbsr_model.cli.compare import choose_device
 from lightbsr_model.evaluation.analysis.codes import collect_codes
@@ -34,7 +35,9 @@ def run(command: str, arguments: Sequence[str]) -> None:
     parser.add_argument("-opt", required=True, metavar="FILE", help="the YAML")
     parser.add_argument("-o", "--output", type=Path, help="folder (default: analyses/ and the YAML's name)")
     parser.add_argument("--force_yml", nargs="+", default=[], metavar="KEY=VALUE", help="override keys")
+    parser.add_argument(ALLOW_LOCAL_CODE, action="store_true", help=LOCAL_CODE_HELP)
     args = parser.parse_args(arguments)
+    allow_local_code(args.allow_local_code)
     document = read_document(find_option_file(args.opt))
     force_options(document, args.force_yml)
     settings = read_analysis(document, args.opt)

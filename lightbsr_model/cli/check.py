@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lightbsr.option_files import with_shipped_options
+from lightbsr_model.bridge.dotted_names import allow_local_code
 from lightbsr_model.bridge.option_document import force_options, read_document
 from lightbsr_model.bridge.option_parsing import command_line, read_and_check
 from lightbsr_model.evaluation.analysis.settings import read_analysis
@@ -21,6 +22,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
         OptionProblems: With all problems.
     """
     args = command_line(with_shipped_options(arguments), prog=f"lightbsr {command}")
+    allow_local_code(args.allow_local_code)
     content = read_document(Path(args.opt))
     if "models" in content.options:
         force_options(content, args.force_yml or [])

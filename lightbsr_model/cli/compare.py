@@ -10,6 +10,7 @@ import torch
 
 from lightbsr.option_files import find_option_file
 from lightbsr_arch.errors import OptionError
+from lightbsr_model.bridge.dotted_names import ALLOW_LOCAL_CODE, LOCAL_CODE_HELP, allow_local_code
 from lightbsr_model.bridge.option_document import force_options, read_document
 from lightbsr_model.evaluation.comparison.report import write_report
 from lightbsr_model.evaluation.comparison.running import run_comparison
@@ -33,7 +34,9 @@ def run(command: str, arguments: Sequence[str]) -> None:
     parser.add_argument("-opt", required=True, metavar="FILE", help="the YAML")
     parser.add_argument("-o", "--output", type=Path, help="folder (default: comparisons/ and the YAML's name)")
     parser.add_argument("--force_yml", nargs="+", default=[], metavar="KEY=VALUE", help="override keys")
+    parser.add_argument(ALLOW_LOCAL_CODE, action="store_true", help=LOCAL_CODE_HELP)
     args = parser.parse_args(arguments)
+    allow_local_code(args.allow_local_code)
     document = read_document(find_option_file(args.opt))
     force_options(document, args.force_yml)
     settings = read_settings(document, args.opt)

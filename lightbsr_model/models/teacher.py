@@ -12,6 +12,7 @@ from lightbsr_arch import LightBSR, LightBSRTeacher, infer_options
 from lightbsr_arch.baselines import KDSR, KDSRTeacher
 from lightbsr_arch.checkpoints import load_state_dict
 from lightbsr_arch.errors import MissingFileError, OptionError
+from lightbsr_model.bridge.known_options import look_up
 from lightbsr_model.degradation import get_degradation
 
 
@@ -97,9 +98,10 @@ def load_teacher(teacher_opt: Mapping[str, Any], pairing: Pairing) -> Any:
         ) from error
     network_opt = dict(teacher_opt["network"])
     # Not by build_network: it logs, and BasicSR's logger must not be asked for before its file is known.
-    teacher: Any = ARCH_REGISTRY.get(network_opt.pop("type"))(**network_opt)
-    if not isinstance(teacher, pairing.teacher):
+    network = look_up(ARCH_REGISTRY, network_opt.pop("type", None))
+    if not (isinstance(network, type) and issubclass(network, pairing.teacher)):
         raise OptionError(f"teacher.network.type: expected {name}, got {teacher_opt['network'].get('type')!r}.")
+    teacher: Any = network(**network_opt)
     try:
         stored = infer_options(state_dict)
     except ValueError as error:

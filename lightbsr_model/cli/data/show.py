@@ -15,6 +15,7 @@ from torch import Tensor
 
 from lightbsr.option_files import find_option_file
 from lightbsr_arch.errors import CommandFailed, OptionError
+from lightbsr_model.bridge.dotted_names import code_of_storage
 from lightbsr_model.bridge.option_document import read_document
 from lightbsr_model.data.decoding import RGBImage
 from lightbsr_model.data.worker_pool import usable_cores
@@ -52,6 +53,8 @@ def run(command: str, arguments: Sequence[str]) -> None:
     train_set = (options.get("datasets") or {}).get("train")
     if not train_set:
         raise OptionError(f"{path}: there is no section datasets:train to show; test sets: lightbsr data degrade.")
+    if (reason := code_of_storage(train_set)) is not None:
+        raise OptionError(f"{path}: datasets:train:io_backend: {reason}.")
     torch.set_num_threads(usable_cores())
     seed = args.seed if args.seed is not None else options.get("manual_seed") or 0
     torch.manual_seed(seed)
