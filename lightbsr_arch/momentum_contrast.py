@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -93,7 +94,50 @@ class Projections(NamedTuple):
     """(D, K): the queue as this pass found it, kept for the backward pass while new keys enter."""
 
 
-class MomentumContrast(nn.Module):
+def start_momentum_parts(state_dict: dict[str, Tensor], prefix: str, queue_size: int | None) -> None:
+    """Add what a trainer left out of a checkpoint: the key encoder starts as the query encoder, the queue anew.
+
+    Args:
+        state_dict: Changed in place. Nothing is added where some of the key encoder's values are there.
+        prefix: Of the contrast's names.
+        queue_size: Keys in the queue; None for a contrast without one.
+    """
+    query = {key: value for key, value in state_dict.items() if key.startswith(f"{prefix}query.")}
+    if query and not any(key.startswith(f"{prefix}key.") for key in state_dict):
+        for key, value in query.items():
+            state_dict[f"{prefix}key.{key.removeprefix(f'{prefix}query.')}"] = value.clone()
+    head = query.get(f"{prefix}query.head.2.weight")
+    if queue_size is not None and head is not None and f"{prefix}queue" not in state_dict:
+        # Of a fixed seed: the same on every process, and at every load.
+        drawn = torch.randn(head.shape[0], queue_size, generator=torch.Generator().manual_seed(0))
+        state_dict[f"{prefix}queue"] = F.normalize(drawn, dim=0)
+        state_dict[f"{prefix}queue_pointer"] = torch.zeros((), dtype=torch.long)
+
+
+def complete_momentum_parts(net: nn.Module, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A state dict with the momentum parts that a network has and the state dict lacks, see :func:`start_momentum_parts`."""
+    completed = dict(state_dict)
+    for name, module in net.named_modules():
+        if isinstance(module, StartsMomentumParts):
+            start_momentum_parts(completed, f"{name}." if name else "", module.queue_size)
+    return completed
+
+
+class StartsMomentumParts(nn.Module):
+    """A contrast that loads state dicts without its key encoder and queue too: some trainers leave them out."""
+
+    @property
+    def queue_size(self) -> int | None:
+        """Keys in the queue; None where there is none."""
+        queue = getattr(self, "queue", None)
+        return None if queue is None else int(queue.shape[1])
+
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: Any) -> None:
+        start_momentum_parts(state_dict, prefix, self.queue_size)
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+class MomentumContrast(StartsMomentumParts):
     """A query encoder that learns, a key encoder that follows it, and a queue of the keys of past batches.
 
     Args:

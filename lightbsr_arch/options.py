@@ -17,7 +17,9 @@ class _Sizes:
 
     def shape(self, key: str) -> tuple[int, ...]:
         if key not in self.state_dict:
-            raise ValueError(f"not a state dict of LightBSR or a method beside it: it has no {key!r}.")
+            raise ValueError(
+                f"not a state dict of LightBSR or a method beside it: it has no {key!r}.{other_dasr(self.state_dict)}"
+            )
         return tuple(self.state_dict[key].shape)
 
     def count(self, pattern: str) -> int:
@@ -41,6 +43,23 @@ class _Sizes:
         if groups * blocks > len(self.state_dict):
             raise ValueError(f"not a complete state dict: {groups} groups of {blocks} blocks have more weights.")
         return {"num_group": groups, "num_block": blocks}
+
+
+def other_dasr(state_dict: Mapping[str, Tensor]) -> str:
+    """A sentence for who has a checkpoint of the other network called DASR, which mixes experts; empty if it is none.
+
+    Its names are not known here: stacked (5-D) convolutions are what a mixture of experts has, and video networks too.
+    """
+    stacked = [
+        key for key, value in state_dict.items() if "expert" in key or (isinstance(value, Tensor) and value.dim() == 5)
+    ]
+    return f" It has stacked convolutions ({stacked[0]}). {TWO_DASRS}" if stacked else ""
+
+
+TWO_DASRS = (
+    "Two papers call their network DASR: the one here is arXiv 2104.00416's; a checkpoint of arXiv 2203.14216's, a mixture of "
+    "convolution experts, is of another network, which is not here."
+)
 
 
 def infer_options(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -85,14 +104,20 @@ def _lightbsr(sizes: _Sizes) -> dict[str, Any]:
     if teacher:
         options["prior_channels"] = sizes.shape(f"{encoder}.layers.0.weight")[1] - 3
         options["prior_components"] = sizes.shape("prior_basis")[1]
-        options["queue_size"] = sizes.shape("momentum_contrast.queue")[1]
+        options.update(_queue(sizes))
     return options
+
+
+def _queue(sizes: _Sizes) -> dict[str, int]:
+    """Some trainers leave the queue out of their checkpoints."""
+    key = "momentum_contrast.queue"
+    return {"queue_size": sizes.shape(key)[1]} if key in sizes.state_dict else {}
 
 
 def _dasr(sizes: _Sizes) -> dict[str, Any]:
     options = {"type": "DASR", **sizes.network(), **sizes.groups()}
     options["num_encoder_feat"] = sizes.shape("momentum_contrast.query.encoder.layers.0.weight")[0]
-    options["queue_size"] = sizes.shape("momentum_contrast.queue")[1]
+    options.update(_queue(sizes))
     options["reduction"] = options["num_feat"] // sizes.shape("sr.groups.0.blocks.0.aware1.gate.0.weight")[0]
     return options
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from lightbsr_arch.degradation_prior import KERNEL_SIZE
-from lightbsr_arch.options import infer_options
+from lightbsr_arch.momentum_contrast import complete_momentum_parts
+from lightbsr_arch.options import infer_options, other_dasr
 from lightbsr_arch.published_layouts import LIGHTBSR, PublishedLayout, find_layout
 
 _CONSTANT = re.compile(r"G\.(sub|add)_mean\.(weight|bias)")
@@ -63,6 +64,7 @@ def convert_published_state_dict(
         named = ", ".join(unknown[:3]) if unknown else "it is empty"
         raise ValueError(
             f"not a checkpoint of the published {layout.method} code: {len(unknown)} unknown keys ({named})."
+            + other_dasr(published)
         )
     if layout.modulation is not None:
         converted = _name_plain_blocks(converted, layout.modulation)
@@ -70,7 +72,7 @@ def convert_published_state_dict(
     converted = {key: value.flatten(1) if ".gate." in key else value for key, value in converted.items()}
     if "momentum_contrast.queue_pointer" in converted:
         converted["momentum_contrast.queue_pointer"] = converted["momentum_contrast.queue_pointer"].reshape(())
-    if layout is LIGHTBSR and "momentum_contrast.queue_pointer" in converted:
+    if layout is LIGHTBSR and "momentum_contrast.query.encoder.layers.0.weight" in converted:
         converted["prior_basis"] = _basis(converted, prior_basis)
     elif prior_basis is not None:
         raise ValueError(
@@ -119,7 +121,9 @@ def _check_complete(converted: Mapping[str, Tensor], layout: PublishedLayout) ->
     options = infer_options(converted)
     network = layout.networks[options.pop("type")]
     with torch.device("meta"):
-        expected = {key: tuple(value.shape) for key, value in network(**options).state_dict().items()}
+        net = network(**options)
+    expected = {key: tuple(value.shape) for key, value in net.state_dict().items()}
+    converted = complete_momentum_parts(net, converted)
     missing = [key for key in expected if key not in converted]
     surplus = [key for key in converted if key not in expected]
     misfits = [key for key in expected if key in converted and tuple(converted[key].shape) != expected[key]]

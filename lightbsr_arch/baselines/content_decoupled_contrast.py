@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lightbsr_arch.degradation_encoder import DegradationEncoder
-from lightbsr_arch.momentum_contrast import gather_from_processes
+from lightbsr_arch.momentum_contrast import StartsMomentumParts, gather_from_processes
 
 
 def in_batch_contrastive_loss(queries: Tensor, keys: Tensor, temperature: float = 1.0, first: int = 0) -> Tensor:
@@ -67,7 +67,7 @@ class _EncoderAndProjector(nn.Module):
         )
 
 
-class FastMomentumContrast(nn.Module):
+class FastMomentumContrast(StartsMomentumParts):
     """An encoder whose view of two quarters of an image must tell what a slower copy sees in another whole image.
 
     Args:

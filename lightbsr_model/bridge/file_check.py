@@ -16,6 +16,8 @@ from lightbsr_arch import LightBSR, LightBSRTeacher
 from lightbsr_arch.baselines import DASR, KDSR, CdCL, KDSRTeacher
 from lightbsr_arch.checkpoints import load_state_dict
 from lightbsr_arch.errors import OptionError
+from lightbsr_arch.momentum_contrast import complete_momentum_parts
+from lightbsr_arch.options import other_dasr
 from lightbsr_model.bridge.dotted_names import code_of_storage
 from lightbsr_model.bridge.known_options import look_up
 from lightbsr_model.bridge.option_document import KeyPath, OptionDocument, Problem, sections
@@ -184,7 +186,8 @@ def _check_weights(
             yield place, str(error)
             return
     arguments = {key: value for key, value in deepcopy(dict(network_opt)).items() if key != "type"}
-    expected = look_up(ARCH_REGISTRY, network_opt["type"])(**arguments).state_dict()
+    net = look_up(ARCH_REGISTRY, network_opt["type"])(**arguments)
+    expected, stored = net.state_dict(), complete_momentum_parts(net, stored)
     missing = [name for name in expected if name not in stored]
     surplus = [name for name in stored if name not in expected]
     misfits = [name for name in expected if name in stored and expected[name].shape != stored[name].shape]
@@ -194,7 +197,11 @@ def _check_weights(
             for names, what in ((missing, "missing"), (surplus, "too many"), (misfits, "of another shape"))
             if names
         ]
-        yield place, f"{file} is of another network than {network_opt['type']} with these sizes: {', '.join(details)}"
+        yield (
+            place,
+            f"{file} is of another network than {network_opt['type']} with these sizes: {', '.join(details)}."
+            + other_dasr(stored),
+        )
 
 
 def _check_teacher(options: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:

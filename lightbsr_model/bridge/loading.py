@@ -12,6 +12,8 @@ from basicsr.utils import get_root_logger
 
 from lightbsr_arch.checkpoints import plain_weights, read_checkpoint
 from lightbsr_arch.errors import OptionError
+from lightbsr_arch.momentum_contrast import complete_momentum_parts
+from lightbsr_arch.options import other_dasr
 from lightbsr_arch.published import convert_published_state_dict, is_published_state_dict
 
 
@@ -40,6 +42,12 @@ def load_network(model: Any, net: Any, load_path: str, strict: bool = True, para
     weights = {_unwrapped(name, own): value for name, value in plain_weights(load_path, content).items()}
     if is_published_state_dict(weights):
         weights = convert_published_state_dict(weights)
+    completed = complete_momentum_parts(net, weights)
+    if len(completed) > len(weights):
+        get_root_logger().info(
+            f"{load_path} holds no key encoder or queue: the key encoder starts as the query encoder, the queue anew."
+        )
+    weights = completed
     get_root_logger().info(f"Loading {type(net).__name__} from {load_path}, entry {param_key}.")
     model._print_different_keys_loading(net, weights, strict)
     try:
@@ -47,6 +55,7 @@ def load_network(model: Any, net: Any, load_path: str, strict: bool = True, para
     except RuntimeError as error:
         raise OptionError(
             f"{load_path} is of another network than {type(net).__name__} with these sizes: {error}"
+            f"{other_dasr(weights)}"
         ) from error
 
 

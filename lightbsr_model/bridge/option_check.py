@@ -51,6 +51,8 @@ class OptionCheck:
 
     def run(self) -> list[Problem]:
         """Check everything; the problems in the order of the file."""
+        if not self.document.was_read:
+            return self.problems
         self._top()
         if isinstance(self.options.get("datasets"), dict):
             self._datasets(self.options["datasets"])

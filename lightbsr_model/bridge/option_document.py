@@ -45,6 +45,8 @@ class OptionDocument:
     """What is wrong with the file as YAML."""
     text: str = ""
     """The file."""
+    was_read: bool = True
+    """Whether it is YAML with keys and values; if not, ``problems`` says why, and nothing else can be said of it."""
 
     def problem(self, key: KeyPath, message: str) -> Problem:
         """A problem with a key, with its line or that of the section around it."""
@@ -54,8 +56,34 @@ class OptionDocument:
         return Problem(key, message, self.lines.get(place))
 
 
+_DEEPEST = 50
+
+MOST_VALUES = 20_000
+"""So many values an option file may have, aliases written out."""
+
+
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader, which also knows exponents without a point: 2e-4."""
+    """PyYAML's safe loader, which also knows exponents without a point (2e-4), and what it was fed to burst with.
+
+    An alias stands for what it names: a kilobyte of aliases of aliases stands for billions of values.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.depth, self.left = 0, MOST_VALUES
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.depth > _DEEPEST:
+            raise _refused(f"nested more than {_DEEPEST} deep", self.peek_event().start_mark)
+        self.depth += 1
+        try:
+            return super().compose_node(parent, index)
+        finally:
+            self.depth -= 1
+
+
+def _refused(message: str, mark: Any) -> yaml.MarkedYAMLError:
+    return yaml.MarkedYAMLError(problem=message, problem_mark=mark)
 
 
 _Loader.add_implicit_resolver(
@@ -67,40 +95,49 @@ _MERGE_TAG = "tag:yaml.org,2002:merge"
 
 
 def read_document(path: Path) -> OptionDocument:
-    """Read an option file.
-
-    Raises:
-        OSError: It cannot be read.
-    """
-    return parse_document(path.read_text(encoding="utf-8"))
+    """Read an option file; all that is wrong with it as YAML is in ``problems``, also that it cannot be read."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        return _unreadable("", f"cannot be read: {error.strerror or error}")
+    try:
+        return parse_document(content.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        return _unreadable("", f"not UTF-8 (byte {content[error.start]:#04x}): save it as UTF-8", line)
 
 
 def parse_document(text: str) -> OptionDocument:
     """Parse an option file's text; all that is wrong with it as YAML is in ``problems``."""
     document = OptionDocument(text=text)
-    loader = _Loader(text)
     try:
+        loader = _Loader(text)
         node = loader.get_single_node()
         value = _construct(loader, node, (), document) if node is not None else {}
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
-        document.problems.append(Problem((), f"not YAML: {error.problem}", mark.line + 1 if mark else None))
-        return document
-    except yaml.YAMLError as error:
-        document.problems.append(Problem((), f"not YAML: {error}"))
-        return document
-    if isinstance(value, dict):
-        document.options = value
-    else:
-        document.problems.append(Problem((), f"expected keys and values, got {value!r}", 1))
+        words = [word for word in (error.context, error.problem) if word]
+        return _unreadable(text, f"not YAML: {', '.join(words)}", mark.line + 1 if mark else None)
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        return _unreadable(text, f"not YAML: the character {error.character:#04x} is not allowed", line)
+    if not isinstance(value, dict):
+        return _unreadable(text, f"expected keys and values, got a {type(value).__name__}", 1)
+    document.options = value
     return document
+
+
+def _unreadable(text: str, message: str, line: int | None = None) -> OptionDocument:
+    return OptionDocument(text=text, problems=[Problem((), message, line)], was_read=False)
 
 
 def _construct(loader: _Loader, node: yaml.Node, key: KeyPath, document: OptionDocument) -> Any:
     line = node.start_mark.line + 1
-    if len(key) > 50:
-        document.problems.append(Problem(key[:3], "nested more than 50 deep", line))
-        return None
+    loader.left -= 1
+    if loader.left < 0:
+        raise _refused(f"more than {MOST_VALUES} values, aliases (*name) written out", node.start_mark)
+    if len(key) > _DEEPEST:
+        raise _refused(f"nested more than {_DEEPEST} deep", node.start_mark)
     if isinstance(node, yaml.MappingNode) and node.tag == "tag:yaml.org,2002:map":
         return _construct_mapping(loader, node, key, document)
     if isinstance(node, yaml.SequenceNode) and node.tag == "tag:yaml.org,2002:seq":
@@ -109,7 +146,7 @@ def _construct(loader: _Loader, node: yaml.Node, key: KeyPath, document: OptionD
         if node.tag in _PLAIN_TAGS:
             try:
                 return loader.construct_object(node)
-            except (ValueError, yaml.YAMLError):
+            except (ValueError, LookupError, yaml.YAMLError):
                 document.problems.append(Problem(key, f"{node.value!r} is no {node.tag.split(':')[-1]}", line))
                 return None
         if node.tag == "tag:yaml.org,2002:timestamp":

@@ -23,7 +23,7 @@ from lightbsr_arch.errors import CommandFailed, MissingFileError
 from lightbsr_model.bridge import run_lock
 from lightbsr_model.bridge.dotted_names import ALLOW_LOCAL_CODE, LOCAL_CODE_HELP, allow_local_code
 from lightbsr_model.bridge.known_options import look_up
-from lightbsr_model.bridge.option_check import OptionProblems, check_options
+from lightbsr_model.bridge.option_check import check_options
 from lightbsr_model.bridge.option_document import OptionDocument, Problem, force_options, read_document
 from lightbsr_model.bridge.processes import of_rank_0, start_workers_by_fork
 from lightbsr_model.models.two_phase_model import TwoPhaseModel
@@ -80,10 +80,7 @@ def read_and_check(args: argparse.Namespace, is_train: bool | None = None) -> tu
     path = Path(args.opt)
     if not path.is_file():
         raise MissingFileError(f"-opt: there is no file {args.opt}.")
-    try:
-        document = read_document(path)
-    except (OSError, UnicodeDecodeError) as error:
-        raise OptionProblems(args.opt, [Problem((), f"cannot be read: {error}")]) from error
+    document = read_document(path)
     force_options(document, args.force_yml or [])
     if is_train is None:
         is_train = "train" in document.options

@@ -30,7 +30,9 @@ class SettingsReader:
         self.problems.append(self.document.problem(key, message))
 
     def known_values(self, names: Collection[str], required: Collection[str]) -> dict[str, Any]:
-        """The values of known keys; unknown and missing ones are reported."""
+        """The values of known keys; unknown and missing ones are reported, unless the file could not be read at all."""
+        if not self.document.was_read:
+            return {}
         for key in self.options:
             if key not in names:
                 self.report((key,), f"unknown key{known.nearest(key, names)}; correct or remove it")
@@ -65,5 +67,7 @@ class SettingsReader:
         Raises:
             OptionProblems: With all of them.
         """
+        if not self.document.was_read:
+            raise OptionProblems(source, self.document.problems)
         if self.problems:
             raise OptionProblems(source, sorted(self.problems, key=lambda problem: problem.line or 0))

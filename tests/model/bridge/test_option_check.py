@@ -16,7 +16,7 @@ import lightbsr
 from lightbsr_arch import LightBSR, LightBSRTeacher
 from lightbsr_model.bridge import launcher
 from lightbsr_model.bridge.option_check import OptionProblems, check_options
-from lightbsr_model.bridge.option_document import force_options, parse_document
+from lightbsr_model.bridge.option_document import force_options, parse_document, read_document
 
 from helpers import ROOT, TINY
 from model_options import LOSSES, STUDENT_NETWORK, TEACHER_NETWORK
@@ -392,3 +392,37 @@ def test_check_command(name, monkeypatch, tmp_path, capsys):
     assert lightbsr.main(["check", "-opt", str(ROOT / f"options/demo/{name}.yml"), "--force_yml", "scale=3"]) == 2
     assert "network_g:scale: 4, but scale is 3" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 12)
+)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (BOMB, r"line \d+, the file: not YAML: more than 20000 values"),
+        ("a: &x [*x, *x]\n", "nested more than 50|more than 20000 values"),
+        ("name: run\n\tscale: 4\n", "line 2, the file: not YAML: .*cannot start any token"),
+        ("a: 1\n---\nb: 1\n", "line 2, the file: not YAML: expected a single document.*another document"),
+        ("a: 1\nb: *nowhere\n", "line 2, the file: not YAML: found undefined alias"),
+        ("a: " + "[" * 5000, "nested more than 50 deep"),
+        ("a: 1\nb: \0\n", "line 2, the file: not YAML: the character 0x00"),
+        ("a: 1\nb: \xe9\n".encode("latin-1"), "line 2, the file: not UTF-8"),
+        ("a: 1\n".encode("utf-16"), "line 1, the file: not UTF-8"),
+    ],
+)
+def test_what_is_no_yaml_is_the_only_problem(content, message, tmp_path):
+    path = tmp_path / "run.yml"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(OptionProblems) as raised:
+        check_options(read_document(path), "run.yml", is_train=True)
+    assert len(raised.value.problems) == 1
+    assert re.search(message, str(raised.value.problems[0])), raised.value
+
+
+def test_aliases_are_written_out():
+    document = parse_document("a: &x {c: 1}\nb: *x\n")
+    assert document.options == {"a": {"c": 1}, "b": {"c": 1}}
+    assert parse_document("a: !!bool maybe\nb: !!int ''\n").problems[1].message == "'' is no int"

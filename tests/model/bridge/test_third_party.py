@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import site
+import sys
+
 import pytest
 import torch
 
@@ -31,6 +34,10 @@ def package(tmp_path, monkeypatch):
     (tmp_path / "their_package/__init__.py").write_text("")
     (tmp_path / "their_package/archs.py").write_text(ARCH)
     monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(site, "getsitepackages", lambda: [str(tmp_path)])
+    yield
+    for name in ("their_package", "their_package.archs"):
+        sys.modules.pop(name, None)
 
 
 def test_trains_by_its_dotted_name(run, tmp_path, image_folder, package):
