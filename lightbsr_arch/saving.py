@@ -1,35 +1,141 @@
-"""Files appear whole or not at all."""
+"""Files appear whole or not at all, and only where they belong."""
 
 from __future__ import annotations
 
-import itertools
+import contextlib
+import errno
+import io
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, BinaryIO
 
-_NUMBERS = itertools.count()
+from lightbsr_arch.errors import CommandFailed
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Error numbers of a full disk, a full quota, and a file larger than is allowed."""
+
+_BUFFER = 1 << 20
+_NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES)
+"""What file systems answer that cannot flush a file or a folder (pipes, some network shares)."""
+
+
+class WriteFailed(CommandFailed, OSError):
+    """A file could not be written. What was there before is unchanged, and nothing is left beside it."""
+
+    def __init__(self, path: Path, error: OSError) -> None:
+        """Name the file and what the system said."""
+        advice = "; make room and try again" if error.errno in NO_ROOM else ""
+        # Without strerror and filename, which would make OSError print itself instead of this message.
+        super().__init__(f"{path} cannot be written: {error.strerror or error}{advice}")
+        self.errno = error.errno
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary name beside a file, of the same extension; what is written there becomes the file when all is well.
+def new_file(path: Path) -> Iterator[BinaryIO]:
+    """Write a file that appears whole, in the place of what was there, when the block ends without an error.
+
+    What is written is buffered, flushed, synced to the disk, closed and renamed; a failure of any of these is raised, also
+    if the library that writes ignores it. The file has no ``fileno``, so that no library writes past these checks.
+
+    Args:
+        path: The file; its folder is made.
 
     Raises:
-        OSError: The folder cannot be made or written to.
+        WriteFailed: It cannot be written. The old file, if any, is unchanged.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".part-{os.getpid()}-{next(_NUMBERS)}{path.suffix}")
+    temporary = path.with_name(f".lightbsr-{secrets.token_hex(8)}.tmp")
     try:
-        yield temporary
-        temporary.replace(path)
+        with _errors_of(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            raw = _CheckedFile(temporary, "xb+")
+        with _closing(io.BufferedRandom(raw, _BUFFER)) as file:
+            try:
+                yield file
+            except Exception as error:
+                if raw.error is None or isinstance(error, FileExistsError):
+                    raise
+                # The library's own words for it ("encoder error -2") say less.
+                raise WriteFailed(path, raw.error) from error
+            if raw.error is not None:
+                raise WriteFailed(path, raw.error)
+            with _errors_of(path):
+                file.flush()
+                raw.sync()
+                file.close()
+        with _errors_of(path):
+            temporary.replace(path)
+            _sync_folder(path.parent)
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file; what was there before stays until the new content is on the disk."""
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+def write_whole(path: Path, content: bytes | str) -> None:
+    """Write a file whose content is at hand; text as UTF-8, names of files in it as they are.
+
+    Raises:
+        WriteFailed: It cannot be written. The old file, if any, is unchanged.
+    """
+    with new_file(path) as file:
+        file.write(content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content)
+
+
+class _CheckedFile(io.FileIO):
+    """A file that remembers a failed write, and hides its descriptor."""
+
+    error: OSError | None = None
+
+    def write(self, data: Any, /) -> int:
+        try:
+            return super().write(data)
+        except OSError as error:
+            self.error = error
+            raise
+
+    def fileno(self) -> int:
+        raise io.UnsupportedOperation("fileno")
+
+    def sync(self) -> None:
+        with _unless_unsupported():
+            os.fsync(super().fileno())
+
+
+@contextmanager
+def _closing(file: io.BufferedRandom) -> Iterator[io.BufferedRandom]:
+    """Close a file in the end; what it could not write is another's to report."""
+    try:
+        yield file
+    finally:
+        with contextlib.suppress(OSError):
+            file.close()
+
+
+@contextmanager
+def _errors_of(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise WriteFailed(path, error) from error
+
+
+@contextmanager
+def _unless_unsupported() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _NO_SYNC:
+            raise
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the renaming itself survive a power cut, where the system can."""
+    if hasattr(os, "O_DIRECTORY"):
+        with _unless_unsupported():
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)

@@ -18,7 +18,7 @@ from lightbsr_arch.display import printable
 from lightbsr_arch.errors import MissingFileError, OptionError
 from lightbsr_arch.model_card import ModelCard
 from lightbsr_arch.model_files import Model, bundled_model, load_model, save_model
-from lightbsr_arch.saving import replacing
+from lightbsr_arch.saving import new_file
 from lightbsr_arch.training_summary import card_of_training
 
 _EXTENSIONS = {
@@ -92,13 +92,13 @@ def _write(output: Path, model: Model, precision: Any) -> str:
 
         difference = save_onnx(output, model.net, metadata, precision)
         return f", {precision}, largest difference to torch {difference:.1e}"
-    with replacing(output) as temporary:
+    with new_file(output) as file:
         if extension == ".pth":
-            torch.save({"params": state_dict, "lightbsr": metadata}, temporary)
+            torch.save({"params": state_dict, "lightbsr": metadata}, file)
         else:
             from lightbsr_arch.export.exportable import export_program
 
-            torch.export.save(export_program(model.net), temporary, extra_files={"lightbsr.json": json.dumps(metadata)})
+            torch.export.save(export_program(model.net), file, extra_files={"lightbsr.json": json.dumps(metadata)})
     return ""
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from lightbsr_arch.inference.images import take_apart
+from lightbsr_arch.inference.png_writing import write_png
 from lightbsr_arch.inference.resizing import enlarge
 from lightbsr_arch.saving import write_whole
 from lightbsr_arch.side_by_side import Panel, side_by_side
@@ -64,7 +64,7 @@ def write_comparison(picture: Path, page: Path, title: str, lq: NDArray[np.gener
         name: base64.b64encode(_png(image)).decode("ascii")
         for name, image in (("bicubic", bicubic), ("result", result))
     }
-    write_whole(page, _PAGE.format(title=html.escape(title), note=note, **encoded).encode("utf-8"))
+    write_whole(page, _PAGE.format(title=html.escape(title), note=note, **encoded))
 
 
 def _eight_bits(image: NDArray[np.generic]) -> NDArray[np.uint8]:
@@ -76,5 +76,5 @@ def _eight_bits(image: NDArray[np.generic]) -> NDArray[np.uint8]:
 
 def _png(image: NDArray[np.uint8]) -> bytes:
     file = io.BytesIO()
-    Image.fromarray(image).save(file, "PNG")
+    write_png(file, image)
     return file.getvalue()

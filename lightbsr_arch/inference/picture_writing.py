@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from lightbsr_arch.errors import ImageError
 from lightbsr_arch.inference.colour_profiles import colour_space
-from lightbsr_arch.inference.png_chunks import HEADER_SIZE, grey_alpha_file, metadata
-from lightbsr_arch.saving import replacing
+from lightbsr_arch.inference.png_writing import write_png
+from lightbsr_arch.saving import new_file
 
 
 @dataclass(frozen=True)
@@ -85,7 +82,7 @@ def write_picture(
     Args:
         path: Its folder is made.
         pixels: (H, W) or (H, W, channels): grey, grey and alpha, RGB, or RGB and alpha; uint8, uint16, or floats in
-            [0, 1], which are written with 16 bits. May be changed.
+            [0, 1], which are written with 16 bits.
         profile: An ICC profile.
         exif: EXIF data.
         quality: Of JPEG and WebP, 1 to 100.
@@ -98,7 +95,7 @@ def write_picture(
 
     Raises:
         FileExistsError: There is a file of that name.
-        OSError: It cannot be written.
+        WriteFailed: It cannot be written.
     """
     extension = path.suffix.lower()
     holds = FORMATS[extension]
@@ -110,11 +107,11 @@ def write_picture(
         notes.append(f"8 bits a channel are all that {extension} holds")
     kept, left_out = _held(extension, pixels, profile, exif, resolution)
     notes += left_out
-    with replacing(path) as temporary:
+    with new_file(path) as file:
         if extension == ".png":
-            _write_png(temporary, pixels, metadata(kept.profile, kept.exif, kept.resolution))
+            write_png(file, pixels, kept.profile, kept.exif, kept.resolution)
         elif extension in (".tif", ".tiff"):
-            _write_tiff(temporary, pixels, kept)
+            _write_tiff(file, pixels, kept)
         else:
             options: dict[str, Any] = {}
             if kept.profile is not None:
@@ -129,7 +126,8 @@ def write_picture(
                 options |= {"lossless": True, "exact": True}  # colours of transparent pixels too
             if holds is _JPEG:
                 options["subsampling"] = 0
-            Image.fromarray(_without_axis(pixels)).save(temporary, **options)
+            kind = Image.registered_extensions()[extension]
+            Image.fromarray(_without_axis(pixels)).save(file, kind, **options)
         if path.exists() and not overwrite:
             raise FileExistsError(f"{path} has appeared meanwhile, and was left as it is")
     return notes
@@ -175,13 +173,13 @@ def _held(
     return _Metadata(profile, exif, resolution), notes
 
 
-def _write_tiff(path: Path, pixels: NDArray[Any], kept: _Metadata) -> None:
+def _write_tiff(file: BinaryIO, pixels: NDArray[Any], kept: _Metadata) -> None:
     from tifffile import imwrite
 
     pixels = _without_axis(pixels)
     channels = 1 if pixels.ndim == 2 else pixels.shape[2]
     imwrite(
-        path,
+        file,
         pixels,
         photometric="minisblack" if channels < 3 else "rgb",
         planarconfig="contig" if channels > 1 else None,
@@ -192,33 +190,3 @@ def _write_tiff(path: Path, pixels: NDArray[Any], kept: _Metadata) -> None:
         resolutionunit=None if kept.resolution is None else "inch",
         metadata=None,
     )
-
-
-def _write_png(path: Path, pixels: NDArray[Any], chunks: bytes) -> None:
-    pixels = _without_axis(pixels)
-    if pixels.ndim == 3 and pixels.shape[2] == 2:  # OpenCV knows no grey with alpha
-        with path.open("wb") as file:
-            for part in grey_alpha_file(pixels):
-                file.write(part)
-    else:
-        _write_png_by_opencv(path, pixels)
-    if chunks:
-        _insert(path, chunks, HEADER_SIZE)
-
-
-def _write_png_by_opencv(path: Path, pixels: NDArray[Any]) -> None:
-    if pixels.ndim == 3:
-        # In place: a copy of a large picture is what memory does not suffice for.
-        swap = cv2.COLOR_RGBA2BGRA if pixels.shape[2] == 4 else cv2.COLOR_RGB2BGR
-        pixels = cv2.cvtColor(pixels, swap, dst=pixels if pixels.flags.c_contiguous else None)
-    if os.name == "nt":  # there OpenCV opens no path with letters beyond ASCII
-        path.write_bytes(cv2.imencode(".png", pixels)[1].tobytes())
-    elif not cv2.imwrite(str(path), pixels):
-        raise OSError(f"{path.parent}: the picture cannot be written there (no room, or no right to)")
-
-
-def _insert(path: Path, chunks: bytes, offset: int) -> None:
-    """Insert chunks behind the header, which is always as long."""
-    with replacing(path) as temporary, path.open("rb") as file, temporary.open("wb") as target:
-        target.write(file.read(offset) + chunks)
-        shutil.copyfileobj(file, target, 1 << 20)

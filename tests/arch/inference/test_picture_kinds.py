@@ -253,7 +253,7 @@ def test_nothing_is_replaced_unasked_and_nothing_is_left_half_written(tmp_path, 
     with pytest.raises(FileExistsError):
         write_picture(path, pixels.copy())
     assert path.read_bytes() == b"mine"
-    monkeypatch.setattr(Image.Image, "save", lambda self, file, **_: (file.write_bytes(b"half"), 1 / 0))
+    monkeypatch.setattr(Image.Image, "save", lambda self, file, *_, **__: (file.write(b"half"), 1 / 0))
     with pytest.raises(ZeroDivisionError):
         write_picture(tmp_path / "b.jpg", pixels)
     assert [file.name for file in tmp_path.iterdir()] == ["a.png"]
