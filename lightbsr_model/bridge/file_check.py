@@ -18,8 +18,8 @@ from lightbsr_arch.checkpoints import load_state_dict
 from lightbsr_arch.errors import OptionError
 from lightbsr_arch.momentum_contrast import complete_momentum_parts
 from lightbsr_arch.options import other_dasr
+from lightbsr_model.bridge.class_lookup import look_up
 from lightbsr_model.bridge.dotted_names import code_of_storage
-from lightbsr_model.bridge.known_options import look_up
 from lightbsr_model.bridge.option_document import KeyPath, OptionDocument, Problem, sections
 from lightbsr_model.data.image_sources import ImageReader, open_images
 from lightbsr_model.data.lq_images import degradation_or_lq_images

@@ -113,12 +113,14 @@ class _ClassReader:
 
     def run(self, function: FunctionType, owner: type | None, given: Mapping[str, _Values]) -> _Values:
         """Follow one call; return what it may return."""
-        key = (id(self), function, tuple(sorted((name, values) for name, values in given.items() if values)))
+        key = (self, function, tuple(sorted((name, values) for name, values in given.items() if values)))
         if key not in self.findings.returns:
             self.findings.returns[key] = _NOTHING  # what a recursive call gets
             definition = _definition(function)
             if definition is None:
-                self.findings.lost(value for values in given.values() for value in values)
+                code = function.__code__
+                taken = {"", *code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]}
+                self.findings.lost(value for name, values in given.items() if name in taken for value in values)
             else:
                 reader = _FunctionReader(self, function, owner, definition, given)
                 self.findings.returns[key] = reader.read()

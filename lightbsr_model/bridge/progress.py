@@ -19,7 +19,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from lightbsr_arch import __version__
 from lightbsr_arch.baselines import BicubicUpsampler
 from lightbsr_model.bridge.activation import basicsr_version
-from lightbsr_model.bridge.known_options import look_up
+from lightbsr_model.bridge.class_lookup import look_up
 from lightbsr_model.bridge.plain_values import plain
 
 

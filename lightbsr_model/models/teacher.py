@@ -12,7 +12,7 @@ from lightbsr_arch import LightBSR, LightBSRTeacher, infer_options
 from lightbsr_arch.baselines import KDSR, KDSRTeacher
 from lightbsr_arch.checkpoints import load_state_dict
 from lightbsr_arch.errors import MissingFileError, OptionError
-from lightbsr_model.bridge.known_options import look_up
+from lightbsr_model.bridge.class_lookup import look_up
 from lightbsr_model.degradation import get_degradation
 
 

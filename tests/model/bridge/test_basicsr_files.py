@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from basicsr.utils.registry import MODEL_REGISTRY
 
-from lightbsr_model.bridge.known_options import look_up
+from lightbsr_model.bridge.class_lookup import look_up
 from lightbsr_model.bridge.option_check import OptionCheck
 from lightbsr_model.bridge.option_document import parse_document
 

@@ -46,10 +46,10 @@ def settings(image_folder, trained):
 def compare(tmp_path):
     """Run the command on a YAML's content; return its exit code and its folder."""
 
-    def run(content, folder="out"):
+    def run(content, folder="out", *flags):
         path = tmp_path / "compare.yml"
         path.write_text(yaml.safe_dump(content, sort_keys=False))
-        return lightbsr.main(["compare", "-opt", str(path), "-o", str(tmp_path / folder)]), tmp_path / folder
+        return lightbsr.main(["compare", "-opt", str(path), "-o", str(tmp_path / folder), *flags]), tmp_path / folder
 
     return run
 
