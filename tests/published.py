@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from lightbsr_arch import convert_published_state_dict
+
 GOLDEN = Path(__file__).parent / "golden"
 RGB_MEAN = torch.tensor([0.4488, 0.4371, 0.4040])
 OTHER_MEANS = {"dasr": 255 * RGB_MEAN, "cdcl": torch.tensor([0.4680, 0.4484, 0.4029])}
@@ -25,6 +27,23 @@ def published_state_dict(network: str, gain: float = 1.0, prior_channels: int = 
             shape = [shape[0], 3 + prior_channels, *shape[2:]]
         state_dict[key] = _fill(key, shape, gain, OTHER_MEANS.get(network, RGB_MEAN))
     return state_dict
+
+
+def in_published_layout(network: str, state_dict: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Give a state dict of ours, smaller than the published network, the published names and numbers of dimensions.
+
+    The names are those that conversion maps to ours: it keeps the tensors, so that their places in memory tell.
+    """
+    full = published_state_dict(network)
+    names = {value.data_ptr(): key for key, value in full.items()}
+    constants = {key: value for key, value in full.items() if key.startswith(("G.sub_mean", "G.add_mean"))}
+    converted = convert_published_state_dict(full)
+    renamed = {}
+    for key, value in state_dict.items():
+        if key != "prior_basis":
+            theirs = names[converted[key].data_ptr()]
+            renamed[theirs] = value.reshape(value.shape + (1,) * (full[theirs].dim() - value.dim()))
+    return {**constants, **renamed}
 
 
 def _fill(key: str, shape: list[int], gain: float, mean: torch.Tensor) -> torch.Tensor:
