@@ -8,6 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
+from lightbsr_arch.display import printable
+
 
 class _Sizes:
     """Sizes of the values of one state dict."""
@@ -46,19 +48,22 @@ class _Sizes:
 
 
 def other_dasr(state_dict: Mapping[str, Tensor]) -> str:
-    """A sentence for who has a checkpoint of the other network called DASR, which mixes experts; empty if it is none.
+    """A sentence for who may have a checkpoint of the other network called DASR, which mixes experts; else empty.
 
-    Its names are not known here: stacked (5-D) convolutions are what a mixture of experts has, and video networks too.
+    Its names are not known here. A key that speaks of experts, or stacked (5-D) weights, are what a mixture of experts has,
+    and other networks (video) too: so the sentence names the key that was found and claims no more.
     """
-    stacked = [
-        key for key, value in state_dict.items() if "expert" in key or (isinstance(value, Tensor) and value.dim() == 5)
-    ]
-    return f" It has stacked convolutions ({stacked[0]}). {TWO_DASRS}" if stacked else ""
+    for key, value in state_dict.items():
+        stacked = isinstance(value, Tensor) and value.dim() == 5
+        if stacked or "expert" in key:
+            found = "has stacked (5-D) weights" if stacked else "has a key that speaks of experts"
+            return f" It {found} ({printable(key, 80)}), as a mixture of experts may. {TWO_DASRS}"
+    return ""
 
 
 TWO_DASRS = (
-    "Two papers call their network DASR: the one here is arXiv 2104.00416's; a checkpoint of arXiv 2203.14216's, a mixture of "
-    "convolution experts, is of another network, which is not here."
+    "If it is called DASR: two papers call their network so. The one here is arXiv 2104.00416's; that of arXiv 2203.14216, "
+    "which mixes convolution experts, is another network, and is not here."
 )
 
 

@@ -51,6 +51,19 @@ def test_a_part_of_the_key_encoder_is_still_an_error():
         DASR(num_feat=8, num_group=1, num_block=1, num_encoder_feat=4, reduction=4).load_state_dict(state_dict)
 
 
-def test_the_other_dasr_is_named():
-    with pytest.raises(ValueError, match=r"2104\.00416.*2203\.14216"):
-        infer_options({"body.0.conv1.weight": torch.rand(5, 8, 8, 3, 3)})
+@pytest.mark.parametrize(
+    ("key", "shape", "found"),
+    [
+        ("body.0.conv1.weight", (5, 8, 8, 3, 3), r"It has stacked \(5-D\) weights \(body\.0\.conv1\.weight\)"),
+        ("body.expert\x1b[31m.weight", (8,), r"It has a key that speaks of experts \(body\.expert[^\x1b]*\.weight\)"),
+    ],
+)
+def test_the_other_dasr_is_named_with_what_was_found(key, shape, found):
+    with pytest.raises(ValueError, match=found + r", as a mixture of experts may\. If .*2104\.00416.*2203\.14216"):
+        infer_options({key: torch.rand(shape)})
+
+
+def test_no_other_dasr_is_named_without_a_sign_of_it():
+    with pytest.raises(ValueError, match="no 'sr.head.weight'") as error:
+        infer_options({"body.0.conv1.weight": torch.rand(8, 8, 3, 3)})
+    assert "2203.14216" not in str(error.value)
