@@ -1,6 +1,30 @@
 """``python -m lightbsr``."""
 
-from lightbsr import main
+# ruff: noqa: PTH - pathlib would be imported before the path is clean
+import os
+import sys
+
+
+def forget_working_directory() -> None:
+    """Take the working directory, which ``python -m`` puts first, off Python's path.
+
+    Nothing that lies there may stand in for a package that an installed one imports. It stays where this package itself
+    is run from there, and where the user put it on the path (PYTHONPATH).
+    """
+    if getattr(sys.flags, "safe_path", False) or sys.flags.isolated:
+        return  # Python has put nothing there (-P, -I)
+    try:
+        here = os.getcwd()
+        ours = os.path.samefile(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), here)
+    except OSError:  # the working directory is gone, and nothing can be imported from it
+        return
+    if sys.path[:1] in ([""], [here]) and not ours:
+        del sys.path[0]
+
 
 if __name__ == "__main__":
+    forget_working_directory()
+
+    from lightbsr import main
+
     raise SystemExit(main())

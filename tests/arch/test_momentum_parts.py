@@ -64,6 +64,6 @@ def test_the_other_dasr_is_named_with_what_was_found(key, shape, found):
 
 
 def test_no_other_dasr_is_named_without_a_sign_of_it():
-    with pytest.raises(ValueError, match="no 'sr.head.weight'") as error:
+    with pytest.raises(ValueError, match=r"no 'sr\.head\.weight'") as error:
         infer_options({"body.0.conv1.weight": torch.rand(8, 8, 3, 3)})
     assert "2203.14216" not in str(error.value)
