@@ -1,6 +1,6 @@
 """``python -m lightbsr``."""
 
-# ruff: noqa: PTH - pathlib would be imported before the path is clean
+# ruff: noqa: PTH109, PTH120, PTH121 - pathlib would be imported before the path is clean
 import os
 import sys
 
