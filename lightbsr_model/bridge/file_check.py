@@ -22,6 +22,7 @@ from lightbsr_model.bridge.class_lookup import look_up
 from lightbsr_model.bridge.dotted_names import code_of_storage
 from lightbsr_model.bridge.option_document import KeyPath, OptionDocument, Problem, sections
 from lightbsr_model.data.image_sources import ImageReader, open_images
+from lightbsr_model.data.lmdb_file import check_whole
 from lightbsr_model.data.lq_images import degradation_or_lq_images
 from lightbsr_model.degradation import get_degradation
 from lightbsr_model.models.teacher import check_fit, data_are_noisy, load_teacher, pairing_of
@@ -90,6 +91,12 @@ def _check_dataset(
     lq_root = dataset.get("dataroot_lq")
     if lq_root is not None and not Path(lq_root).expanduser().is_dir():
         yield (*place, "dataroot_lq"), f"there is no folder {lq_root}"
+    elif lq_root is not None and reads_lmdb:
+        try:
+            check_whole(Path(lq_root).expanduser())
+        except OptionError as error:
+            yield (*place, "dataroot_lq"), str(error)
+            return
     if dataset.get("dataroot_gt") is None and dataset.get("io_backend", {}).get("type") != "bundled":
         if "preset" in dataset:
             yield (*place, "dataroot_gt"), "missing; give the folder or the LMDB that holds the GT images"

@@ -14,6 +14,7 @@ from basicsr.utils import get_root_logger
 from lightbsr_arch.errors import ImageError, MissingFileError, OptionError
 from lightbsr_model.data.decoding import RGBImage
 from lightbsr_model.data.lmdb_environments import shared_environment
+from lightbsr_model.data.lmdb_file import check_whole
 from lightbsr_model.data.lmdb_keys import RECORD_FILE, name_of_key
 from lightbsr_model.data.row_decoding import EncodedImage
 
@@ -104,6 +105,7 @@ class LmdbImages:
     Raises:
         MissingFileError: The folder or its meta_info.txt is missing.
         ImageError: There is no image.
+        OptionError: Its data.mdb is cut short.
     """
 
     def __init__(self, root: Path, key: str = "dataroot_gt") -> None:
@@ -118,6 +120,10 @@ class LmdbImages:
         self._keys = [os.path.splitext(line.split(" (")[0])[0] for line in lines if line.strip()]
         if not self._keys:
             raise ImageError(f"{key}: {meta_info} lists no images.")
+        try:
+            check_whole(root)
+        except OptionError as error:
+            raise OptionError(f"{key}: {error}") from error
         ours = (root / RECORD_FILE).is_file()
         self.names = [name_of_key(key) for key in self._keys] if ours else self._keys
         self._path = os.path.realpath(root)

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import lmdb
 
+from lightbsr_arch.errors import OptionError
+from lightbsr_model.data.lmdb_file import check_whole
+
 _open: dict[str, lmdb.Environment] = {}
 
 
@@ -15,10 +18,17 @@ def shared_environment(path: str | Path) -> lmdb.Environment:
 
     LMDB refuses to open a file twice in a process, and what is open must not be used across a fork: ask anew for each
     use, and a forked worker gets an environment of its own.
+
+    Raises:
+        OptionError: The file is cut short or is not an LMDB.
     """
     real = os.path.realpath(path)
     if real not in _open:
-        _open[real] = lmdb.open(real, readonly=True, lock=False, readahead=False, meminit=False)
+        check_whole(real)
+        try:
+            _open[real] = lmdb.open(real, readonly=True, lock=False, readahead=False, meminit=False)
+        except lmdb.Error as error:
+            raise OptionError(f"{real} cannot be opened as an LMDB: {error}") from error
     return _open[real]
 
 
