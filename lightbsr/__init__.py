@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from lightbsr_arch.display import printable_lines
 from lightbsr_arch.errors import CommandFailed, OptionError
 
 _BASICSR_FLAGS = (
@@ -66,10 +67,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ImportError as error:
         if error.name not in (None, "basicsr"):
             raise
-        print(f"lightbsr {command}: {error}", file=sys.stderr)
+        print(f"lightbsr {command}: {printable_lines(error)}", file=sys.stderr)
         return 2
     except (CommandFailed, OptionError) as error:
-        print(f"lightbsr {command}: {error}", file=sys.stderr)
+        print(f"lightbsr {command}: {printable_lines(error)}", file=sys.stderr)
         return 1 if isinstance(error, CommandFailed) else 2
     except BrokenPipeError:  # whoever read what is printed has gone, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

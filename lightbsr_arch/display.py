@@ -19,3 +19,8 @@ def printable(text: object, limit: int = 200) -> str:
         for character in whole[:limit]
     )
     return shown if len(whole) <= limit else f"{shown}... ({len(whole)} characters)"
+
+
+def printable_lines(text: object, limit: int = 5000) -> str:
+    """Text whose line ends are its own, each line as of :func:`printable`: for messages that quote names from files."""
+    return "\n".join(printable(line, limit) for line in str(text).split("\n"))

@@ -6,13 +6,15 @@ import contextlib
 import errno
 import io
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
-from lightbsr_arch.errors import CommandFailed
+from lightbsr_arch.display import printable
+from lightbsr_arch.errors import CommandFailed, OptionError
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Error numbers of a full disk, a full quota, and a file larger than is allowed."""
@@ -81,6 +83,44 @@ def write_whole(path: Path, content: bytes | str) -> None:
     """
     with new_file(path) as file:
         file.write(content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content)
+
+
+def inside(folder: Path, name: str) -> Path:
+    """The path of a file whose name comes from data: always below the folder that the user named.
+
+    Names are judged alike on every system, so that an image set is not safe on one and harmful on another. Symbolic links
+    that the user has put into the folder are followed.
+
+    Args:
+        folder: Where the file belongs.
+        name: Its name; folders within it are separated by ``/``.
+
+    Raises:
+        OptionError: The name is empty or absolute, or holds ``..``, a backslash, a drive letter or a control character.
+    """
+    fault = _fault_of(name)
+    if fault is not None:
+        raise OptionError(
+            f"the name '{printable(name)}' {fault}, and could lead out of the output folder: rename the image, or leave it "
+            "out of its meta_info.txt."
+        )
+    return folder / name
+
+
+def _fault_of(name: str) -> str | None:
+    parts = PurePosixPath(name).parts
+    if not parts:
+        return "is empty"
+    if name.startswith("/"):
+        return "is absolute"
+    if ".." in parts:
+        return "holds '..'"
+    if "\\" in name:
+        return "holds a backslash"
+    if re.match(r"[A-Za-z]:", name):
+        return "begins with a drive letter"
+    # C0, DEL and C1: a terminal acts on all of them.
+    return "holds a control character" if re.search(r"[\x00-\x1f\x7f-\x9f]", name) else None
 
 
 class _CheckedFile(io.FileIO):

@@ -6,12 +6,15 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from lightbsr_arch import __version__
+from lightbsr_arch.errors import ImageError, OptionError
+from lightbsr_arch.saving import inside
 from lightbsr_model.data.blind_degradation_benchmark_dataset import BlindDegradationBenchmarkDataset
 from lightbsr_model.data.decoding import RGBImage
 from lightbsr_model.data.preparing import encode_png
@@ -52,6 +55,11 @@ class LrRendering:
 
     def __call__(self, index: int) -> list[EncodedPng]:
         """Degrade and encode."""
+        name = self.dataset.images.stem(index)
+        try:
+            inside(Path(), f"{name}.png")
+        except OptionError as error:
+            raise ImageError(f"{self.dataset.opt['dataroot_gt']}: {error}") from error
         sample = self.dataset[index]
         seed, (kernel, noise_level) = self.dataset.drawn(index)
         lr = lr_image(sample)
@@ -64,7 +72,6 @@ class LrRendering:
             "kernel": kernel.tolist(),
         }
         height, width, channels = lr.shape
-        name = self.dataset.images.stem(index)
         return [EncodedPng(name, encode_png(lr, self.png_level), (height, width, channels), facts)]
 
 

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from basicsr.utils import get_root_logger
 
+from lightbsr_arch.display import printable
 from lightbsr_arch.errors import ImageError, MissingFileError, OptionError
 from lightbsr_model.data.decoding import RGBImage
 from lightbsr_model.data.lmdb_environments import shared_environment
@@ -230,7 +231,7 @@ class ImageReader:
     def _note_dropped_alpha(self, index: int) -> None:
         if index not in self._noted:
             self._noted.add(index)
-            get_root_logger().warning(f"{self.name(index)}: its alpha channel is dropped.")
+            get_root_logger().warning(f"{printable(self.name(index), 1000)}: its alpha channel is dropped.")
 
 
 def backend_of(place: str | Path) -> str:

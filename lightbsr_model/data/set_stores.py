@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol
 
 import lmdb
 
+from lightbsr_arch.saving import inside
 from lightbsr_model.data.lmdb_keys import key_of_name
 
 _FIRST_MAP = 128 * 2**20
@@ -72,7 +73,9 @@ class FolderStore:
     def put(self, images: Sequence[EncodedPng]) -> None:
         """Write images."""
         for image in images:
-            with (self._folder / f"{image.name}.png").open("wb") as file:
+            path = inside(self._folder, f"{image.name}.png")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("wb") as file:
                 file.write(image.content)
                 file.flush()
                 os.fsync(file.fileno())
@@ -80,9 +83,11 @@ class FolderStore:
     def keep_only(self, names: Collection[str]) -> None:
         """Take all other images out again."""
         wanted = {f"{name}.png" for name in names}
-        for entry in os.scandir(self._folder):
-            if entry.is_file() and entry.name not in wanted:
-                Path(entry.path).unlink()
+        for path in list(self._folder.rglob("*")):
+            # In the folders below, names are of images; what is in info/ besides is known of the set.
+            is_image = path.suffix == ".png" or path.parent == self._folder
+            if is_image and path.is_file() and path.relative_to(self._folder).as_posix() not in wanted:
+                path.unlink()
 
     def close(self) -> None:
         """Finish writing."""

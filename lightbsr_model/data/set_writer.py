@@ -20,6 +20,7 @@ import lmdb
 
 from lightbsr_arch import __version__
 from lightbsr_arch.errors import CommandFailed, OptionError
+from lightbsr_arch.saving import inside
 from lightbsr_model.data.lmdb_keys import LONGEST_KEY, RECORD_FILE, key_of_name
 from lightbsr_model.data.set_stores import EncodedPng, FolderStore, ImageEntry, LmdbStore, Store
 
@@ -183,7 +184,7 @@ class SetWriter:
             self.close()
             _write_whole(self._info / _META_INFO, "".join(self._meta_line(entry) for entry in entries))
             for name, content in (extras(entries) if extras is not None else {}).items():
-                path = self._info / name
+                path = inside(self._info, name)
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(content)
             _write_whole(self._info / RECORD_FILE, json.dumps(record, indent=1, ensure_ascii=False))

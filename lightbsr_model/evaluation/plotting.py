@@ -34,3 +34,8 @@ def pyplot() -> Any:
     from matplotlib import pyplot
 
     return pyplot
+
+
+def plain_label(name: str) -> str:
+    """A name that matplotlib shows as it is: it takes what is between dollar signs for a formula."""
+    return name.replace("$", r"\$")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lightbsr.option_files import find_option_file
+from lightbsr_arch.display import printable, printable_lines
 from lightbsr_arch.errors import CommandFailed, OptionError
 from lightbsr_model.bridge.option_document import read_document
 from lightbsr_model.cli.data.flags import add_workers
@@ -116,7 +117,7 @@ def _check(one: _Set, workers: int, read: dict[str, Findings]) -> int:
             f"{loaders}, if there are as many cores; crops of large images take less"
         )
     for problem in problems:
-        print(f"  PROBLEM {problem}")
+        print(f"  PROBLEM {printable_lines(problem)}")
     return len(problems)
 
 
@@ -130,6 +131,6 @@ def _describe(findings: Findings, place: str) -> None:
     rate = len(findings.images) / max(findings.seconds, 1e-9)
     print(f"  read in {findings.seconds:.1f} s by {findings.processes} processes: {rate:.0f} images a second")
     for names in findings.duplicates[:_LONGEST_LIST]:
-        print(f"  the same picture: {', '.join(names)}")
+        print(f"  the same picture: {', '.join(printable(name) for name in names)}")
     if len(findings.duplicates) > _LONGEST_LIST:
         print(f"  and {len(findings.duplicates) - _LONGEST_LIST} more groups of the same picture")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from lightbsr_arch.display import printable_lines
 from lightbsr_model.data.set_making import Made
 from lightbsr_model.data.worker_pool import usable_cores
 
@@ -27,4 +28,4 @@ def add_writing(parser: argparse.ArgumentParser) -> None:
 def print_left_out(made: Made) -> None:
     """List the pictures that could not be used, if there are any."""
     if made.bad:
-        print(f"  left out, {len(made.bad)} pictures:\n    " + "\n    ".join(made.bad))
+        print(f"  left out, {len(made.bad)} pictures:\n    " + "\n    ".join(printable_lines(bad) for bad in made.bad))

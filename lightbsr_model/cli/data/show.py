@@ -14,6 +14,7 @@ from basicsr.data import build_dataset
 from torch import Tensor
 
 from lightbsr.option_files import find_option_file
+from lightbsr_arch.display import printable
 from lightbsr_arch.errors import CommandFailed, OptionError
 from lightbsr_model.bridge.dotted_names import code_of_storage
 from lightbsr_model.bridge.option_document import read_document
@@ -65,7 +66,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
     if not cv2.imwrite(str(args.output), rows_picture(rows)[:, :, ::-1]):
         raise CommandFailed(f"{args.output}: cannot be written.")
     for title, _ in rows:
-        print(title)
+        print(printable(title, 1000))
     print(f"{args.output}: {len(rows)} samples of {len(dataset)}, seed {seed}.")
 
 

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from lightbsr_arch.saving import inside, write_whole
 from lightbsr_model.evaluation.analysis.codes import Codes
 from lightbsr_model.evaluation.analysis.probing import Knowledge, probe
 from lightbsr_model.evaluation.analysis.settings import AnalysisSettings
 from lightbsr_model.evaluation.comparison.page import Page
 from lightbsr_model.evaluation.comparison.tables import Cell, Table, to_csv, to_markdown
-from lightbsr_model.evaluation.plotting import pyplot, require
+from lightbsr_model.evaluation.plotting import plain_label, pyplot, require
 
 COLUMNS = {
     "silhouette_degradation": "Silhouette by degradation",
@@ -70,7 +71,7 @@ def picture(settings: AnalysisSettings, name: str, codes: Codes) -> bytes:
         for axes in grid[row]:
             axes.set_xticks([])
             axes.set_yticks([])
-    figure.suptitle(name)
+    figure.suptitle(plain_label(name))
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=90)
     plot.close(figure)
@@ -110,7 +111,5 @@ def write_analysis(settings: AnalysisSettings, codes: dict[str, Codes], folder: 
     notes = ["Degradations by number: " + "; ".join(f"{number}: {words}" for number, words in enumerate(points)) + "."]
     files["index.html"] = page.render(notes).encode()
     for name, content in files.items():
-        part = folder / f"{name}.part"
-        part.write_bytes(content)
-        part.replace(folder / name)
+        write_whole(inside(folder, name), content)
     return table

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import base64
-import html
 from collections.abc import Sequence
 
 from lightbsr_model.evaluation.comparison.tables import Table
+from lightbsr_model.evaluation.escaping import html_text
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 80rem; padding: 0 1rem; color: #1a1a1a; }
@@ -47,38 +47,38 @@ class Page:
     """
 
     def __init__(self, title: str) -> None:
-        self._title = html.escape(title)
+        self._title = html_text(title)
         self._parts: list[str] = []
         self._sections: list[str] = []
 
     def section(self, title: str) -> None:
         """Begin a section, which the list at the top leads to."""
-        self._sections.append(html.escape(title))
-        self._parts.append(f'<h2 id="section{len(self._sections)}">{html.escape(title)}</h2>')
+        self._sections.append(html_text(title))
+        self._parts.append(f'<h2 id="section{len(self._sections)}">{html_text(title)}</h2>')
 
     def text(self, words: str) -> None:
         """Add a paragraph."""
-        self._parts.append(f"<p>{html.escape(words)}</p>")
+        self._parts.append(f"<p>{html_text(words)}</p>")
 
     def table(self, table: Table) -> None:
         """Add a table that can be sorted, and its notes."""
-        heads = "".join(f"<th>{html.escape(name)}</th>" for name in (table.title, *table.columns))
+        heads = "".join(f"<th>{html_text(name)}</th>" for name in (table.title, *table.columns))
         body = "".join(
-            f"<tr><td>{html.escape(name)}</td>"
+            f"<tr><td>{html_text(name)}</td>"
             + "".join(
                 f'<td class="{cell.mark}" data-value="{"" if cell.value is None else repr(cell.value)}">'
-                f"{html.escape(cell.text)}</td>"
+                f"{html_text(cell.text)}</td>"
                 for cell in cells
             )
             + "</tr>"
             for name, cells in table.rows
         )
         self._parts.append(f"<table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>")
-        self._parts += [f'<p class="note">{html.escape(note)}</p>' for note in table.notes]
+        self._parts += [f'<p class="note">{html_text(note)}</p>' for note in table.notes]
 
     def details(self, title: str, table: Table) -> None:
         """Add a table that is folded away until it is asked for."""
-        self._parts.append(f"<details><summary>{html.escape(title)}</summary>")
+        self._parts.append(f"<details><summary>{html_text(title)}</summary>")
         self.table(table)
         self._parts.append("</details>")
 
@@ -86,7 +86,7 @@ class Page:
         """Add a PNG or JPEG file, in the page itself."""
         mime = "image/png" if content.startswith(b"\x89PNG") else "image/jpeg"
         data = base64.b64encode(content).decode()
-        words = html.escape(caption)
+        words = html_text(caption)
         self._parts.append(
             f'<figure class="{kind}"><div><img alt="{words}" src="data:{mime};base64,{data}"></div>'
             f"<figcaption>{words}</figcaption></figure>"
@@ -95,7 +95,7 @@ class Page:
     def render(self, notes: Sequence[str] = ()) -> str:
         """The whole file. Its policy forbids a browser to load anything from anywhere."""
         links = "".join(f'<a href="#section{number}">{name}</a>' for number, name in enumerate(self._sections, 1))
-        closing = "".join(f'<p class="note">{html.escape(note)}</p>' for note in notes)
+        closing = "".join(f'<p class="note">{html_text(note)}</p>' for note in notes)
         policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
         return (
             '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'

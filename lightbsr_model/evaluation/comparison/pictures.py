@@ -148,7 +148,9 @@ def scatter(results: Results, preset: str) -> bytes | None:
             axes = grid[row][column]
             for number, (name, cost) in enumerate(results.costs.items()):
                 marker = _MARKERS[number % len(_MARKERS)]
-                axes.scatter(cost_of(cost), float(np.mean(values[name])), s=55, marker=marker, label=name)
+                axes.scatter(
+                    cost_of(cost), float(np.mean(values[name])), s=55, marker=marker, label=plotting.plain_label(name)
+                )
             axes.set_xlabel(label)
             axes.set_ylabel(f"{described.label}{f' ({described.unit})' if described.unit else ''}")
             axes.set_title(f"{set_name}, {preset}", fontsize=10)

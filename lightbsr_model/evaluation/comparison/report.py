@@ -9,6 +9,7 @@ import cv2
 import torch
 
 from lightbsr_arch import __version__
+from lightbsr_arch.saving import inside, write_whole
 from lightbsr_model.evaluation.comparison.page import Page
 from lightbsr_model.evaluation.comparison.pictures import crop_pictures, scatter
 from lightbsr_model.evaluation.comparison.running import Results
@@ -62,11 +63,11 @@ def write_report(results: Results, folder: Path, device: torch.device) -> list[P
     page.section("How it was measured")
     for words in _method(results, device):
         page.text(words)
-    (folder / "crops").mkdir(exist_ok=True)
-    for name, content in files.items():
-        _write(folder / name, content)
-    _write(folder / "index.html", page.render().encode())
-    return [folder / "index.html", *(folder / name for name in files)]
+    files = {"index.html": page.render().encode(), **files}
+    paths = {inside(folder, name): content for name, content in files.items()}
+    for path, content in paths.items():
+        write_whole(path, content)
+    return list(paths)
 
 
 def _method(results: Results, device: torch.device) -> list[str]:
@@ -80,9 +81,3 @@ def _method(results: Results, device: torch.device) -> list[str]:
         "Networks: "
         + "; ".join(f"{entry.name}: {entry.path or entry.results or 'no weights'}" for entry in settings.models),
     ]
-
-
-def _write(path: Path, content: bytes) -> None:
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(content)
-    part.replace(path)

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from lightbsr_arch.errors import CommandFailed
+from lightbsr_arch.errors import CommandFailed, OptionError
+from lightbsr_arch.saving import inside, write_whole
 from lightbsr_model.data.blind_degradation_benchmark_dataset import BlindDegradationBenchmarkDataset
 from lightbsr_model.data.decoding import RGBImage, decode_rgb
 from lightbsr_model.data.degrading import lr_image, pixels_sha256
@@ -100,8 +101,12 @@ class Store:
             )
 
     def image_path(self, model: str, place: Mapping[str, str]) -> Path:
-        """Where a restored image lies."""
-        return self.folder / "images" / model / place["set"] / place["preset"] / f"{place['image']}.png"
+        """Where a restored image lies.
+
+        Raises:
+            OptionError: A name would lead out of the comparison's folder.
+        """
+        return inside(self.folder / "images", f"{model}/{place['set']}/{place['preset']}/{place['image']}.png")
 
     def restored(self, model: str, place: Mapping[str, str], made_of: str) -> RGBImage | None:
         """An image restored before, of the same network and LR image; None if there is none."""
@@ -113,11 +118,7 @@ class Store:
     def keep(self, model: str, place: Mapping[str, str], made_of: str, image: RGBImage) -> None:
         """Keep a restored image: the file first, then the line that makes it count."""
         path = self.image_path(model, place)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        encoded = cv2.imencode(".png", image[:, :, ::-1])[1].tobytes()
-        part = path.with_suffix(".part")
-        part.write_bytes(encoded)
-        part.replace(path)
+        write_whole(path, cv2.imencode(".png", image[:, :, ::-1])[1].tobytes())
         self._restored.put(self._key(model, place), made_of)
 
     def figure(self, metric: str, image: RGBImage, gt: RGBImage, border: int) -> float:
@@ -141,7 +142,7 @@ class _Lines:
         self._path = path
         self._values: dict[str, Any] = {}
         if path.is_file():
-            for line in path.read_text(encoding="utf-8").splitlines():
+            for line in path.read_text(encoding="utf-8", errors="surrogateescape").split("\n"):
                 try:
                     key, value = json.loads(line)
                 except ValueError:
@@ -154,7 +155,7 @@ class _Lines:
     def put(self, key: str, value: Any) -> None:
         self._values[key] = value
         # On a line of its own even after one that a kill cut short.
-        with self._path.open("a", encoding="utf-8") as file:
+        with self._path.open("a", encoding="utf-8", errors="surrogateescape") as file:
             file.write("\n" + json.dumps([key, value], ensure_ascii=False))
 
 
@@ -195,7 +196,7 @@ def run_comparison(settings: Settings, folder: Path, device: torch.device) -> Re
         device: Where networks run.
 
     Raises:
-        OptionError: A metric or a checkpoint that cannot be used.
+        OptionError: A metric or a checkpoint that cannot be used, or an image whose name leads out of the folder.
         CommandFailed: The LR images have changed since the comparison began.
     """
     for metric in settings.metrics:
@@ -203,7 +204,7 @@ def run_comparison(settings: Settings, folder: Path, device: torch.device) -> Re
     store = Store(folder)
     scored: list[Scored] = []
     costs: dict[str, Cost] = {}
-    images = sum(len(open_set(settings, name, settings.presets[0])) for name in settings.sets)
+    images = sum(_count_images(settings, name, folder) for name in settings.sets)
     total = len(settings.models) * len(settings.presets) * images
     with tqdm(total=total, unit="image") as bar:
         for entry in settings.models:
@@ -220,6 +221,17 @@ def run_comparison(settings: Settings, folder: Path, device: torch.device) -> Re
             del method
     unchecked = tuple(entry.name for entry in settings.models if entry.results is not None and entry.lr is None)
     return Results(settings, scored, costs, unchecked)
+
+
+def _count_images(settings: Settings, set_name: str, folder: Path) -> int:
+    """Number of images of a set, every name of which can be a file's: before hours are spent on the others."""
+    dataset = open_set(settings, set_name, settings.presets[0])
+    try:
+        for index in range(len(dataset)):
+            inside(folder, f"{dataset.images.stem(index)}.png")
+    except OptionError as error:
+        raise OptionError(f"sets, {set_name}: {error}") from error
+    return len(dataset)
 
 
 def _score(

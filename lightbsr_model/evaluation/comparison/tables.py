@@ -8,11 +8,13 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from lightbsr_arch.display import printable
 from lightbsr_model.evaluation.comparison.cost import Cost
 from lightbsr_model.evaluation.comparison.metrics import get_metric
 from lightbsr_model.evaluation.comparison.published_figures import PUBLISHED
 from lightbsr_model.evaluation.comparison.running import Results
 from lightbsr_model.evaluation.comparison.statistics import Interval, Ranking, bootstrap_mean, rank
+from lightbsr_model.evaluation.escaping import csv_text, markdown_text
 
 COST_COLUMNS = ("Parameters (M)", "GMACs", "Time (ms)", "Memory (MiB)")
 
@@ -143,25 +145,25 @@ def to_markdown(table: Table) -> str:
     """A pipe table, bold and underlined, with its notes."""
     marks = {"best": "**{}**", "second": "<u>{}</u>", "": "{}"}
     lines = [
-        f"| {table.title} | " + " | ".join(table.columns) + " |",
+        "| " + " | ".join(map(markdown_text, (table.title, *table.columns))) + " |",
         "|" + "---|" * (len(table.columns) + 1),
         *(
-            f"| {name} | "
+            f"| {markdown_text(name)} | "
             + " | ".join(marks[cell.mark].format(cell.text) if cell.text else "" for cell in cells)
             + " |"
             for name, cells in table.rows
         ),
     ]
-    return "\n".join(lines) + "\n\n" + "\n".join(table.notes) + "\n"
+    return "\n".join(lines) + "\n\n" + "\n".join(map(markdown_text, table.notes)) + "\n"
 
 
 def to_csv(table: Table) -> str:
     """Full precision, without marks."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(["method", *table.columns])
+    writer.writerow(["method", *map(csv_text, table.columns)])
     for name, cells in table.rows:
-        writer.writerow([name, *("" if cell.value is None else repr(cell.value) for cell in cells)])
+        writer.writerow([csv_text(name), *("" if cell.value is None else repr(cell.value) for cell in cells)])
     return file.getvalue()
 
 
@@ -188,7 +190,7 @@ def to_latex(table: Table) -> str:
 
 
 def _latex(text: str) -> str:
-    escaped = re.sub(r"([&%$#_{}])", r"\\\1", text.replace("\\", r"\textbackslash "))
+    escaped = re.sub(r"([&%$#_{}])", r"\\\1", printable(text, 10_000).replace("\\", r"\textbackslash "))
     return escaped.replace("~", r"\textasciitilde{}").replace("^", r"\textasciicircum{}")
 
 
@@ -212,5 +214,6 @@ def image_csv(results: Results) -> str:
     writer.writerow(["method", "set", "preset", "image", *results.settings.metrics, "lr_sha256"])
     for each in results.scored:
         figures = [repr(each.figures[metric]) for metric in results.settings.metrics]
-        writer.writerow([each.model, each.set, each.preset, each.image, *figures, each.lr_sha256])
+        names = map(csv_text, (each.model, each.set, each.preset, each.image))
+        writer.writerow([*names, *figures, each.lr_sha256])
     return file.getvalue()
