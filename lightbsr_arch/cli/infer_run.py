@@ -23,6 +23,7 @@ from tqdm import tqdm
 from lightbsr_arch.cli.infer_files import Job
 from lightbsr_arch.errors import ImageError
 from lightbsr_arch.inference.comparison import write_comparison
+from lightbsr_arch.inference.memory import is_out_of_memory
 from lightbsr_arch.inference.picture_files import PictureFile, read_picture
 from lightbsr_arch.inference.picture_sources import read_file, read_standard_input
 from lightbsr_arch.inference.picture_writing import check_fit, write_picture
@@ -272,6 +273,7 @@ def _reason(error: BaseException) -> str:
         return str(error)
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror} ({error.filename})" if error.filename else error.strerror
-    if isinstance(error, MemoryError):
-        return f"memory does not suffice ({error}); --tile takes smaller parts, --downscale-first a smaller picture"
-    return str(error).partition("\n")[0] or type(error).__name__
+    words = str(error).partition("\n")[0]
+    if is_out_of_memory(error):
+        return f"memory does not suffice ({words}); --tile takes smaller parts, --downscale-first a smaller picture"
+    return words or type(error).__name__

@@ -21,6 +21,18 @@ _SHARE = 0.25
 """Of the memory that is free."""
 
 
+_OUT_OF_MEMORY = (
+    "can't allocate memory",  # torch's allocator for CPUs, on Unix
+    "not enough memory",  # and on Windows
+    "out of memory",  # Apple's GPUs
+    "could not create a memory object",  # oneDNN, which has no class for it either
+    "could not create a primitive",
+    "bad_alloc",  # C++, on Unix
+    "bad allocation",  # and on Windows
+)
+"""What a RuntimeError says, in lower case, where memory did not suffice."""
+
+
 def free_memory(device: torch.device) -> int:
     """Bytes that are free on a device, as far as the system tells."""
     if device.type == "cuda":
@@ -75,7 +87,4 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Tell whether an error says that memory did not suffice, on whichever device."""
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
-    # The allocators of CPUs and of Apple's GPUs have no class for it.
-    return isinstance(error, RuntimeError) and any(
-        words in str(error).lower() for words in ("can't allocate memory", "not enough memory", "out of memory")
-    )
+    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _OUT_OF_MEMORY)

@@ -207,14 +207,14 @@ def test_what_overflows_is_done_again_in_fp32(photograph):
 class _Memory:
     """Stands in for ``restore``: refuses pieces with more pixels than fit."""
 
-    def __init__(self, limit, real):
-        self.limit, self.real, self.tried = limit, real, []
+    def __init__(self, limit, real, error=torch.OutOfMemoryError("CUDA out of memory")):  # noqa: B008 - raised anew
+        self.limit, self.real, self.error, self.tried = limit, real, error, []
 
     def __call__(self, net, colour, canvas, tile, *rest):
         self.tried.append(tile)
         side = max(colour.shape[:2]) if tile is None else tile
         if side > self.limit:
-            raise torch.OutOfMemoryError("CUDA out of memory")
+            raise self.error
         self.real(net, colour, canvas, tile, *rest)
 
 
@@ -233,6 +233,27 @@ def test_out_of_memory_halves_the_tile_and_goes_on(net, monkeypatch):
     with pytest.raises(torch.OutOfMemoryError):
         Upscaler(net, device="cpu", tile="off").upscale(image)
     assert short.tried == [None, 250, 125, 96]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "[enforce fail at alloc_cpu.cpp:124] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate "
+        "9216000000 bytes. Error code 12 (Cannot allocate memory)",
+        "[enforce fail at alloc_cpu.cpp:80] data. DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes.",
+        "could not create a primitive",
+        "could not create a memory object",
+        "std::bad_alloc",
+        "bad allocation",
+    ],
+)
+def test_memory_errors_without_a_class_halve_the_tile(net, monkeypatch, words):
+    image = np.random.default_rng(0).integers(0, 255, (120, 200, 3), dtype=np.uint8)
+    expected = Upscaler(net, device="cpu", tile=100).upscale(image)
+    short = _Memory(130, module.restore, RuntimeError(words))
+    monkeypatch.setattr(module, "restore", short)
+    np.testing.assert_array_equal(Upscaler(net, device="cpu", tile="off").upscale(image), expected)
+    assert short.tried == [None, 100]
 
 
 def test_other_errors_are_not_taken_for_a_lack_of_memory(net, photograph, monkeypatch):
