@@ -97,12 +97,16 @@ def _run_step(verb: str, options: Path, folder: Path, progress: DemoProgress) ->
         ) as process,
         log.open("w", encoding="utf-8") as file,
     ):
-        for line in process.stdout or ():
-            file.write(line)
-            last.append(line)
-            match = _ITERATION.search(line)
-            if match:
-                progress.show(int(match[1].replace(",", "")), match[2].strip())
+        try:
+            for line in process.stdout or ():
+                file.write(line)
+                last.append(line)
+                match = _ITERATION.search(line)
+                if match:
+                    progress.show(int(match[1].replace(",", "")), match[2].strip())
+        except KeyboardInterrupt:
+            process.terminate()  # SIGTERM came to this process alone; a training saves and stops
+            raise
     if process.returncode:
         raise CommandFailed(
             f"`{' '.join(command)}` ended with {process.returncode}. The end of {log}:\n{''.join(last)}"

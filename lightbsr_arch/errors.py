@@ -17,3 +17,7 @@ class ImageError(OptionError):
 
 class CommandFailed(RuntimeError):
     """A command could not do its job although nothing is wrong with what it was given."""
+
+
+class CommandStopped(CommandFailed):
+    """Ctrl-C or SIGTERM ended a command; the message says what is done."""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from lightbsr_arch.cli.infer_files import destination, find_inputs, plan, refuse_empty
 from lightbsr_arch.cli.infer_run import DEFAULT_QUALITY, Report, Writing, restore_all
-from lightbsr_arch.errors import CommandFailed, OptionError
+from lightbsr_arch.errors import CommandFailed, CommandStopped, OptionError
 from lightbsr_arch.inference.upscaler import PRECISIONS, Upscaler
 from lightbsr_arch.model_files import DEFAULT_MODEL
 
@@ -54,7 +54,8 @@ def run(command: str, arguments: Sequence[str]) -> None:
 
     Raises:
         OptionError: Something is wrong with what was given.
-        CommandFailed: A picture failed, or Ctrl-C stopped it.
+        CommandFailed: A picture failed.
+        CommandStopped: Ctrl-C or SIGTERM stopped it.
     """
     args = _parser().parse_args(arguments)
     if args.quality is not None and not 1 <= args.quality <= 100:
@@ -85,7 +86,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
     try:
         restore_all(jobs, upscaler, writing, args.show_degradation and upscaler.probe is not None, report)
     except KeyboardInterrupt as error:
-        raise CommandFailed(f"stopped; {_summary(report, len(jobs))}") from error
+        raise CommandStopped(f"stopped; {_summary(report, len(jobs))}") from error
     if report.failed:
         raise CommandFailed("\n".join([_summary(report, len(jobs)), *(f"  {a}: {b}" for a, b in report.failed)]))
     if not place.stream:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from lightbsr_arch.errors import CommandFailed, ImageError
+from lightbsr_arch.errors import CommandFailed, CommandStopped, ImageError
 from lightbsr_model.data.set_stores import EncodedPng
 from lightbsr_model.data.set_writer import Extras, SetWriter
 from lightbsr_model.data.worker_pool import WorkerPool
@@ -68,6 +68,7 @@ def make_set(
     Raises:
         CommandFailed: Not enough disk space, a full disk, or pictures that cannot be used (unless ``skip_bad``): the set
             then waits under its name with ``.part``, with all others in it.
+        CommandStopped: Ctrl-C or SIGTERM; the same command goes on from there.
         OptionError: The name is taken.
     """
     identities = [task.identity for task in tasks]
@@ -96,7 +97,7 @@ def make_set(
         return Made(writer.finish(identities, extras, left_out=bad), len(todo) - len(bad), bad, False)
     except KeyboardInterrupt:
         writer.flush()
-        raise CommandFailed("stopped; the same command goes on from here.") from None
+        raise CommandStopped("stopped; the same command goes on from here.") from None
     finally:
         writer.close()
 

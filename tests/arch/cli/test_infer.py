@@ -176,7 +176,7 @@ def test_ctrl_c_leaves_whole_files_and_says_how_far_it_came(infer, tmp_path, mon
 
     monkeypatch.setattr(Upscaler, "upscale_array", stopped)
     status, told = infer(tmp_path / "in", "-o", tmp_path / "out")
-    assert status == 1
+    assert status == 130
     assert "stopped; 4 pictures: 2 done, 2 not reached." in told
     assert files(tmp_path / "out") == ["a_x4.png", "b_x4.png"]
 
