@@ -78,6 +78,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if _is_written_out(name):  # it was not the output's
                 raise
             return 1
+        except MemoryError:
+            report(f"{name}: memory does not suffice.")
+            status = 1
         except KeyboardInterrupt:
             report(f"{name}: stopped by {signals.name}.")
             status = signals.status
@@ -93,7 +96,10 @@ def _run(name: str, arguments: Sequence[str], signals: SignalsAsExceptions) -> i
         commands.add_parser(command, help=text, description=text, add_help=False)
     command = parser.parse_known_args(arguments[:1])[0].command
     try:
-        importlib.import_module(_COMMANDS[command][0]).run(command, arguments[1:])
+        module = importlib.import_module(_COMMANDS[command][0])
+        if signals.received is not None:  # something swallowed it while libraries were loaded
+            raise KeyboardInterrupt
+        module.run(command, arguments[1:])
     except ImportError as error:
         if signals.received is not None:  # libraries' C code makes an ImportError of a signal while it imports
             raise KeyboardInterrupt from error

@@ -60,12 +60,19 @@ def end(start):
         # What libraries' C code makes of it.
         f"try:\n  {KILL.format('SIGINT')}  {WAIT.splitlines()[0]}\n  time.sleep(20)\n"
         "except KeyboardInterrupt:\n  raise ImportError('multiarray failed to import')\n",
+        # Callbacks, too, lose it: an exception in a destructor is printed at most.
+        f"import contextlib\nwith contextlib.suppress(KeyboardInterrupt):\n  {KILL.format('SIGINT')}{RUN}    print('ran')\n",
         RUN + "    " + KILL.format("SIGINT") + "    import time; time.sleep(20)\n",
     ],
-    ids=["import", "import-error", "run"],
+    ids=["import", "import-error", "swallowed", "run"],
 )
 def test_ctrl_c_ends_with_one_line(end, code):
     assert end(code) == (130, "", "lightbsr info: stopped by Ctrl-C.\n")
+
+
+def test_memory_that_does_not_suffice_to_start_is_one_line(end):
+    code = "import resource\nresource.setrlimit(resource.RLIMIT_AS, (1 << 28, 1 << 28))\nbytearray(1 << 30)\n"
+    assert end(code) == (1, "", "lightbsr info: memory does not suffice.\n")
 
 
 def test_sigterm_leaves_no_temporary_file(end, tmp_path):
