@@ -13,7 +13,7 @@ import torch
 import yaml
 
 import lightbsr
-from lightbsr_model.bridge import dotted_names, known_options, launcher
+from lightbsr_model.bridge import class_lookup, dotted_names, launcher
 from lightbsr_model.bridge.option_check import OptionProblems
 from lightbsr_model.bridge.option_document import OptionDocument
 from lightbsr_model.evaluation.model_entries import ModelListReader
@@ -142,7 +142,7 @@ def mark(tmp_path, monkeypatch):
     torch.save({"params": Bomb(mark)}, tmp_path / "bomb.pth")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
-    registered = [(registry, dict(registry._obj_map)) for registry in known_options._BASES]
+    registered = [(registry, dict(registry._obj_map)) for registry in class_lookup._BASES]
     yield mark
     for name in ("local_code", "mc", "hubconf", "local_package", "local_package.net"):
         sys.modules.pop(name, None)
@@ -175,7 +175,7 @@ def test_no_code_is_run(run, options, mark, attempt):
 
 @pytest.mark.parametrize("attempt", ATTEMPTS)
 def test_without_the_judge_each_attempt_runs_code(run, options, mark, monkeypatch, attempt):
-    monkeypatch.setattr(known_options, "import_class", _import_anything)
+    monkeypatch.setattr(class_lookup, "import_class", _import_anything)
     ATTEMPTS[attempt][0](options, str(mark))
     with contextlib.suppress(Exception):
         run(launcher.train, options)
@@ -194,7 +194,7 @@ def test_nothing_that_the_command_line_forces_is_run(run, options, mark, attempt
 @pytest.mark.parametrize("is_judged", [True, False])
 def test_a_comparison_runs_no_code(mark, monkeypatch, key, is_judged):
     if not is_judged:
-        monkeypatch.setattr(known_options, "import_class", _import_anything)
+        monkeypatch.setattr(class_lookup, "import_class", _import_anything)
     entry = {"name": "a", key: {"type": "local_code.Net"} if key == "network" else "local_code.Net"}
     document = OptionDocument({"models": [entry]})
     reader = ModelListReader(document, 4)

@@ -10,6 +10,7 @@ import yaml
 from basicsr.utils.registry import DATASET_REGISTRY, MODEL_REGISTRY
 
 from lightbsr_model.bridge.keys_read import keys_read_by
+from lightbsr_model.bridge.known_options import TRAIN
 from lightbsr_model.bridge.option_check import OptionCheck
 from lightbsr_model.bridge.option_document import parse_document
 
@@ -105,9 +106,9 @@ def test_every_class_of_basicsr_and_ours_is_followed_to_the_end(registry):
 
 
 def test_keys_of_basicsr_models():
-    assert keys_read_by(MODEL_REGISTRY.get("SRModel")).of("train") == {
-        *("ema_decay", "optim_g", "pixel_opt", "perceptual_opt", "scheduler")
-    }
+    own = keys_read_by(MODEL_REGISTRY.get("SRModel")).of("train")
+    # In a process that has trained, our stand-ins of BasicSR's methods read keys of every model.
+    assert own - TRAIN == {*("ema_decay", "optim_g", "pixel_opt", "perceptual_opt", "scheduler")}
     gan = keys_read_by(MODEL_REGISTRY.get("SRGANModel")).of("train")
     assert gan >= {"gan_opt", "ldl_opt", "optim_d", "net_d_iters", "net_d_init_iters"}
     assert keys_read_by(DATASET_REGISTRY.get("SingleImageDataset")).of() == {
