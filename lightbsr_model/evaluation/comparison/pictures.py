@@ -11,7 +11,6 @@ from typing import Any
 import cv2
 import numpy as np
 
-from lightbsr_arch.errors import OptionError
 from lightbsr_arch.side_by_side import Box, Panel, side_by_side
 from lightbsr_model.data.decoding import RGBImage, decode_rgb
 from lightbsr_model.data.degrading import lr_image
@@ -57,11 +56,7 @@ def where_they_differ(images: Sequence[RGBImage], size: int) -> tuple[Box, float
 
 
 def crop_pictures(results: Results, folder: Path) -> list[CropPicture]:
-    """Crops that were asked for, and of each set and preset those where the methods differ most.
-
-    Raises:
-        OptionError: A crop of an image that the set does not have, or outside it.
-    """
+    """Crops that were asked for, and of each set and preset those where the methods differ most."""
     settings, store = results.settings, Store(folder)
     pictures = []
     for set_name in settings.sets:
@@ -75,11 +70,7 @@ def crop_pictures(results: Results, folder: Path) -> list[CropPicture]:
             asked = [
                 (box.image, Box(*box.box)) for box in settings.boxes if (box.set, box.preset) == (set_name, preset)
             ]
-            names = [image for _, image, _ in found]
-            for image, box in [*asked, *chosen]:
-                if image not in names:
-                    raise OptionError(f"boxes: {set_name} has no image {image!r}.")
-                pictures.append(_picture(results, store, set_name, preset, image, box))
+            pictures += [_picture(results, store, set_name, preset, image, box) for image, box in [*asked, *chosen]]
     return pictures
 
 
@@ -99,8 +90,6 @@ def _picture(results: Results, store: Store, set_name: str, preset: str, image: 
     index = [dataset.images.stem(number) for number in range(len(dataset))].index(image)
     sample = dataset[index]
     gt = gt_image(sample)
-    if box.left < 0 or box.top < 0 or box.left + box.width > gt.shape[1] or box.top + box.height > gt.shape[0]:
-        raise OptionError(f"boxes: {list(box)} is not within {set_name}'s {image}, {gt.shape[1]}x{gt.shape[0]}.")
     lr = lr_image(sample).repeat(settings.scale, axis=0).repeat(settings.scale, axis=1)
     panels = [Panel(lr, "LR")]
     figures = {

@@ -12,11 +12,15 @@ from lightbsr_arch.errors import OptionError
 from lightbsr_model.bridge import known_options as known
 from lightbsr_model.bridge.folder_names import name_fault
 from lightbsr_model.bridge.option_document import OptionDocument
+from lightbsr_model.data.image_sources import open_all
 from lightbsr_model.degradation import get_degradation
 from lightbsr_model.evaluation.comparison.metrics import METRICS, PYIQA
 from lightbsr_model.evaluation.comparison.published_figures import PUBLISHED
 from lightbsr_model.evaluation.model_entries import ModelEntry, ModelListReader
 from lightbsr_model.evaluation.settings_reader import SettingsReader
+
+_LARGEST_COST_SIZE = 1 << 24
+"""LR pixels of the image that costs are measured at: more than 4096x4096 fit into no memory."""
 
 
 @dataclass(frozen=True)
@@ -139,8 +143,11 @@ class _Reader(SettingsReader):
         if not isinstance(confidence, (int, float)) or not 0 < confidence < 1:
             self.report(("confidence",), f"expected a number between 0 and 1, got {confidence!r}")
         size = values.get("cost_size", [180, 320])
-        if not isinstance(size, list) or len(size) != 2 or not all(isinstance(side, int) and side > 0 for side in size):
-            self.report(("cost_size",), f"expected height and width, as [180, 320], got {size!r}")
+        if not _are_integers(size, 2) or min(size) < 1 or size[0] * size[1] > _LARGEST_COST_SIZE:
+            self.report(
+                ("cost_size",),
+                f"expected height and width, as [180, 320], at most {_LARGEST_COST_SIZE} pixels, got {size!r}",
+            )
         else:
             values["cost_size"] = tuple(size)
         if not isinstance(values.get("cost", True), bool):
@@ -157,7 +164,7 @@ class _Reader(SettingsReader):
             self.report(("sets",), f"expected names and folders, got {sets!r}")
             return
         for name, place in sets.items():
-            if not re.fullmatch(r"[\w.+-]+", name) or name_fault(name):
+            if not isinstance(name, str) or not re.fullmatch(r"[\w.+-]+", name) or name_fault(name):
                 self.report(("sets", name), "expected a name of letters, digits, _ . + and -: it becomes a folder")
             if not isinstance(place, str) or not Path(place).expanduser().is_dir():
                 self.report(("sets", name), f"there is no folder {place}")
@@ -166,11 +173,48 @@ class _Reader(SettingsReader):
         entries: list[CropBox] = []
         for number, given in enumerate(boxes if isinstance(boxes, list) else [boxes]):
             place = ("boxes", str(number))
-            box = given.get("box") if isinstance(given, dict) else None
-            if not isinstance(box, list) or set(given) != {"set", "image", "preset", "box"} or len(box) != 4:
+            words = ("set", "image", "preset")
+            if (
+                not isinstance(given, dict)
+                or set(given) != {*words, "box"}
+                or not all(isinstance(given[word], str) for word in words)
+                or not _are_integers(given["box"], 4)
+            ):
                 self.report(place, f"expected set, image, preset and box: [left, top, width, height], got {given!r}")
                 continue
-            if given["set"] not in values.get("sets", {}) or given["preset"] not in values.get("presets", ()):
+            sets = values.get("sets")
+            if (
+                not isinstance(sets, dict)
+                or given["set"] not in sets
+                or given["preset"] not in values.get("presets", ())
+            ):
                 self.report(place, f"its set and preset are not compared: {given['set']}, {given['preset']}")
-            entries.append(CropBox(given["set"], given["image"], given["preset"], tuple(box)))
+                continue
+            entry = CropBox(given["set"], given["image"], given["preset"], tuple(given["box"]))
+            if (fault := _fault_of_box(entry, sets[entry.set], values.get("scale"))) is not None:
+                self.report(place, fault)
+            entries.append(entry)
         return tuple(entries)
+
+
+def _are_integers(value: Any, count: int) -> bool:
+    """Whether a value is a list of so many integers; true and false are none."""
+    return isinstance(value, list) and len(value) == count and all(type(entry) is int for entry in value)
+
+
+def _fault_of_box(box: CropBox, root: str, scale: Any) -> str | None:
+    """Why a crop cannot be made: its image is missing, or does not hold it."""
+    left, top, width, height = box.box
+    if not isinstance(root, str) or not Path(root).expanduser().is_dir() or type(scale) is not int or scale < 1:
+        return None  # reported where they stand
+    try:
+        images = open_all(root)
+        stems = [images.stem(number) for number in range(len(images))]
+        if box.image not in stems:
+            return f"{box.set} has no image {box.image!r}{known.nearest(box.image, stems)}"
+        rows, columns = (side - side % scale for side in images.read(stems.index(box.image)).shape[:2])
+    except OptionError as error:
+        return str(error)
+    if left < 0 or top < 0 or width < 1 or height < 1 or left + width > columns or top + height > rows:
+        return f"{list(box.box)} is not within {box.set}'s {box.image}, {columns}x{rows} (left, top, width, height)"
+    return None
