@@ -33,6 +33,7 @@ from lightbsr_model.bridge import (
     resumed_options,
     saving,
     schedules,
+    side_products,
     validation,
 )
 from lightbsr_model.bridge.progress import first_page
@@ -62,6 +63,7 @@ def apply_cures() -> None:
     MultiStepRestartLR.get_lr = schedules.multistep_rates
     LmdbBackend.__init__ = lmdb_backend.open_clients
     hand_errors_on(PrefetchGenerator)
+    side_products.guard_images()
     keep_batches_in_use(CUDAPrefetcher)
     for module in (options, basicsr.train, basicsr.test):
         module.parse_options = _parse_options
@@ -91,7 +93,7 @@ def _cure_training_script(module: Any) -> None:
         return run.resume_state
 
     def open_tb_loggers(opt: dict[str, Any]) -> Any:
-        run.tb_logger = init_tb_loggers(opt) if opt["rank"] == 0 else None
+        run.tb_logger = side_products.open_guarded(init_tb_loggers, opt) if opt["rank"] == 0 else None
         return run.tb_logger
 
     def create_train_val_dataloader(opt: dict[str, Any], logger: Any) -> Any:

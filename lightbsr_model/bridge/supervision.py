@@ -24,6 +24,7 @@ from lightbsr_model.bridge.progress import Progress, add_picture, add_rates
 from lightbsr_model.bridge.random_streams import derive_seed, seed_everything
 from lightbsr_model.bridge.resumed_options import take_options_from_file
 from lightbsr_model.bridge.run import Run
+from lightbsr_model.bridge.side_products import validation_of_a_training
 from lightbsr_model.bridge.stopping import StopRequest, ValidationInterrupted
 from lightbsr_model.bridge.training_data import batch_names
 
@@ -273,7 +274,8 @@ class Supervisor:
             # Two sets with pictures of the same name would overwrite each other's (sr_model.py:172).
             self.opt["path"]["visualization"] = str(Path(folder) / name)
         try:
-            original(loader, done, tb_logger, save_img)
+            with validation_of_a_training():
+                original(loader, done, tb_logger, save_img)
         except ValidationInterrupted:
             # Its length is not an iteration's. A resumed run makes up for it.
             get_root_logger().info(f"Validation of {name} at iteration {done} interrupted.")

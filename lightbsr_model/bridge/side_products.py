@@ -1,0 +1,124 @@
+"""What a training writes beside its checkpoints (TensorBoard's events, validation images) never ends it: one warning.
+
+- torch's SummaryWriter writes in a thread of its own; what fails there is raised by a later ``add_scalar`` or ``close``, in
+  the middle of BasicSR's loop.
+- ``utils/img_util.py:152``: a validation image that cannot be written raises, and OpenCV may leave half of one, unreported.
+  Here it appears whole or not at all. In a test the images are the product, and their failure ends it.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+
+import cv2
+from basicsr.utils import get_root_logger
+
+from lightbsr_arch.saving import WriteFailed, write_whole
+
+_is_training: ContextVar[bool] = ContextVar("_is_training", default=False)
+_reported: set[str] = set()
+
+
+def report_once(what: str, error: Exception) -> None:
+    """Warn of a side product that cannot be written, the first time in a run."""
+    if what not in _reported:
+        _reported.add(what)
+        get_root_logger().warning(f"{what} cannot be written ({error}): the training goes on without.")
+
+
+@contextmanager
+def validation_of_a_training() -> Iterator[None]:
+    """Where images are a side product."""
+    token = _is_training.set(True)
+    try:
+        yield
+    finally:
+        _is_training.reset(token)
+
+
+def write_image(img: Any, file_path: str, params: Any = None, auto_mkdir: bool = True) -> None:
+    """Stand in for ``basicsr.utils.imwrite`` in BasicSR's models.
+
+    Args:
+        img: (H, W, 3) or (H, W), BGR.
+        file_path: Its extension names the format.
+        params: OpenCV's.
+        auto_mkdir: Taken as true.
+
+    Raises:
+        WriteFailed: It cannot be written, and is the product of a test.
+    """
+    path = Path(file_path)
+    try:
+        write_whole(path, cv2.imencode(path.suffix, img, params or [])[1].tobytes())
+    except WriteFailed as error:
+        if not _is_training.get():
+            raise
+        report_once("A validation image", error)
+
+
+class GuardedLogger:
+    """TensorBoard's writer, which goes silent where it cannot write.
+
+    Args:
+        writer: A ``torch.utils.tensorboard.SummaryWriter``.
+    """
+
+    def __init__(self, writer: Any) -> None:
+        self._writer = writer
+        self._has_failed = False
+        _silence_writer_threads()
+
+    def __getattr__(self, name: str) -> Any:
+        attribute = getattr(self._writer, name)
+        return self._guarded(attribute) if callable(attribute) else attribute
+
+    def _guarded(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if self._has_failed:
+                return None
+            try:
+                return method(*args, **kwargs)
+            except OSError as error:
+                self._has_failed = True
+                report_once("TensorBoard's file", error)
+                return None
+
+        return call
+
+
+def open_guarded(open_loggers: Callable[[dict[str, Any]], Any], opt: dict[str, Any]) -> Any:
+    """BasicSR's ``init_tb_loggers`` under guard; None without TensorBoard.
+
+    A folder that cannot be made ends the run: nothing has begun yet.
+    """
+    _reported.clear()
+    writer = open_loggers(opt)
+    return None if writer is None else GuardedLogger(writer)
+
+
+def _silence_writer_threads() -> None:
+    """Keep the traceback of TensorBoard's thread from the terminal: its error is raised again, and reported, by the writer."""
+    previous = threading.excepthook
+    if getattr(previous, "leaves_writers_out", False):
+        return
+
+    def hook(arguments: threading.ExceptHookArgs) -> None:
+        if type(arguments.thread).__name__ != "_AsyncWriterThread":
+            previous(arguments)
+
+    hook.leaves_writers_out = True  # type: ignore[attr-defined]
+    threading.excepthook = hook
+
+
+def guard_images() -> None:
+    """Let BasicSR's models write images through :func:`write_image`."""
+    for name, module in list(sys.modules.items()):
+        if name.startswith("basicsr.models.") and hasattr(module, "imwrite"):
+            module.imwrite = write_image  # type: ignore[attr-defined]
