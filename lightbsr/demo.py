@@ -22,6 +22,7 @@ from pathlib import Path
 from lightbsr.demo_progress import DemoProgress, Stage
 from lightbsr.option_files import shipped_options
 from lightbsr_arch.errors import CommandFailed
+from lightbsr_arch.saving import write_whole
 
 _STAGES = (
     Stage("teacher: learns to distinguish degradations, then to restore", start=8, work=88, iterations=300),
@@ -71,7 +72,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
         from lightbsr_model.evaluation.demo_figures import compare_demo
 
         result = compare_demo(shipped_options() / "demo/test_student.yml", folder)
-    (folder / "table.md").write_text(result.table, encoding="utf-8")
+    write_whole(folder / "table.md", result.table)
     print(f"\nHeld-out images, x{result.scale}:\n\n{result.table}")
     print(f"Images: {folder / 'pictures'}. Checkpoints and logs: {folder / 'experiments'}.")
     print(f"{progress.elapsed:.0f} s in all.")

@@ -20,7 +20,7 @@ import lmdb
 
 from lightbsr_arch import __version__
 from lightbsr_arch.errors import CommandFailed, OptionError
-from lightbsr_arch.saving import inside
+from lightbsr_arch.saving import inside, write_whole
 from lightbsr_model.data.lmdb_keys import LONGEST_KEY, RECORD_FILE, key_of_name
 from lightbsr_model.data.set_stores import EncodedPng, FolderStore, ImageEntry, LmdbStore, Store
 
@@ -111,7 +111,7 @@ class SetWriter:
                     # Killed before it could say what it was to become; there is nothing in it.
                     shutil.rmtree(self._part)
                 self._info.mkdir(parents=True)
-                _write_whole(recipe_file, json.dumps(self._recipe, indent=1))
+                write_whole(recipe_file, json.dumps(self._recipe, indent=1))
             self._store = LmdbStore(self._part) if self.is_lmdb else FolderStore(self._part)
             self._read_journal()
             self._forget_stale(set(sources))
@@ -182,12 +182,12 @@ class SetWriter:
             if self._store is not None:
                 self._store.keep_only([entry.name for entry in entries])
             self.close()
-            _write_whole(self._info / _META_INFO, "".join(self._meta_line(entry) for entry in entries))
+            write_whole(self._info / _META_INFO, "".join(self._meta_line(entry) for entry in entries))
             for name, content in (extras(entries) if extras is not None else {}).items():
                 path = inside(self._info, name)
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(content)
-            _write_whole(self._info / RECORD_FILE, json.dumps(record, indent=1, ensure_ascii=False))
+            write_whole(self._info / RECORD_FILE, json.dumps(record, indent=1, ensure_ascii=False))
             self._part.rename(self.output)
             self._remove_working_files()
         return record
@@ -224,7 +224,7 @@ class SetWriter:
             self._journal[source] = [ImageEntry(*entry) for entry in listed]
             whole += line
         if len(whole) < journal.stat().st_size:
-            _write_whole(journal, whole.decode("utf-8"))
+            write_whole(journal, whole.decode("utf-8"))
 
     def _forget_stale(self, sources: set[str]) -> None:
         """Strike out pictures that have changed or are gone since."""
@@ -232,7 +232,7 @@ class SetWriter:
             return
         self._journal = {source: listed for source, listed in self._journal.items() if source in sources}
         lines = (json.dumps([source, listed]) + "\n" for source, listed in self._journal.items())
-        _write_whole(self._info / _JOURNAL, "".join(lines))
+        write_whole(self._info / _JOURNAL, "".join(lines))
 
     @contextlib.contextmanager
     def _disk_errors(self) -> Iterator[None]:
@@ -265,13 +265,3 @@ def _digest(lines: Sequence[str]) -> str:
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     keys = [key for key in {**before, **now} if before.get(key) != now.get(key)]
     return ", ".join(f"{key} {before.get(key)!r} (now {now.get(key)!r})" for key in keys)
-
-
-def _write_whole(path: Path, text: str) -> None:
-    """Write a file so that it is the old or the new one, never a piece."""
-    temporary = path.with_name(path.name + ".new")
-    with temporary.open("w", encoding="utf-8", errors="surrogateescape") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)

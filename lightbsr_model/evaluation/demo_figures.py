@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import yaml
 
+from lightbsr_arch.inference.picture_writing import write_picture
 from lightbsr_arch.side_by_side import Panel, side_by_side
 from lightbsr_model.data.blind_degradation_benchmark_dataset import BlindDegradationBenchmarkDataset
 from lightbsr_model.data.decoding import RGBImage
@@ -45,7 +46,6 @@ def _compare(dataset_opt: dict[str, Any], folder: Path) -> tuple[Figures, Figure
     """Score bicubic and student on one test set, and save its images side by side."""
     scale = dataset_opt["scale"]
     figures: dict[str, list[Figures]] = {"bicubic": [], "student": []}
-    (folder / "pictures").mkdir(exist_ok=True)
     dataset = BlindDegradationBenchmarkDataset(dataset_opt)
     for index in range(len(dataset)):
         sample = dataset[index]
@@ -58,7 +58,7 @@ def _compare(dataset_opt: dict[str, Any], folder: Path) -> tuple[Figures, Figure
             scores.append(measure(image, gt, scale))
             panels.append(Panel(image, who, f"{scores[-1].psnr_y:.2f} dB, SSIM {scores[-1].ssim_y:.4f}"))
         panels.append(Panel(gt, "GT"))
-        cv2.imwrite(str(folder / "pictures" / f"{stem}.png"), side_by_side(panels)[:, :, ::-1])
+        write_picture(folder / "pictures" / f"{stem}.png", side_by_side(panels), overwrite=True)
     return mean(figures["bicubic"]), mean(figures["student"])
 
 

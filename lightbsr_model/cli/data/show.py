@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from basicsr.data import build_dataset
@@ -15,7 +14,8 @@ from torch import Tensor
 
 from lightbsr.option_files import find_option_file
 from lightbsr_arch.display import printable
-from lightbsr_arch.errors import CommandFailed, OptionError
+from lightbsr_arch.errors import OptionError
+from lightbsr_arch.inference.picture_writing import FORMATS, write_picture
 from lightbsr_model.bridge.dotted_names import code_of_storage
 from lightbsr_model.bridge.option_document import read_document
 from lightbsr_model.data.decoding import RGBImage
@@ -46,6 +46,8 @@ def run(command: str, arguments: Sequence[str]) -> None:
     args = parser.parse_args(arguments)
     if args.samples < 1:
         raise OptionError(f"--samples: expected 1 or more, got {args.samples}.")
+    if args.output.suffix.lower() not in FORMATS:
+        raise OptionError(f"-o {args.output}: expected a name that ends with one of {', '.join(FORMATS)}.")
     path = find_option_file(args.opt)
     document = read_document(path)
     if document.problems:
@@ -62,9 +64,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
     dataset = build_dataset({"phase": "train", "scale": options.get("scale", 1), **train_set})
     order = torch.randperm(len(dataset)).repeat(-(-args.samples // len(dataset)))[: args.samples]
     rows = [_row(dataset[int(index)], train_set, int(options.get("scale", 1))) for index in order]
-    args.output.parent.mkdir(parents=True, exist_ok=True)
-    if not cv2.imwrite(str(args.output), rows_picture(rows)[:, :, ::-1]):
-        raise CommandFailed(f"{args.output}: cannot be written.")
+    write_picture(args.output, rows_picture(rows), overwrite=True)
     for title, _ in rows:
         print(printable(title, 1000))
     print(f"{args.output}: {len(rows)} samples of {len(dataset)}, seed {seed}.")

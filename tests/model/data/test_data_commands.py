@@ -258,6 +258,12 @@ def test_show_draws_what_a_training_sees(tmp_path, capsys, monkeypatch):
     assert (picture != cv2.imread("c.png")).any()
 
 
+def test_show_names_an_ending_that_it_cannot_write(tmp_path, capsys):
+    options = str(ROOT / "options/demo/train_teacher.yml")
+    assert main(["data", "show", "-opt", options, "-o", str(tmp_path / "data.xyz")]) == 2
+    assert "data.xyz: expected a name that ends with one of .png" in capsys.readouterr().err
+
+
 def test_show_needs_a_training_set(capsys):
     assert main(["data", "show", "-opt", str(ROOT / "options/test_bicubic_x4.yml")]) == 2
     assert "datasets:train" in capsys.readouterr().err

@@ -152,7 +152,7 @@ def test_stopped_between_its_steps(tmp_path, image_folder, output, stop, monkeyp
     with monkeypatch.context() as patch:
         if stop == "before the journal":
             patch.setattr("os.fsync", stopped)
-            patch.setattr("lightbsr_model.data.set_writer._write_whole", lambda path, text: path.write_text(text))
+            patch.setattr("lightbsr_model.data.set_writer.write_whole", lambda path, text: path.write_text(text))
         elif stop == "before the name":
             patch.setattr(Path, "rename", stopped)
         else:
