@@ -77,12 +77,9 @@ def kernel_pca_basis(
         largest value is positive, since an eigenvector's sign is arbitrary.
 
     Raises:
-        ValueError: ``max_variance`` is not above 0.1.
+        ValueError: ``max_variance`` is not a number above 0.1, or the kernels have fewer pixels than ``num_components``.
     """
-    if max_variance <= 0.1:
-        raise ValueError(
-            f"prior_max_variance: expected more than 0.1 (the smallest in the sample), got {max_variance}."
-        )
+    _check_basis(num_components, max_variance, kernel_size)
     generator = torch.Generator().manual_seed(seed)
     theta, u1, u2 = torch.rand(3, num_kernels, generator=generator, dtype=torch.float64, device="cpu")
     variance_1 = 0.1 + (max_variance - 0.1) * u1
@@ -91,3 +88,34 @@ def kernel_pca_basis(
     eigenvectors = torch.linalg.eigh(kernels.T @ kernels).eigenvectors.flip(1)[:, :num_components]
     largest = eigenvectors.gather(0, eigenvectors.abs().argmax(dim=0, keepdim=True))
     return (eigenvectors * largest.sign()).float()
+
+
+def new_prior_basis(num_components: int, max_variance: float) -> Tensor:
+    """Make a teacher's own copy of :func:`kernel_pca_basis` on the current default device.
+
+    A network on ``meta`` has shapes and no values, so nothing is computed for it: the decomposition takes about a second.
+
+    Args:
+        num_components: As for :func:`kernel_pca_basis`.
+        max_variance: As for :func:`kernel_pca_basis`.
+
+    Returns:
+        (KERNEL_SIZE ** 2, num_components), float32.
+
+    Raises:
+        ValueError: As for :func:`kernel_pca_basis`, on every device.
+    """
+    _check_basis(num_components, max_variance, KERNEL_SIZE)
+    basis = torch.empty(KERNEL_SIZE**2, num_components, dtype=torch.float32)
+    return basis if basis.is_meta else basis.copy_(kernel_pca_basis(num_components, max_variance))
+
+
+def _check_basis(num_components: int, max_variance: float, kernel_size: int) -> None:
+    if not 0.1 < max_variance < math.inf:
+        raise ValueError(
+            f"prior_max_variance: expected more than 0.1 (the smallest in the sample), got {max_variance}."
+        )
+    if num_components > kernel_size**2:
+        raise ValueError(
+            f"prior_components: expected at most {kernel_size**2}, the pixels of a kernel, got {num_components}."
+        )

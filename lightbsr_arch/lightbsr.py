@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from lightbsr_arch.degradation_encoder import DegradationEncoder
-from lightbsr_arch.degradation_prior import KERNEL_SIZE, kernel_pca_basis
+from lightbsr_arch.degradation_prior import KERNEL_SIZE, new_prior_basis
 from lightbsr_arch.idr_converters import Codes, IDRConverters
 from lightbsr_arch.momentum_contrast import MomentumContrast, Projections, contrastive_loss
 from lightbsr_arch.sr_network import SRNetwork
@@ -236,7 +236,7 @@ class LightBSRTeacher(_Restorer):
             warnings.warn(f"LightBSRTeacher: {self.ignored_options['temperature']}", stacklevel=2)
         self.num_noise_channels = prior_channels - components
         self.prior_noise_divisor = prior_noise_divisor
-        self.register_buffer("prior_basis", kernel_pca_basis(components, prior_max_variance).clone())
+        self.register_buffer("prior_basis", new_prior_basis(components, prior_max_variance))
         self.momentum_contrast = MomentumContrast(3 + prior_channels, num_encoder_feat, queue_size, momentum)
         # Looked at once for each loaded state: a look at a value makes the host wait for the device.
         self._has_basis: bool | None = None

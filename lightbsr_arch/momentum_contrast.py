@@ -156,7 +156,9 @@ class MomentumContrast(StartsMomentumParts):
         self.query = ContrastiveEncoder(in_channels, num_feat)
         self.key = copy.deepcopy(self.query).requires_grad_(False)
         dim = self.query.encoder.out_channels
-        self.register_buffer("queue", F.normalize(torch.randn(dim, queue_size), dim=0))
+        queue = torch.randn(dim, queue_size)
+        # On meta there is nothing to normalise, and torch would load its compiler for it, which takes seconds.
+        self.register_buffer("queue", queue if queue.is_meta else F.normalize(queue, dim=0))
         self.register_buffer("queue_pointer", torch.zeros((), dtype=torch.long))
 
     @torch.no_grad()

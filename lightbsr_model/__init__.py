@@ -15,9 +15,12 @@ if importlib.util.find_spec("basicsr") is None:
         "lightbsr_arch (the networks, and running them) works without it."
     )
 
+from lightbsr_model.bridge.deferred_imports import deferred_imports
 from lightbsr_model.bridge.torchvision_alias import install_torchvision_alias
 
-install_torchvision_alias()
+with deferred_imports():
+    install_torchvision_alias()
+    import basicsr  # noqa: F401
 
 from lightbsr_model.bridge.registration import register_all  # noqa: E402
 
