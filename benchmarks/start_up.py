@@ -14,6 +14,7 @@ _COMMANDS = {
     "`import torch`": ["-c", "import torch"],
     "`import lightbsr_arch`": ["-c", "import lightbsr_arch"],
     "`import lightbsr_model` (with BasicSR)": ["-c", "import lightbsr_model"],
+    "`lightbsr check` of the demo's teacher": ["-m", "lightbsr", "check", "-opt", "options/demo/train_teacher.yml"],
 }
 
 

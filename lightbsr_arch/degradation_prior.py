@@ -113,7 +113,7 @@ def new_prior_basis(num_components: int, max_variance: float) -> Tensor:
 def _check_basis(num_components: int, max_variance: float, kernel_size: int) -> None:
     if not 0.1 < max_variance < math.inf:
         raise ValueError(
-            f"prior_max_variance: expected more than 0.1 (the smallest in the sample), got {max_variance}."
+            f"prior_max_variance: expected more than 0.1 (the smallest in the sample) and finite, got {max_variance}."
         )
     if num_components > kernel_size**2:
         raise ValueError(

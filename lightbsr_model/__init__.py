@@ -22,6 +22,6 @@ with deferred_imports():
     install_torchvision_alias()
     import basicsr  # noqa: F401
 
-from lightbsr_model.bridge.registration import register_all  # noqa: E402
+from lightbsr_model.bridge.registration import register_all
 
 register_all()

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lightbsr_arch import LightBSRTeacher
-from lightbsr_arch.degradation_prior import gaussian_kernels, kernel_pca_basis
+from lightbsr_arch.degradation_prior import gaussian_kernels, kernel_pca_basis, new_prior_basis
 
 from helpers import TINY
 
@@ -56,3 +56,33 @@ def test_kernels_are_differentiable_and_checked():
         gaussian_kernels(*parameters, size=20)
     with pytest.raises(ValueError, match="0 or more"):
         gaussian_kernels(-parameters[0], *parameters[1:])
+
+
+def test_a_teacher_without_values_needs_no_basis_computed():
+    kernel_pca_basis.cache_clear()
+    with torch.device("meta"):
+        basis = LightBSRTeacher(prior_channels=18, queue_size=8, **TINY).prior_basis
+    assert kernel_pca_basis.cache_info().misses == 0
+    assert (basis.is_meta, basis.shape, basis.dtype) == (True, (21 * 21, 15), torch.float32)
+
+
+def test_every_teacher_has_a_basis_of_its_own():
+    first, second = (new_prior_basis(3, 10.1) for _ in range(2))
+    first.zero_()
+    assert torch.equal(second, kernel_pca_basis(3, 10.1))
+    assert second.abs().max() > 0
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"prior_max_variance": 0.1}, "prior_max_variance: expected more than 0.1 .*got 0.1"),
+        ({"prior_max_variance": float("nan")}, "prior_max_variance: expected more than 0.1 .*got nan"),
+        ({"prior_max_variance": float("inf")}, "prior_max_variance: expected more than 0.1 .*got inf"),
+        ({"prior_channels": 500, "prior_components": 442}, "prior_components: expected at most 441.*got 442"),
+    ],
+)
+def test_impossible_bases_are_refused_with_and_without_values(device, options, message):
+    with torch.device(device), pytest.raises(ValueError, match=message):
+        LightBSRTeacher(queue_size=8, **options, **TINY)
