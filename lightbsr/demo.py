@@ -25,11 +25,11 @@ from lightbsr_arch.errors import CommandFailed
 from lightbsr_arch.saving import write_whole
 
 _STAGES = (
-    Stage("teacher: learns to distinguish degradations, then to restore", start=8, work=88, iterations=300),
-    Stage("student: learns the teacher's codes, then to restore", start=8, work=70, iterations=520),
-    Stage("bicubic interpolation on held-out images", start=9),
-    Stage("student on held-out images", start=10),
-    Stage("PSNR, SSIM and comparison images", start=8),
+    Stage("teacher: learns to distinguish degradations, then to restore", 7, ((130, 14), (170, 72))),
+    Stage("student: learns the teacher's codes, then to restore", 6, ((80, 6), (440, 136))),
+    Stage("bicubic interpolation on held-out images", 6),
+    Stage("student on held-out images", 6),
+    Stage("PSNR, SSIM and comparison images", 4),
 )
 """What is shown, with the seconds that each stage takes on two quiet CPU cores: only their ratios matter later on."""
 

@@ -28,9 +28,26 @@ class Stage:
     title: str
     start: float
     """Until its first iteration, or, without iterations, until its end."""
-    work: float = 0
-    """All its iterations."""
-    iterations: int = 0
+    phases: tuple[tuple[int, float], ...] = ()
+    """Iterations of each phase of a training, and the seconds that they take together."""
+
+    @property
+    def iterations(self) -> int:
+        """Of all phases."""
+        return sum(count for count, _ in self.phases)
+
+    @property
+    def total(self) -> float:
+        """Seconds of the whole stage."""
+        return self.start + sum(seconds for _, seconds in self.phases)
+
+    def until(self, iteration: int) -> float:
+        """Seconds until an iteration is done."""
+        passed, left = self.start, iteration
+        for count, seconds in self.phases:
+            passed += seconds * min(left, count) / count
+            left -= min(left, count)
+        return passed
 
 
 class DemoProgress:
@@ -93,14 +110,14 @@ class DemoProgress:
         with self._lock:
             stage, elapsed = self._stages[self._number], self.elapsed
             in_stage = self._clock() - self._stage_began
-            before = sum(one.start + one.work for one in self._stages[: self._number])
+            before = sum(one.total for one in self._stages[: self._number])
             if self._iteration:
-                done = before + stage.start + stage.work * self._iteration / stage.iterations
+                done = before + stage.until(self._iteration)
                 what = f"iteration {self._iteration}/{stage.iterations}"
             else:
                 done = before + min(in_stage, stage.start)
                 what = f"{'starting' if stage.iterations else 'running'}, {in_stage:.0f} s"
-            total = sum(one.start + one.work for one in self._stages)
+            total = sum(one.total for one in self._stages)
             left = (total - done) * (elapsed + _PRIOR_SECONDS) / (done + _PRIOR_SECONDS)
             return f"  {what}, {_duration(left)} left  {self._losses}".rstrip()
 

@@ -16,7 +16,7 @@ from lightbsr.demo_progress import DemoProgress, Stage
 from lightbsr.option_files import shipped_options
 from lightbsr_arch.errors import CommandFailed
 
-STAGES = (Stage("first", start=10, work=80, iterations=40), Stage("second", start=10))
+STAGES = (Stage("first", 10, ((10, 20), (30, 60))), Stage("second", 10))
 
 
 class Clock:
@@ -104,9 +104,16 @@ def test_a_failed_step_ends_the_demo_with_the_end_of_its_log(tmp_path, progress,
         _run_step("train", tmp_path / "none.yml", tmp_path, progress)
 
 
-def test_every_command_has_a_stage_of_its_length():
-    lengths = [
-        yaml.safe_load((shipped_options() / "demo" / name).read_text()).get("train", {}).get("total_iter", 0)
-        for _, name in _STEPS
-    ]
-    assert [stage.iterations for stage in _STAGES] == [*lengths, 0]
+def test_every_command_has_a_stage_of_its_phases():
+    phases = []
+    for _, name in _STEPS:
+        train = yaml.safe_load((shipped_options() / "demo" / name).read_text()).get("train")
+        encoder = train and train["encoder_iter"]
+        phases.append([encoder, train["total_iter"] - encoder] if train else [])
+    assert [[count for count, _ in stage.phases] for stage in _STAGES] == [*phases, []]
+
+
+def test_phases_take_times_of_their_own():
+    stage = Stage("", 5, ((10, 1), (20, 40)))
+    assert [stage.until(iteration) for iteration in (0, 5, 10, 20, 30)] == [5, 5.5, 6, 26, 46]
+    assert (stage.iterations, stage.total) == (30, 46)
