@@ -12,13 +12,22 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-# Tests run in several processes, on tiny networks: more threads would only wait for each other, in children too.
-os.environ["OMP_NUM_THREADS"] = "1"
-torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"  # of processes that tests start
+
 
 import lightbsr_model  # noqa: F401 - BasicSR does not import without it
 
 from published import GOLDEN
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    """Tests run in several processes, on tiny networks: more threads would only wait for each other.
+
+    Before each test, since commands that run in the tests' process (``lightbsr data``) take all cores for it.
+    """
+    if torch.get_num_threads() != 1:
+        torch.set_num_threads(1)
 
 
 @pytest.fixture
