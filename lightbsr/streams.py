@@ -6,7 +6,9 @@ import contextlib
 import io
 import os
 import sys
-from typing import Any, BinaryIO, TextIO, cast
+from typing import BinaryIO, TextIO, cast
+
+from lightbsr_arch.recorded_file import RecordedFile
 
 _STANDARD = ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w"))
 
@@ -59,28 +61,15 @@ def write_out() -> OSError | None:
     return remembered
 
 
-class _Output(io.FileIO):
-    """A file that remembers a failed write: the buffers above it do not raise twice, and libraries ignore it."""
-
-    error: OSError | None = None
-
-    def write(self, data: Any, /) -> int:
-        try:
-            return super().write(data)
-        except OSError as error:
-            self.error = error
-            raise
-
-
 def _with_memory_for_errors(stream: TextIO) -> TextIO:
-    """Standard output over an _Output, where it is the interpreter's own and a file."""
+    """Standard output over a RecordedFile, where it is the interpreter's own and a file."""
     if stream is not sys.__stdout__ or not isinstance(stream, io.TextIOWrapper):
         return stream
     unbuffered = isinstance(stream.buffer, io.FileIO)  # python -u
     if type(stream.buffer if unbuffered else getattr(stream.buffer, "raw", None)) is not io.FileIO:
         return stream  # Windows' console has a class of its own
     stream.flush()
-    raw = _Output(stream.fileno(), "wb", closefd=False)
+    raw = RecordedFile(stream.fileno(), "wb", closefd=False)
     return io.TextIOWrapper(
         cast(BinaryIO, raw) if unbuffered else io.BufferedWriter(raw),
         encoding=stream.encoding,
@@ -91,7 +80,7 @@ def _with_memory_for_errors(stream: TextIO) -> TextIO:
 def _remembered(stream: TextIO) -> OSError | None:
     buffer = getattr(stream, "buffer", None)
     raw = getattr(buffer, "raw", buffer)
-    return raw.error if isinstance(raw, _Output) else None
+    return raw.error if isinstance(raw, RecordedFile) else None
 
 
 def _drop(stream: TextIO) -> None:

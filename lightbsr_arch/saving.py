@@ -11,10 +11,11 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from lightbsr_arch.display import printable
 from lightbsr_arch.errors import CommandFailed, OptionError
+from lightbsr_arch.recorded_file import RecordedFile
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Error numbers of a full disk, a full quota, and a file larger than is allowed."""
@@ -123,17 +124,8 @@ def _fault_of(name: str) -> str | None:
     return "holds a control character" if re.search(r"[\x00-\x1f\x7f-\x9f]", name) else None
 
 
-class _CheckedFile(io.FileIO):
-    """A file that remembers a failed write, and hides its descriptor."""
-
-    error: OSError | None = None
-
-    def write(self, data: Any, /) -> int:
-        try:
-            return super().write(data)
-        except OSError as error:
-            self.error = error
-            raise
+class _CheckedFile(RecordedFile):
+    """Hides its descriptor, so that every write goes through it."""
 
     def fileno(self) -> int:
         raise io.UnsupportedOperation("fileno")

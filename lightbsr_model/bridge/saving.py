@@ -18,6 +18,7 @@ from basicsr.utils.dist_util import master_only
 from lightbsr_arch import __version__
 from lightbsr_arch.checkpoints import read_checkpoint
 from lightbsr_arch.errors import CommandFailed
+from lightbsr_arch.saving import WriteFailed, new_file
 from lightbsr_model.bridge import run_lock
 from lightbsr_model.bridge.plain_values import plain
 
@@ -35,31 +36,16 @@ def save_atomically(content: Any, path: Path) -> None:
     Raises:
         SaveFailed: It could not be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("wb") as file:
+        with new_file(path) as file:
             torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
     except (OSError, RuntimeError) as error:
-        temporary.unlink(missing_ok=True)
+        # What the system said: the message around it names the file already.
+        reason = os.strerror(error.errno) if isinstance(error, WriteFailed) and error.errno else error
         raise SaveFailed(
-            f"{path} cannot be saved ({error}). The run stops here; older checkpoints are whole. "
+            f"{path} cannot be saved ({reason}). The run stops here; older checkpoints are whole. "
             "Make room, then go on with --auto_resume."
         ) from error
-    _flush_folder(path.parent)
-
-
-def _flush_folder(folder: Path) -> None:
-    """Make the renaming itself survive a power cut, where the system can."""
-    if hasattr(os, "O_DIRECTORY"):
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def remove_unfinished(folder: Path) -> None:
