@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from lightbsr_arch.containers import path_of
 from lightbsr_arch.errors import MissingFileError, OptionError
 from lightbsr_arch.inference.picture_files import READABLE
 from lightbsr_arch.inference.picture_sources import no_regular_file
@@ -118,8 +119,10 @@ def destination(output: str | None, inputs: Sequence[str], suffix: str, extensio
             raise OptionError(f"--ext: expected one of {', '.join(FORMATS)}, got {extension}.")
     if os.sep in suffix or "/" in suffix or "\0" in suffix:
         raise OptionError(f"--suffix: expected a part of a file name, got {suffix!r}.")
-    folder = None if output is None else _path(output)
-    single = len(inputs) == 1 and (inputs[0] == STANDARD_STREAM or _mode(_path(inputs[0])) not in (None, stat.S_IFDIR))
+    folder = None if output is None else path_of(output)
+    single = len(inputs) == 1 and (
+        inputs[0] == STANDARD_STREAM or _mode(path_of(inputs[0])) not in (None, stat.S_IFDIR)
+    )
     if output == STANDARD_STREAM or (output is None and list(inputs) == [STANDARD_STREAM]):
         if not single:
             raise OptionError("-o -: standard output takes one picture; name a folder for several.")
@@ -149,7 +152,7 @@ def find_inputs(inputs: Sequence[str], spared: Path | None) -> Search:
     found: list[Found] = []
     left_out: list[str] = []
     for given in inputs:
-        path = _path(given)
+        path = path_of(given)
         if given == STANDARD_STREAM:
             found.append(Found(None, Path("stdin")))
         elif _mode(path) == stat.S_IFDIR:
@@ -184,10 +187,6 @@ def _matches(path: Path, given: str, spared: Path | None, left_out: list[str]) -
 def _within(path: Path, folder: Path) -> bool:
     inner, outer = os.path.realpath(path), os.path.realpath(folder)
     return inner == outer or inner.startswith(outer.rstrip(os.sep) + os.sep)
-
-
-def _path(given: str) -> Path:
-    return Path(os.path.expanduser(given))  # noqa: PTH111 - pathlib's raises where there is no such user
 
 
 def _mode(path: Path) -> int | None:

@@ -9,8 +9,6 @@ from typing import Any
 import torch
 from basicsr.models import lr_scheduler
 
-from lightbsr_model.bridge.class_lookup import look_up as look_up
-from lightbsr_model.bridge.suggestions import nearest as nearest
 from lightbsr_model.models.schedule import TWO_PHASE_SCHEDULES
 
 
@@ -70,7 +68,7 @@ def is_basicsr(cls: type) -> bool:
 
 
 def names_in(registry: Any) -> set[str]:
-    """The names that :func:`look_up` finds."""
+    """The names that :func:`~lightbsr_model.bridge.class_lookup.look_up` finds."""
     return {name.removesuffix("_basicsr") for name in registry.keys()}  # noqa: SIM118 - a registry yields pairs
 
 

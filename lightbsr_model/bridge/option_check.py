@@ -16,10 +16,12 @@ from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTR
 
 from lightbsr_arch.errors import OptionError
 from lightbsr_model.bridge import known_options as known
+from lightbsr_model.bridge.class_lookup import look_up
 from lightbsr_model.bridge.file_check import check_files
 from lightbsr_model.bridge.folder_names import name_fault
 from lightbsr_model.bridge.keys_read import keys_read_by
 from lightbsr_model.bridge.option_document import KeyPath, OptionDocument, Problem, sections
+from lightbsr_model.bridge.suggestions import nearest
 from lightbsr_model.models.mixed_precision import AMP_CHOICES
 
 
@@ -79,7 +81,7 @@ class OptionCheck:
         self.warnings.append(self.document.problem(key, message))
 
     def _unknown(self, key: KeyPath, names: Collection[str]) -> None:
-        self.report(key, f"unknown key{known.nearest(key[-1], names)}; correct or remove it")
+        self.report(key, f"unknown key{nearest(key[-1], names)}; correct or remove it")
 
     def _unread(
         self, key: KeyPath, names: Collection[str], reader: type | None, registry: Any, section: KeyPath
@@ -97,7 +99,7 @@ class OptionCheck:
         if known.is_foreign(reader) or keys_read_by(reader).may_read_more(*section):
             self.warn(
                 key,
-                f"unknown key{known.nearest(key[-1], names)}; {reader.__name__} is not BasicSR's, it may know it all the same",
+                f"unknown key{nearest(key[-1], names)}; {reader.__name__} is not BasicSR's, it may know it all the same",
             )
             return
         places = {":".join(path[:-1]) for path in keys_read_by(reader).paths if path[-1] == key[-1]} - {""}
@@ -171,12 +173,12 @@ class OptionCheck:
     def _class(self, key: KeyPath, registry: Any, name: Any, what: str) -> Any:
         """The class that BasicSR will find under a name; None, and a problem, if there is none."""
         try:
-            cls = known.look_up(registry, name)
+            cls = look_up(registry, name)
         except OptionError as error:
             self.report(key, str(error))
             return None
         if cls is None:
-            hint = known.nearest(str(name), known.names_in(registry))
+            hint = nearest(str(name), known.names_in(registry))
             if not isinstance(registry, dict):
                 hint += f"; neither BasicSR {basicsr_version} nor lightbsr has it: for one of another package write "
                 hint += f"package.module.{name}"
@@ -262,9 +264,7 @@ class OptionCheck:
         for key, dataset in datasets.items():
             place = ("datasets", key)
             if key.split("_")[0] not in phases or (key != "train" and key.split("_")[0] == "train"):
-                self.report(
-                    place, f"expected {' or '.join(phases)} (or {phases[1]}_<name>){known.nearest(key, phases)}"
-                )
+                self.report(place, f"expected {' or '.join(phases)} (or {phases[1]}_<name>){nearest(key, phases)}")
             if not isinstance(dataset, dict):
                 self.report(place, f"expected a section of keys, got {dataset!r}")
                 continue

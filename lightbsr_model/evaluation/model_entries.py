@@ -14,8 +14,10 @@ from lightbsr_arch.checkpoints import load_state_dict
 from lightbsr_arch.errors import OptionError
 from lightbsr_arch.model_files import bundled_model
 from lightbsr_model.bridge import known_options as known
+from lightbsr_model.bridge.class_lookup import look_up
 from lightbsr_model.bridge.folder_names import name_fault
 from lightbsr_model.bridge.option_document import KeyPath, OptionDocument, Problem
+from lightbsr_model.bridge.suggestions import nearest
 
 MODEL_TYPES = {
     "LightBSRTeacher": "LightBSRTeacherModel",
@@ -102,7 +104,7 @@ class ModelListReader:
                 continue
             for key in given:
                 if key not in keys:
-                    self.report((*place, key), f"unknown key{known.nearest(key, keys)}; correct or remove it")
+                    self.report((*place, key), f"unknown key{nearest(key, keys)}; correct or remove it")
             values = {key: value for key, value in given.items() if key in keys and value is not None}
             values["path"] = bundled_model(str(values.get("path"))) or values.get("path")
             entry = ModelEntry(**{**values, "path": None if values["path"] is None else str(values["path"])})
@@ -133,9 +135,9 @@ class ModelListReader:
             ("model_type", MODEL_REGISTRY, entry.model_type),
         ):
             try:
-                if name is not None and known.look_up(registry, name) is None:
+                if name is not None and look_up(registry, name) is None:
                     self.report(
-                        (*place, key), f"no {key} is named {name!r}{known.nearest(str(name), known.names_in(registry))}"
+                        (*place, key), f"no {key} is named {name!r}{nearest(str(name), known.names_in(registry))}"
                     )
                     return
             except OptionError as error:  # noqa: PERF203 - two of them

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from lightbsr_model.bridge import known_options as known
 from lightbsr_model.bridge.folder_names import name_fault
 from lightbsr_model.bridge.option_check import OptionProblems
 from lightbsr_model.bridge.option_document import KeyPath, OptionDocument, Problem
+from lightbsr_model.bridge.suggestions import nearest
 
 CHOICES = {"border": ("clamp", "symmetric"), "device": ("auto", "cpu", "cuda")}
 """Keys that take one of a few words."""
@@ -35,7 +35,7 @@ class SettingsReader:
             return {}
         for key in self.options:
             if key not in names:
-                self.report((key,), f"unknown key{known.nearest(key, names)}; correct or remove it")
+                self.report((key,), f"unknown key{nearest(key, names)}; correct or remove it")
         for key in required:
             if self.options.get(key) is None:
                 self.report((key,), "missing")

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from lightbsr_arch.errors import OptionError
-from lightbsr_model.bridge import known_options as known
 from lightbsr_model.bridge.folder_names import name_fault
 from lightbsr_model.bridge.option_document import OptionDocument
+from lightbsr_model.bridge.suggestions import nearest
 from lightbsr_model.data.image_sources import open_all
 from lightbsr_model.degradation import get_degradation
 from lightbsr_model.evaluation.comparison.metrics import METRICS, PYIQA
@@ -124,7 +124,7 @@ class _Reader(SettingsReader):
         if values.get("reference") is not None and values["reference"] not in model_names:
             self.report(
                 ("reference",),
-                f"no model is named {values['reference']!r}{known.nearest(values['reference'], model_names)}",
+                f"no model is named {values['reference']!r}{nearest(values['reference'], model_names)}",
             )
         values["boxes"] = self._boxes(values.get("boxes", []), values)
         return values
@@ -211,7 +211,7 @@ def _fault_of_box(box: CropBox, root: str, scale: Any) -> str | None:
         images = open_all(root)
         stems = [images.stem(number) for number in range(len(images))]
         if box.image not in stems:
-            return f"{box.set} has no image {box.image!r}{known.nearest(box.image, stems)}"
+            return f"{box.set} has no image {box.image!r}{nearest(box.image, stems)}"
         rows, columns = (side - side % scale for side in images.read(stems.index(box.image)).shape[:2])
     except OptionError as error:
         return str(error)
