@@ -27,8 +27,8 @@ from torch.utils.data import DataLoader, Subset
 
 from benchmarks.report import Section
 from benchmarks.side_by_side import in_turns, ratio
+from lightbsr.cli.data.prepare import run as prepare
 from lightbsr_model.bridge.lmdb_backend import open_clients
-from lightbsr_model.cli.data.prepare import run as prepare
 from lightbsr_model.data.blind_degradation_paired_dataset import BlindDegradationPairedDataset
 
 SCALE = 4

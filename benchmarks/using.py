@@ -23,7 +23,7 @@ from PIL import Image
 from benchmarks.side_by_side import in_turns, ratio
 from lightbsr_arch import Upscaler
 from lightbsr_arch.inference.picture_files import READABLE, read_picture
-from lightbsr_arch.model_files import DEFAULT_MODEL, load_model
+from lightbsr_arch.weights.model_files import DEFAULT_MODEL, load_model
 
 TILES = (96, 128, 192)
 """Sides of tiles that are compared with the whole picture, in LR pixels."""

@@ -21,31 +21,31 @@ _BASICSR_FLAGS = (
 )
 
 _COMMANDS = {
-    "infer": ("lightbsr_arch.cli.infer", "enlarge and restore pictures: IN... [-o OUT] [-m MODEL]"),
-    "export": ("lightbsr_arch.cli.export", "make a model file of a training's checkpoint: CHECKPOINT -o FILE"),
-    "info": ("lightbsr_arch.cli.info", "tell what a file is: FILE"),
-    "train": ("lightbsr_model.cli.train_test", f"train in BasicSR's own loop. {_BASICSR_FLAGS}"),
-    "test": ("lightbsr_model.cli.train_test", f"test in BasicSR's own loop. {_BASICSR_FLAGS}"),
+    "infer": ("lightbsr.cli.infer", "enlarge and restore pictures: IN... [-o OUT] [-m MODEL]"),
+    "export": ("lightbsr.cli.export", "make a model file of a training's checkpoint: CHECKPOINT -o FILE"),
+    "info": ("lightbsr.cli.info", "tell what a file is: FILE"),
+    "train": ("lightbsr.cli.pipelines", f"train in BasicSR's own loop. {_BASICSR_FLAGS}"),
+    "test": ("lightbsr.cli.pipelines", f"test in BasicSR's own loop. {_BASICSR_FLAGS}"),
     "check": (
-        "lightbsr_model.cli.check",
+        "lightbsr.cli.check",
         "tell all that is wrong with an option file: -opt FILE [--force_yml KEY:KEY=VALUE ...] [--strict]",
     ),
-    "data": ("lightbsr_model.cli.data", "prepare, check, degrade or show sets of images (prepare|check|degrade|show)"),
-    "compare": ("lightbsr_model.cli.compare", "compare methods on the same LR images: -opt FILE [-o FOLDER]"),
+    "data": ("lightbsr.cli.data", "prepare, check, degrade or show sets of images (prepare|check|degrade|show)"),
+    "compare": ("lightbsr.cli.compare", "compare methods on the same LR images: -opt FILE [-o FOLDER]"),
     "analyze": (
-        "lightbsr_model.cli.analyze",
+        "lightbsr.cli.analyze",
         "tell what networks' representations of degradations know: -opt FILE [-o FOLDER]",
     ),
     "demo": (
-        "lightbsr.demo",
+        "lightbsr.cli.demo",
         "train a small teacher and student on bundled pictures, test them, show what came out",
     ),
     "activate": (
-        "lightbsr_model.cli.activation",
+        "lightbsr.cli.activation",
         "let BasicSR's unmodified scripts know LightBSR, in this environment",
     ),
-    "deactivate": ("lightbsr_model.cli.activation", "take that back"),
-    "status": ("lightbsr_model.cli.activation", "tell versions, and whether this environment is activated"),
+    "deactivate": ("lightbsr.cli.activation", "take that back"),
+    "status": ("lightbsr.cli.activation", "tell versions, and whether this environment is activated"),
 }
 """Command: its module, its help."""
 

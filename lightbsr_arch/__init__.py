@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 from lightbsr_arch.version import __version__
 
 if TYPE_CHECKING:
-    from lightbsr_arch.idr_converters import Codes
     from lightbsr_arch.inference import Upscaler
-    from lightbsr_arch.lightbsr import LightBSR, LightBSRTeacher
-    from lightbsr_arch.options import infer_options
-    from lightbsr_arch.published import convert_published_state_dict, is_published_state_dict
+    from lightbsr_arch.layers.codes import Codes
+    from lightbsr_arch.methods.lightbsr import LightBSR, LightBSRTeacher
+    from lightbsr_arch.weights.identify import infer_options
+    from lightbsr_arch.weights.published import convert_published_state_dict, is_published_state_dict
 
 __all__ = [
     "Codes",
@@ -27,13 +27,13 @@ __all__ = [
 ]
 
 _MODULES = {
-    "Codes": "idr_converters",
-    "LightBSR": "lightbsr",
-    "LightBSRTeacher": "lightbsr",
+    "Codes": "layers.codes",
+    "LightBSR": "methods.lightbsr",
+    "LightBSRTeacher": "methods.lightbsr",
     "Upscaler": "inference",
-    "convert_published_state_dict": "published",
-    "infer_options": "options",
-    "is_published_state_dict": "published",
+    "convert_published_state_dict": "weights.published",
+    "infer_options": "weights.identify",
+    "is_published_state_dict": "weights.published",
 }
 
 

@@ -10,9 +10,9 @@ from typing import Any
 
 from spandrel import MAIN_REGISTRY, Architecture, ArchRegistry, ArchSupport, ImageModelDescriptor, SizeRequirements
 
-from lightbsr_arch.lightbsr import LightBSR
-from lightbsr_arch.options import infer_options
-from lightbsr_arch.published import convert_published_state_dict, is_published_state_dict
+from lightbsr_arch.methods.lightbsr import LightBSR
+from lightbsr_arch.weights.identify import infer_options
+from lightbsr_arch.weights.published import convert_published_state_dict, is_published_state_dict
 
 _OURS = ("sr.head.weight", "converters.channel.weight", "converters.spatial.weight", "encoder.layers.0.weight")
 _STUDENT = ("G.compress.0.weight", "G.body.0.xk_change.sig1.0.weight", "E.E.0.weight")

@@ -10,10 +10,10 @@ import threading
 import pytest
 import yaml
 
-from lightbsr import demo_progress
-from lightbsr.demo import _ITERATION, _STAGES, _STEPS, _run_step
-from lightbsr.demo_progress import DemoProgress, Stage
-from lightbsr.option_files import shipped_options
+from lightbsr.cli import demo_progress
+from lightbsr.cli.demo import _ITERATION, _STAGES, _STEPS, _run_step
+from lightbsr.cli.demo_progress import DemoProgress, Stage
+from lightbsr.shipped_options import shipped_options
 from lightbsr_arch.errors import CommandFailed
 
 STAGES = (Stage("first", 10, ((10, 20), (30, 60))), Stage("second", 10))
@@ -98,7 +98,7 @@ def test_progress_is_read_off_basicsr_log():
 
 
 def test_a_failed_step_ends_the_demo_with_the_end_of_its_log(tmp_path, progress, monkeypatch):
-    monkeypatch.setattr("lightbsr.demo.sys.executable", "/bin/echo")
+    monkeypatch.setattr("lightbsr.cli.demo.sys.executable", "/bin/echo")
     monkeypatch.setattr("subprocess.Popen.wait", lambda self, timeout=None: setattr(self, "returncode", 3))
     with pytest.raises(CommandFailed, match=r"ended with 3\. The end of .*none\.log:\n-u -m lightbsr train -opt"):
         _run_step("train", tmp_path / "none.yml", tmp_path, progress)

@@ -9,8 +9,8 @@ import yaml
 
 from benchmarks.study.methods import ENCODERS, METHODS, Budget, training_options, with_what_they_need
 from benchmarks.study.report import over_seeds
-from lightbsr_model.bridge.option_check import OptionCheck
-from lightbsr_model.bridge.option_document import parse_document
+from lightbsr_model.option_files.document import parse_document
+from lightbsr_model.option_files.option_check import OptionCheck
 
 
 @pytest.fixture

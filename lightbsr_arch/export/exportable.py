@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 from torch.nn import functional as F
 
-from lightbsr_arch.idr_converters import Codes
-from lightbsr_arch.lightbsr import LightBSR
+from lightbsr_arch.layers.codes import Codes
+from lightbsr_arch.methods.lightbsr import LightBSR
 
 SMALLEST_SIDE = 5
 """LR pixels. Below it an exported graph of ``torch.export`` refuses a picture: the encoder's map would be one cell wide."""

@@ -16,7 +16,7 @@ import torch
 
 from lightbsr_arch.errors import CommandFailed, OptionError
 from lightbsr_arch.export.exportable import export_program
-from lightbsr_arch.lightbsr import LightBSR
+from lightbsr_arch.methods.lightbsr import LightBSR
 from lightbsr_arch.saving import write_whole
 
 CHECKED_SIZES = ((1, 17, 23), (2, 41, 35), (1, 64, 61))

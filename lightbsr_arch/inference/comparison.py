@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from lightbsr_arch.inference.images import take_apart
 from lightbsr_arch.inference.png_writing import write_png
 from lightbsr_arch.inference.resizing import enlarge
+from lightbsr_arch.inference.side_by_side import Panel, side_by_side
 from lightbsr_arch.saving import write_whole
-from lightbsr_arch.side_by_side import Panel, side_by_side
 
 _LARGEST = 2048
 """Side of what is shown, in pixels of the result; of larger results the middle is."""

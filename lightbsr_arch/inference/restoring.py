@@ -7,11 +7,11 @@ from typing import Any
 
 from torch import Tensor
 
-from lightbsr_arch.idr_converters import Codes
-from lightbsr_arch.inference.network import InferenceLightBSR
+from lightbsr_arch.inference.lightbsr.network import InferenceLightBSR
+from lightbsr_arch.inference.lightbsr.whole_image import WholeImage, look_at
 from lightbsr_arch.inference.source import UPRIGHT, Orientation, Source
 from lightbsr_arch.inference.tiles import Canvas, Span, join_tiles, spans
-from lightbsr_arch.inference.whole_image import WholeImage, look_at
+from lightbsr_arch.layers.codes import Codes
 
 Progress = Callable[[float], None]
 """Is told the share of an image that is done, from 0 to 1."""

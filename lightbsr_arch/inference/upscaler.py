@@ -14,18 +14,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lightbsr_arch.degradation_probe import DegradationProbe
 from lightbsr_arch.errors import OptionError
 from lightbsr_arch.inference.images import like, take_apart, to_array
+from lightbsr_arch.inference.lightbsr.network import InferenceLightBSR
+from lightbsr_arch.inference.lightbsr.whole_image import represent
 from lightbsr_arch.inference.memory import fitting_tile, is_out_of_memory
-from lightbsr_arch.inference.network import InferenceLightBSR
 from lightbsr_arch.inference.resizing import enlarge, shrink
 from lightbsr_arch.inference.restoring import NotFiniteError, Progress, restore
 from lightbsr_arch.inference.source import ORIENTATIONS, UPRIGHT, Source
 from lightbsr_arch.inference.tiles import SMALLEST_TILE, Canvas
-from lightbsr_arch.inference.whole_image import represent
-from lightbsr_arch.lightbsr import LightBSR
-from lightbsr_arch.model_files import load_model
+from lightbsr_arch.methods.lightbsr import LightBSR
+from lightbsr_arch.weights.degradation_probe import DegradationProbe
+from lightbsr_arch.weights.model_files import load_model
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -36,9 +36,9 @@ class _Loader(importlib.abc.Loader):
         spec.loader.exec_module(alias)
         alias.install_torchvision_alias()
         self.loader.exec_module(module)
-        from lightbsr_model.bridge.cures import apply_cures
+        from lightbsr_model.bridge.patches import apply_patches
 
-        apply_cures()
+        apply_patches()
 
 
 class _Finder(importlib.abc.MetaPathFinder):

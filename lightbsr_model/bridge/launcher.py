@@ -11,10 +11,10 @@ import basicsr.test
 import basicsr.train
 
 from lightbsr_model.bridge import run_lock
-from lightbsr_model.bridge.cures import apply_cures
-from lightbsr_model.bridge.option_document import force_options, read_document
 from lightbsr_model.bridge.option_parsing import command_line
+from lightbsr_model.bridge.patches import apply_patches
 from lightbsr_model.bridge.stopping import give_signals_back
+from lightbsr_model.option_files.document import force_options, read_document
 
 
 def train(arguments: Sequence[str], root: Path | None = None) -> None:
@@ -25,7 +25,7 @@ def train(arguments: Sequence[str], root: Path | None = None) -> None:
         root: Where ``experiments/`` and ``tb_logger/`` go; default the working directory, or, with ``--auto_resume``, the
             folder above the option file that holds this run already.
     """
-    apply_cures()
+    apply_patches()
     sys.argv[1:] = arguments
     if root is None:
         root = _enter_root(list(arguments))
@@ -43,7 +43,7 @@ def test(arguments: Sequence[str], root: Path | None = None) -> None:  # noqa: P
         arguments: As for :func:`train`.
         root: Where ``results/`` goes; default the working directory.
     """
-    apply_cures()
+    apply_patches()
     sys.argv[1:] = arguments
     try:
         basicsr.test.test_pipeline(str(root or Path.cwd()))

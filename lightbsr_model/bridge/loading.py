@@ -10,11 +10,11 @@ from typing import Any
 
 from basicsr.utils import get_root_logger
 
-from lightbsr_arch.checkpoints import plain_weights, read_checkpoint
 from lightbsr_arch.errors import OptionError
-from lightbsr_arch.momentum_contrast import complete_momentum_parts
-from lightbsr_arch.options import other_dasr
-from lightbsr_arch.published import convert_published_state_dict, is_published_state_dict
+from lightbsr_arch.layers.momentum_contrast import complete_momentum_parts
+from lightbsr_arch.weights.checkpoints import plain_weights, read_checkpoint
+from lightbsr_arch.weights.identify import namesake_hint
+from lightbsr_arch.weights.published import convert_published_state_dict, is_published_state_dict
 
 
 def load_network(model: Any, net: Any, load_path: str, strict: bool = True, param_key: str | None = "params") -> None:
@@ -55,7 +55,7 @@ def load_network(model: Any, net: Any, load_path: str, strict: bool = True, para
     except RuntimeError as error:
         raise OptionError(
             f"{load_path} is of another network than {type(net).__name__} with these sizes: {error}"
-            f"{other_dasr(weights)}"
+            f"{namesake_hint(weights)}"
         ) from error
 
 

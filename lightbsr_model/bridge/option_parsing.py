@@ -21,12 +21,12 @@ from basicsr.utils.registry import MODEL_REGISTRY
 
 from lightbsr_arch.errors import CommandFailed, MissingFileError
 from lightbsr_model.bridge import run_lock
-from lightbsr_model.bridge.class_lookup import look_up
-from lightbsr_model.bridge.dotted_names import ALLOW_LOCAL_CODE, LOCAL_CODE_HELP, allow_local_code
-from lightbsr_model.bridge.option_check import check_options
-from lightbsr_model.bridge.option_document import OptionDocument, Problem, force_options, read_document
-from lightbsr_model.bridge.processes import of_rank_0, start_workers_by_fork
-from lightbsr_model.models.two_phase_model import TwoPhaseModel
+from lightbsr_model.option_files.class_lookup import look_up
+from lightbsr_model.option_files.document import OptionDocument, Problem, force_options, read_document
+from lightbsr_model.option_files.dotted_names import ALLOW_LOCAL_CODE, LOCAL_CODE_HELP, allow_local_code
+from lightbsr_model.option_files.option_check import check_options
+from lightbsr_model.runtime.processes import of_rank_0, start_workers_by_fork
+from lightbsr_model.training.phased_model import TwoPhaseModel
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,10 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from lightbsr_arch import __version__
-from lightbsr_arch.baselines import BicubicUpsampler
+from lightbsr_arch.methods.bicubic import BicubicUpsampler
 from lightbsr_model.bridge.activation import basicsr_version
-from lightbsr_model.bridge.class_lookup import look_up
-from lightbsr_model.bridge.plain_values import plain
+from lightbsr_model.option_files.class_lookup import look_up
+from lightbsr_model.runtime.plain_values import plain
 
 
 class Progress:

@@ -16,10 +16,10 @@ from typing import Any
 
 from basicsr.utils import check_resume, set_random_seed
 
-from lightbsr_arch.checkpoints import read_checkpoint
 from lightbsr_arch.errors import MissingFileError, OptionError
+from lightbsr_arch.weights.checkpoints import read_checkpoint
+from lightbsr_model.bridge.checkpoint_saving import META_KEY, remove_unfinished
 from lightbsr_model.bridge.resumed_options import refuse_other_types
-from lightbsr_model.bridge.saving import META_KEY, remove_unfinished
 
 
 def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:

@@ -17,9 +17,9 @@ from basicsr.utils import get_root_logger
 
 from lightbsr_arch import __version__
 from lightbsr_arch.errors import OptionError
-from lightbsr_model.bridge.option_document import KeyPath, parse_document
-from lightbsr_model.bridge.plain_values import plain
-from lightbsr_model.bridge.saving import META_KEY
+from lightbsr_model.bridge.checkpoint_saving import META_KEY
+from lightbsr_model.option_files.document import KeyPath, parse_document
+from lightbsr_model.runtime.plain_values import plain
 
 _MISSING = "not given"
 _OUTSIDE = ("name", "path", "logger", "val", "num_gpu", "dist_params")

@@ -22,8 +22,8 @@ import torch
 from basicsr.utils import get_root_logger
 
 from lightbsr_arch.errors import OptionError
-from lightbsr_model.bridge.orphans import is_under_torchrun, launcher_is_gone
-from lightbsr_model.bridge.processes import is_distributed
+from lightbsr_model.runtime.orphans import is_under_torchrun, launcher_is_gone
+from lightbsr_model.runtime.processes import is_distributed
 
 GRACE_VARIABLE = "LIGHTBSR_STOP_GRACE"
 """Environment variable: seconds from a signal to the moment at which a rank that cannot finish its iteration ends unsaved."""

@@ -21,12 +21,12 @@ from torch import nn
 from lightbsr_arch.errors import CommandFailed, OptionError
 from lightbsr_model.bridge.optimiser_steps import StepControl
 from lightbsr_model.bridge.progress import Progress, add_picture, add_rates
-from lightbsr_model.bridge.random_streams import derive_seed, seed_everything
 from lightbsr_model.bridge.resumed_options import take_options_from_file
 from lightbsr_model.bridge.run import Run
 from lightbsr_model.bridge.side_products import validation_of_a_training
 from lightbsr_model.bridge.stopping import StopRequest, ValidationInterrupted
 from lightbsr_model.bridge.training_data import batch_names
+from lightbsr_model.runtime.random_streams import derive_seed, seed_everything
 
 
 class NotFinite(CommandFailed):

@@ -26,9 +26,9 @@ from basicsr.data.prefetch_dataloader import CUDAPrefetcher, PrefetchGenerator
 from torch.utils.data import Dataset, Sampler
 
 from lightbsr_arch.errors import OptionError
-from lightbsr_model.bridge.random_streams import derive_seed, seeded
 from lightbsr_model.bridge.run import Run
 from lightbsr_model.bridge.stopping import shield_worker
+from lightbsr_model.runtime.random_streams import derive_seed, seeded
 
 
 class SampleIndex(int):

@@ -16,8 +16,8 @@ import torch
 from basicsr.models.sr_model import SRModel
 from torch.utils.data import DataLoader, Subset
 
-from lightbsr_model.bridge.processes import take_rank_0s_values
 from lightbsr_model.bridge.stopping import ValidationInterrupted
+from lightbsr_model.runtime.processes import take_rank_0s_values
 
 
 class _NamedSubset(Subset[Any]):

@@ -1,6 +1,6 @@
 """The degradations of blind super-resolution: kernels, blur, resize, noise, presets."""
 
-from lightbsr_arch.degradation_prior import kernel_pca_basis
+from lightbsr_arch.layers.degradation_prior import kernel_pca_basis
 from lightbsr_model.degradation.blur import blur
 from lightbsr_model.degradation.kernels import anisotropic_gaussian_kernels, isotropic_gaussian_kernels
 from lightbsr_model.degradation.noise import add_gaussian_noise, quantise

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lightbsr_arch.degradation_prior import KERNEL_SIZE, gaussian_kernels
+from lightbsr_arch.layers.degradation_prior import KERNEL_SIZE, gaussian_kernels
 
 __all__ = ["KERNEL_SIZE", "anisotropic_gaussian_kernels", "isotropic_gaussian_kernels"]
 

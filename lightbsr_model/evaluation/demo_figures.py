@@ -10,7 +10,7 @@ import numpy as np
 import yaml
 
 from lightbsr_arch.inference.picture_writing import write_picture
-from lightbsr_arch.side_by_side import Panel, side_by_side
+from lightbsr_arch.inference.side_by_side import Panel, side_by_side
 from lightbsr_model.data.blind_degradation_benchmark_dataset import BlindDegradationBenchmarkDataset
 from lightbsr_model.data.decoding import RGBImage
 from lightbsr_model.evaluation.figures import Figures, mean, measure

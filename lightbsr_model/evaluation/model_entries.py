@@ -10,14 +10,14 @@ from typing import Any
 from basicsr.utils.registry import ARCH_REGISTRY, MODEL_REGISTRY
 
 from lightbsr_arch import infer_options
-from lightbsr_arch.checkpoints import load_state_dict
 from lightbsr_arch.errors import OptionError
-from lightbsr_arch.model_files import bundled_model
-from lightbsr_model.bridge import known_options as known
-from lightbsr_model.bridge.class_lookup import look_up
-from lightbsr_model.bridge.folder_names import name_fault
-from lightbsr_model.bridge.option_document import KeyPath, OptionDocument, Problem
-from lightbsr_model.bridge.suggestions import nearest
+from lightbsr_arch.weights.checkpoints import load_state_dict
+from lightbsr_arch.weights.model_files import bundled_model
+from lightbsr_model.option_files import known_options as known
+from lightbsr_model.option_files.class_lookup import look_up
+from lightbsr_model.option_files.document import KeyPath, OptionDocument, Problem
+from lightbsr_model.option_files.folder_names import name_fault
+from lightbsr_model.option_files.suggestions import nearest
 
 MODEL_TYPES = {
     "LightBSRTeacher": "LightBSRTeacherModel",

@@ -12,9 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lightbsr_arch.degradation_probe import DegradationProbe, Reading
 from lightbsr_arch.errors import OptionError
-from lightbsr_arch.lightbsr import LightBSR
+from lightbsr_arch.methods.lightbsr import LightBSR
+from lightbsr_arch.weights.degradation_probe import DegradationProbe, Reading
 from lightbsr_model.data.image_sources import open_all
 from lightbsr_model.degradation import Degradation, degrade, get_degradation
 from lightbsr_model.evaluation.analysis.probing import split_images

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from lightbsr_model.bridge.folder_names import name_fault
-from lightbsr_model.bridge.option_check import OptionProblems
-from lightbsr_model.bridge.option_document import KeyPath, OptionDocument, Problem
-from lightbsr_model.bridge.suggestions import nearest
+from lightbsr_model.option_files.document import KeyPath, OptionDocument, Problem
+from lightbsr_model.option_files.folder_names import name_fault
+from lightbsr_model.option_files.option_check import OptionProblems
+from lightbsr_model.option_files.suggestions import nearest
 
 CHOICES = {"border": ("clamp", "symmetric"), "device": ("auto", "cpu", "cuda")}
 """Keys that take one of a few words."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from basicsr.utils.registry import LOSS_REGISTRY
 from torch import Tensor, nn
 
-from lightbsr_arch.baselines.content_decoupled_contrast import in_batch_contrastive_loss
+from lightbsr_arch.layers.in_batch_contrast import in_batch_contrastive_loss
 
 
 @LOSS_REGISTRY.register()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from basicsr.utils.registry import LOSS_REGISTRY
 from torch import Tensor, nn
 
-from lightbsr_arch.momentum_contrast import contrastive_loss
+from lightbsr_arch.layers.momentum_contrast import contrastive_loss
 
 
 @LOSS_REGISTRY.register()
@@ -32,5 +32,5 @@ class DegradationContrastiveLoss(nn.Module):
         self.reduction = reduction
 
     def forward(self, queries: Tensor, keys: Tensor, queue: Tensor, same_views: bool = True) -> Tensor:
-        """Return the loss; shapes as in :func:`~lightbsr_arch.momentum_contrast.contrastive_loss`."""
+        """Return the loss; shapes as in :func:`~lightbsr_arch.layers.momentum_contrast.contrastive_loss`."""
         return self.loss_weight * contrastive_loss(queries, keys, queue, self.temperature, self.reduction, same_views)

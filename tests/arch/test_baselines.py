@@ -6,8 +6,10 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from lightbsr_arch import convert_published_state_dict, infer_options
-from lightbsr_arch.baselines import DASR, KDSR, CdCL, KDSRTeacher
-from lightbsr_arch.baselines.content_decoupled_contrast import in_batch_contrastive_loss
+from lightbsr_arch.layers.in_batch_contrast import in_batch_contrastive_loss
+from lightbsr_arch.methods.cdcl import CdCL
+from lightbsr_arch.methods.dasr import DASR
+from lightbsr_arch.methods.kdsr import KDSR, KDSRTeacher
 
 from helpers import assert_close_to_reference
 from published import published_state_dict

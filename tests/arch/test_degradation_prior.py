@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lightbsr_arch import LightBSRTeacher
-from lightbsr_arch.degradation_prior import gaussian_kernels, kernel_pca_basis, new_prior_basis
+from lightbsr_arch.layers.degradation_prior import gaussian_kernels, kernel_pca_basis, new_prior_basis
 
 from helpers import TINY
 

@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from lightbsr_arch import LightBSRTeacher, convert_published_state_dict
-from lightbsr_arch.momentum_contrast import MomentumContrast, contrastive_loss
+from lightbsr_arch.layers.momentum_contrast import MomentumContrast, contrastive_loss
 
 from helpers import TINY
 from published import published_state_dict

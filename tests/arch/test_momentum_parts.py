@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from lightbsr_arch import LightBSRTeacher, convert_published_state_dict, infer_options
-from lightbsr_arch.baselines import DASR, CdCL
+from lightbsr_arch.methods.cdcl import CdCL
+from lightbsr_arch.methods.dasr import DASR
 
 from published import published_state_dict
 

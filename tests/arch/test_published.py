@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lightbsr_arch import LightBSRTeacher, convert_published_state_dict, infer_options
-from lightbsr_arch.checkpoints import load_state_dict
+from lightbsr_arch.weights.checkpoints import load_state_dict
 
 from published import published_state_dict
 

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 import lightbsr
-from lightbsr.option_files import find_option_file
+from lightbsr.shipped_options import find_option_file
 
 WITHOUT_BASICSR = """
 import sys

@@ -9,7 +9,7 @@ import torch
 import yaml
 from basicsr.models.sr_model import SRModel
 
-from lightbsr_arch.baselines import KDSRTeacher
+from lightbsr_arch.methods.kdsr import KDSRTeacher
 from lightbsr_model.bridge import launcher
 
 from helpers import ROOT

@@ -10,11 +10,11 @@ import torch
 import yaml
 from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTRY, MODEL_REGISTRY
 
-from lightbsr_arch.model_files import DEFAULT_MODEL, bundled_model
-from lightbsr_model.bridge.option_document import force_options, read_document
+from lightbsr_arch.weights.model_files import DEFAULT_MODEL, bundled_model
 from lightbsr_model.degradation import PRESETS, get_degradation
 from lightbsr_model.evaluation.comparison.settings import read_settings
-from lightbsr_model.models.schedule import TWO_PHASE_SCHEDULES
+from lightbsr_model.option_files.document import force_options, read_document
+from lightbsr_model.training.schedule import TWO_PHASE_SCHEDULES
 
 from helpers import ROOT
 

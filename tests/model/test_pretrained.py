@@ -11,8 +11,8 @@ from basicsr.metrics import calculate_psnr, calculate_ssim
 from PIL import Image
 
 from lightbsr_arch import Upscaler
-from lightbsr_arch.baselines.bicubic import BicubicUpsampler
-from lightbsr_arch.model_files import DEFAULT_MODEL, bundled_model, load_model
+from lightbsr_arch.methods.bicubic import BicubicUpsampler
+from lightbsr_arch.weights.model_files import DEFAULT_MODEL, bundled_model, load_model
 from lightbsr_model.data.blind_degradation_benchmark_dataset import BlindDegradationBenchmarkDataset
 
 from helpers import ROOT

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lightbsr_arch.errors import OptionError
-from lightbsr_model.bridge.option_document import OptionDocument
 from lightbsr_model.degradation import Degradation
 from lightbsr_model.evaluation.model_entries import ModelEntry, ModelListReader
 from lightbsr_model.evaluation.settings_reader import SettingsReader
+from lightbsr_model.option_files.document import OptionDocument
 
 
 class GridPoint(NamedTuple):

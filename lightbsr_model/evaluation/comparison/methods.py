@@ -14,8 +14,8 @@ from basicsr.utils import get_root_logger, tensor2img
 from torch import Tensor, nn
 
 from lightbsr_arch import __version__
-from lightbsr_arch.checkpoints import load_state_dict
 from lightbsr_arch.errors import ImageError, MissingFileError, OptionError
+from lightbsr_arch.weights.checkpoints import load_state_dict
 from lightbsr_model.data.decoding import RGBImage, decode_rgb
 from lightbsr_model.data.degrading import lr_image, pixels_sha256
 from lightbsr_model.evaluation.model_entries import MODEL_TYPES, ModelEntry, network_of

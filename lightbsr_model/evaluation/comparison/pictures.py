@@ -11,7 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from lightbsr_arch.side_by_side import Box, Panel, side_by_side
+from lightbsr_arch.inference.side_by_side import Box, Panel, side_by_side
 from lightbsr_model.data.decoding import RGBImage, decode_rgb
 from lightbsr_model.data.degrading import lr_image
 from lightbsr_model.evaluation import plotting

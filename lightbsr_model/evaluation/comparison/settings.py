@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from lightbsr_arch.errors import OptionError
-from lightbsr_model.bridge.folder_names import name_fault
-from lightbsr_model.bridge.option_document import OptionDocument
-from lightbsr_model.bridge.suggestions import nearest
 from lightbsr_model.data.image_sources import open_all
 from lightbsr_model.degradation import get_degradation
 from lightbsr_model.evaluation.comparison.metrics import METRICS, PYIQA
 from lightbsr_model.evaluation.comparison.published_figures import PUBLISHED
 from lightbsr_model.evaluation.model_entries import ModelEntry, ModelListReader
 from lightbsr_model.evaluation.settings_reader import SettingsReader
+from lightbsr_model.option_files.document import OptionDocument
+from lightbsr_model.option_files.folder_names import name_fault
+from lightbsr_model.option_files.suggestions import nearest
 
 _LARGEST_COST_SIZE = 1 << 24
 """LR pixels of the image that costs are measured at: more than 4096x4096 fit into no memory."""

@@ -7,7 +7,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from lightbsr_arch.model_files import ModelCard, save_model
+from lightbsr_arch.weights.model_files import ModelCard, save_model
 
 from helpers import tiny_student
 from infer_helpers import Infer

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from safetensors.torch import save, save_file
 
-from lightbsr_arch.model_card import ModelCard
+from lightbsr_arch.weights.model_card import ModelCard
 
 from helpers import Bomb, tiny_student
 

@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 import lightbsr
 from lightbsr_arch import LightBSRTeacher, Upscaler
 from lightbsr_arch.export import onnx_file
-from lightbsr_arch.model_files import load_model
+from lightbsr_arch.weights.model_files import load_model
 
 from helpers import ROOT, TINY, Bomb
 from infer_helpers import files, photograph, save

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from tifffile import imwrite
 
-from lightbsr_arch.model_files import ModelCard, save_model
+from lightbsr_arch.weights.model_files import ModelCard, save_model
 
 from helpers import tiny_student
 from infer_helpers import files, photograph, save

@@ -21,7 +21,7 @@ MOST_SECONDS = 20
 
 @pytest.fixture(autouse=True)
 def fewer_steps(monkeypatch):
-    monkeypatch.setattr("lightbsr_arch.pickle_scan.MOST_STEPS", 100_000)
+    monkeypatch.setattr("lightbsr_arch.weights.pickle_scan.MOST_STEPS", 100_000)
 
 
 @pytest.fixture(scope="module")

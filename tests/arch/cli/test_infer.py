@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lightbsr.cli import infer_run
 from lightbsr_arch import Upscaler
-from lightbsr_arch.cli import infer_run
-from lightbsr_arch.degradation_probe import DegradationProbe, Reading
-from lightbsr_arch.model_files import ModelCard, save_model
+from lightbsr_arch.weights.degradation_probe import DegradationProbe, Reading
+from lightbsr_arch.weights.model_files import ModelCard, save_model
 
 from infer_helpers import files, photograph, save
 

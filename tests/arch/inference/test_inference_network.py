@@ -8,9 +8,9 @@ from torch import nn
 
 from lightbsr_arch import LightBSR, convert_published_state_dict
 from lightbsr_arch.inference import InferenceLightBSR
-from lightbsr_arch.inference.folding import compose_upsampler
-from lightbsr_arch.inference.network import _CPU_CHUNK
-from lightbsr_arch.sr_network import PixelShuffleUpsampler
+from lightbsr_arch.inference.lightbsr.folding import compose_upsampler
+from lightbsr_arch.inference.lightbsr.network import _CPU_CHUNK
+from lightbsr_arch.layers.residual_sr import PixelShuffleUpsampler
 
 from helpers import tiny_student
 

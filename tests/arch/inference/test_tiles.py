@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from lightbsr_arch.inference.network import InferenceLightBSR
+from lightbsr_arch.inference.lightbsr.network import InferenceLightBSR
+from lightbsr_arch.inference.lightbsr.whole_image import look_at, represent
 from lightbsr_arch.inference.restoring import NotFiniteError, restore
 from lightbsr_arch.inference.source import ORIENTATIONS, Source
 from lightbsr_arch.inference.tiles import ALIGNMENT, OVERLAP, SMALLEST_TILE, UNTRUSTED, join_tiles, spans
-from lightbsr_arch.inference.whole_image import look_at, represent
 
 from helpers import tiny_student
 

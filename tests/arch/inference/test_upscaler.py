@@ -10,11 +10,11 @@ from PIL import Image, ImageCms
 from torch.nn import functional as F
 
 from lightbsr_arch import Upscaler
-from lightbsr_arch.degradation_probe import DegradationProbe, Reading
 from lightbsr_arch.errors import ImageError, OptionError
 from lightbsr_arch.inference import memory
 from lightbsr_arch.inference import upscaler as module
-from lightbsr_arch.model_files import ModelCard, save_model
+from lightbsr_arch.weights.degradation_probe import DegradationProbe, Reading
+from lightbsr_arch.weights.model_files import ModelCard, save_model
 
 from helpers import tiny_student
 

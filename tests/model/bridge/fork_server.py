@@ -28,11 +28,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 import lightbsr
-import lightbsr_model.bridge.cures
-import lightbsr_model.cli.train_test  # noqa: F401
-from lightbsr_model.bridge import saving
-from lightbsr_model.bridge.processes import _leave_process_group
+import lightbsr.cli.pipelines
+from lightbsr_model.bridge import checkpoint_saving as saving
 from lightbsr_model.bridge.supervision import Supervisor
+from lightbsr_model.runtime.processes import _leave_process_group
 
 
 def child(task: dict) -> None:

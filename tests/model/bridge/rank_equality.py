@@ -10,9 +10,9 @@ from typing import Any, ClassVar
 import basicsr.train
 import torch
 
-from lightbsr_model.bridge.cures import apply_cures
-from lightbsr_model.bridge.processes import init_process_group
+from lightbsr_model.bridge.patches import apply_patches
 from lightbsr_model.bridge.validation import dist_validation
+from lightbsr_model.runtime.processes import init_process_group
 
 from model_options import BASELINES, STUDENT_NETWORK, TEACHER_NETWORK, UNIT_L1, baseline_options, model_options
 from training_files import MSRRESNET
@@ -59,7 +59,7 @@ def values_of(model: Any) -> dict[str, torch.Tensor]:
 
 def main(out: str, kinds: list[str], teacher_files: dict[str, str]) -> None:
     """Build each model twice, from new weights and from a checkpoint, and take a step."""
-    apply_cures()
+    apply_patches()
     init_process_group()
     rank = torch.distributed.get_rank()
     held = {}
@@ -102,7 +102,7 @@ class _Images(list[Any]):
 
 def different_networks(out: str) -> None:
     """Build a model of another size on rank 1."""
-    apply_cures()
+    apply_patches()
     init_process_group()
     opt = options_of("SRModel", "")
     opt["network_g"]["num_feat"] += opt["rank"]

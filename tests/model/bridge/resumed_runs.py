@@ -11,7 +11,7 @@ import yaml
 from basicsr.utils.logger import initialized_logger
 
 from lightbsr_model.bridge import launcher, option_parsing, resume
-from lightbsr_model.bridge.cures import apply_cures
+from lightbsr_model.bridge.patches import apply_patches
 
 from training_files import training_options
 
@@ -44,7 +44,7 @@ class FinishedRun:
 
     def load(self, *flags: str) -> tuple[dict[str, Any], dict[str, Any]]:
         """Read options and state as BasicSR's pipeline does, without training; return both."""
-        apply_cures()
+        apply_patches()
         sys.argv = ["lightbsr", *self._arguments(flags)]
         try:
             opt, _ = option_parsing.parse_options(str(self.root))

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from basicsr.utils.registry import MODEL_REGISTRY
 
-from lightbsr_model.bridge.class_lookup import look_up
-from lightbsr_model.bridge.option_check import OptionCheck
-from lightbsr_model.bridge.option_document import parse_document
+from lightbsr_model.option_files.class_lookup import look_up
+from lightbsr_model.option_files.document import parse_document
+from lightbsr_model.option_files.option_check import OptionCheck
 
 FILES = json.loads(lzma.decompress(Path(__file__).with_name("basicsr_options.json.xz").read_bytes()))
 

@@ -13,10 +13,11 @@ import torch
 import yaml
 
 import lightbsr
-from lightbsr_model.bridge import class_lookup, dotted_names, launcher
-from lightbsr_model.bridge.option_check import OptionProblems
-from lightbsr_model.bridge.option_document import OptionDocument
+from lightbsr_model.bridge import launcher
 from lightbsr_model.evaluation.model_entries import ModelListReader
+from lightbsr_model.option_files import class_lookup, dotted_names
+from lightbsr_model.option_files.document import OptionDocument
+from lightbsr_model.option_files.option_check import OptionProblems
 
 from helpers import Bomb
 from training_files import plain_training

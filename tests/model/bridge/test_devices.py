@@ -6,7 +6,7 @@ import pytest
 import torch
 from basicsr.data.prefetch_dataloader import CUDAPrefetcher
 
-from lightbsr_arch.momentum_contrast import contrastive_loss
+from lightbsr_arch.layers.momentum_contrast import contrastive_loss
 from lightbsr_model.bridge import option_parsing
 from lightbsr_model.bridge.training_data import keep_batches_in_use
 

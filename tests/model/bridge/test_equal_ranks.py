@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lightbsr_arch import LightBSRTeacher
-from lightbsr_arch.baselines import KDSRTeacher
+from lightbsr_arch.methods.kdsr import KDSRTeacher
 
 from model_options import BASELINES, SMALL_KDSR, TEACHER_NETWORK
 

@@ -16,7 +16,7 @@ import torch
 import yaml
 
 from lightbsr_arch import LightBSRTeacher
-from lightbsr_arch.baselines import KDSRTeacher
+from lightbsr_arch.methods.kdsr import KDSRTeacher
 from lightbsr_model.bridge.training_data import ResumableSampler
 
 from helpers import TINY

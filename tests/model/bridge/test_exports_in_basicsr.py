@@ -8,7 +8,7 @@ from basicsr.archs import build_network
 from basicsr.models.base_model import BaseModel
 
 import lightbsr
-from lightbsr_arch.model_files import ModelCard, load_model, save_model
+from lightbsr_arch.weights.model_files import ModelCard, load_model, save_model
 from lightbsr_model.bridge.loading import load_network
 
 from helpers import tiny_student

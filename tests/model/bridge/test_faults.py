@@ -17,7 +17,7 @@ import yaml
 from basicsr.utils.registry import LOSS_REGISTRY
 
 from lightbsr_model.bridge import launcher, option_parsing
-from lightbsr_model.bridge.saving import SaveFailed, save_atomically
+from lightbsr_model.bridge.checkpoint_saving import SaveFailed, save_atomically
 from lightbsr_model.bridge.supervision import NotFinite
 from lightbsr_model.bridge.training_data import SampleError
 
@@ -218,7 +218,8 @@ def test_nan_in_a_row_stops_the_run(run, image_folder, nan_loss):
 
 
 def test_nan_images_leave_no_trace_in_batchnorm_statistics(run, tmp_path, image_folder, monkeypatch):
-    from lightbsr_model.models import lightbsr_teacher_model, two_phase_model
+    from lightbsr_model.methods import lightbsr as lightbsr_teacher_model
+    from lightbsr_model.training import phased_model as two_phase_model
 
     degrade = two_phase_model.degrade
     calls = []
@@ -282,7 +283,7 @@ def test_error_of_one_rank_is_told_and_ends_the_job(tmp_path, image_folder):
 
 
 def test_slurm_variables_become_torchruns(monkeypatch, tmp_path):
-    from lightbsr_model.bridge import processes
+    from lightbsr_model.runtime import processes
 
     started = {}
     monkeypatch.setattr(

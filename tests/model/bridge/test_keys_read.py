@@ -9,10 +9,10 @@ import pytest
 import yaml
 from basicsr.utils.registry import DATASET_REGISTRY, MODEL_REGISTRY
 
-from lightbsr_model.bridge.keys_read import keys_read_by
-from lightbsr_model.bridge.known_options import TRAIN
-from lightbsr_model.bridge.option_check import OptionCheck
-from lightbsr_model.bridge.option_document import parse_document
+from lightbsr_model.option_files.document import parse_document
+from lightbsr_model.option_files.keys_read import keys_read_by
+from lightbsr_model.option_files.known_options import TRAIN
+from lightbsr_model.option_files.option_check import OptionCheck
 
 from model_options import LOSSES, STUDENT_NETWORK, TEACHER_NETWORK
 from training_files import training_options

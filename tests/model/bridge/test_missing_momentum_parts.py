@@ -7,11 +7,11 @@ import torch
 from basicsr.utils.registry import ARCH_REGISTRY
 
 from lightbsr_arch import LightBSR, convert_published_state_dict
-from lightbsr_arch.checkpoints import load_state_dict
+from lightbsr_arch.weights.checkpoints import load_state_dict
 from lightbsr_model.bridge import launcher
 from lightbsr_model.evaluation.comparison.methods import NetworkRestoration
 from lightbsr_model.evaluation.model_entries import ModelEntry
-from lightbsr_model.models.teacher import load_teacher, pairing_of
+from lightbsr_model.training.teacher import load_teacher, pairing_of
 
 from model_options import BASELINES, LOSSES, STUDENT_NETWORK, TEACHER_NETWORK, baseline_options
 from published import in_published_layout

@@ -15,8 +15,8 @@ from basicsr.utils.registry import LOSS_REGISTRY
 from resumed_runs import short_options
 
 from lightbsr_model.bridge import launcher
+from lightbsr_model.bridge.checkpoint_saving import prune_checkpoints
 from lightbsr_model.bridge.optimiser_steps import StepControl
-from lightbsr_model.bridge.saving import prune_checkpoints
 
 from model_options import baseline_options
 

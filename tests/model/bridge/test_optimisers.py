@@ -9,8 +9,8 @@ import torch
 from basicsr.models import build_model
 
 from lightbsr_arch.errors import OptionError
-from lightbsr_model.bridge.cures import apply_cures
 from lightbsr_model.bridge.optimiser_steps import StepControl, get_optimizer
+from lightbsr_model.bridge.patches import apply_patches
 from lightbsr_model.bridge.resumed_options import take_options_from_file
 
 from model_options import TEACHER_NETWORK, baseline_options, model_options
@@ -81,7 +81,7 @@ def _assert_equal(first, second):
 @pytest.mark.parametrize("fused", [False, True])
 @pytest.mark.parametrize(("name", "options"), OPTIMISERS)
 def test_goes_through_the_switch_and_a_resume(name, options, fused):
-    apply_cures()
+    apply_patches()
     options = {**options, "fused": fused}
     whole = Training(name, options)
     states = {iteration: whole.state(iteration) for iteration in whole.go(1, TOTAL_ITER)}
@@ -99,7 +99,7 @@ def test_goes_through_the_switch_and_a_resume(name, options, fused):
 
 @pytest.mark.parametrize("options", [{"momentum": 0.9}, {"momentum": 0.9, "nesterov": True}])
 def test_fused_sgd_makes_the_steps_of_the_plain_one(options):
-    apply_cures()
+    apply_patches()
     results = []
     for fused in (False, True):
         training = Training("SGD", {**options, "fused": fused})

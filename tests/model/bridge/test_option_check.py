@@ -15,8 +15,8 @@ import yaml
 import lightbsr
 from lightbsr_arch import LightBSR, LightBSRTeacher
 from lightbsr_model.bridge import launcher
-from lightbsr_model.bridge.option_check import OptionProblems, check_options
-from lightbsr_model.bridge.option_document import force_options, parse_document, read_document
+from lightbsr_model.option_files.document import force_options, parse_document, read_document
+from lightbsr_model.option_files.option_check import OptionProblems, check_options
 
 from helpers import ROOT, TINY
 from model_options import LOSSES, STUDENT_NETWORK, TEACHER_NETWORK

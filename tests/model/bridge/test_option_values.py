@@ -7,10 +7,10 @@ import yaml
 
 from lightbsr_arch import LightBSRTeacher
 from lightbsr_arch.errors import OptionError
-from lightbsr_model.bridge.folder_names import name_fault
-from lightbsr_model.bridge.option_check import OptionCheck
-from lightbsr_model.bridge.option_document import force_options, parse_document
 from lightbsr_model.degradation import get_degradation
+from lightbsr_model.option_files.document import force_options, parse_document
+from lightbsr_model.option_files.folder_names import name_fault
+from lightbsr_model.option_files.option_check import OptionCheck
 
 from training_files import training_options
 

@@ -164,9 +164,9 @@ SCHEDULES = {
 @pytest.mark.parametrize("kind", SCHEDULES)
 def test_schedule_goes_on_as_the_file_says(kind):
     """After a resume it has the rates that it would have, had the file always said so."""
-    from lightbsr_model.bridge.cures import apply_cures
+    from lightbsr_model.bridge.patches import apply_patches
 
-    apply_cures()
+    apply_patches()
     old, new = (torch.optim.SGD(_weights(), lr=lr) for lr in (1.0, 0.5))
     schedules = [make(optimizer) for make, optimizer in zip(SCHEDULES[kind], (old, new), strict=True)]
     state = take_options_from_file(_model(new, schedules[1]), _state(_stepped(old, schedules[0])))

@@ -17,8 +17,8 @@ import yaml
 
 from lightbsr_arch.errors import CommandFailed
 from lightbsr_model.bridge import launcher, run_lock
+from lightbsr_model.bridge.checkpoint_saving import save_training_state
 from lightbsr_model.bridge.run_lock import RunInUse
-from lightbsr_model.bridge.saving import save_training_state
 
 from training_files import training_options
 
@@ -254,7 +254,7 @@ def _ranks(number: int, work: Callable[[int], object], port_file: Path) -> list[
 
 def test_all_ranks_of_a_second_run_are_refused_and_those_of_one_run_are_not(tmp_path):
     from lightbsr_model.bridge.option_parsing import _lock_folder
-    from lightbsr_model.bridge.processes import of_rank_0
+    from lightbsr_model.runtime.processes import of_rank_0
 
     def lock(rank: int) -> str:
         run_lock._held.clear()

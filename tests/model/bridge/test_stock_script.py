@@ -179,7 +179,7 @@ def test_packages_that_register_at_import_in_any_order(workplace, tmp_path, orde
         "from basicsr.utils.registry import ARCH_REGISTRY; "
         "print(ARCH_REGISTRY.get('SRVGGNetCompact').__module__, ARCH_REGISTRY.get('LightBSR').__module__)"
     )
-    assert workplace.run("-c", code).splitlines()[-1] == "theirs lightbsr_arch.lightbsr"
+    assert workplace.run("-c", code).splitlines()[-1] == "theirs lightbsr_arch.methods.lightbsr"
 
 
 def test_link_in_a_clone_of_this_project(workplace, tmp_path):

@@ -12,11 +12,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from lightbsr_arch import __version__
 from lightbsr_model.bridge import launcher
-from lightbsr_model.bridge.cures import apply_cures
+from lightbsr_model.bridge.checkpoint_saving import prune_checkpoints, save_network
 from lightbsr_model.bridge.loading import load_network
 from lightbsr_model.bridge.optimiser_steps import StepControl, get_optimizer
-from lightbsr_model.bridge.random_streams import derive_seed, seed_everything, seeded
-from lightbsr_model.bridge.saving import prune_checkpoints, save_network
+from lightbsr_model.bridge.patches import apply_patches
+from lightbsr_model.runtime.random_streams import derive_seed, seed_everything, seeded
 
 from helpers import ROOT
 from training_files import MSRRESNET, plain_training, training_options
@@ -201,7 +201,7 @@ def test_deterministic_is_switched_on(run, tmp_path, image_folder):
 
 
 def test_ema_of_basicsr_own_model_follows_buffers(run, tmp_path, image_folder):
-    apply_cures()
+    apply_patches()
     network = {"type": "LightBSR", "scale": 4, "num_feat": 8, "num_group": 1, "num_block": 1, "num_spatial_feat": 2}
     run(launcher.train, plain_training(image_folder, network, ema_decay=0.9))
     saved = torch.load(tmp_path / "experiments/run/models/net_g_latest.pth")

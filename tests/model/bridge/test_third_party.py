@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from lightbsr_model.bridge import launcher
-from lightbsr_model.bridge.option_check import OptionProblems
+from lightbsr_model.option_files.option_check import OptionProblems
 
 from training_files import plain_training
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import lmdb
 import numpy as np
 
-from lightbsr_model.cli.data.prepare import run
+from lightbsr.cli.data.prepare import run
 from lightbsr_model.data.image_sources import open_images
 
 SMALL = ["--size", "32", "--step", "24", "--min-size", "8", "--workers", "0"]

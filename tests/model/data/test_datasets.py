@@ -213,7 +213,7 @@ def test_metrics_equal_published(golden):
     [("Set5", "bicubic", 28.43), ("Set14", "bicubic", 26.095), ("Set5", "iso_2.4", 25.99), ("Set14", "iso_3.6", 23.25)],
 )
 def test_bicubic_scores_as_in_the_literature(name, preset, psnr):
-    from lightbsr_arch.baselines import BicubicUpsampler
+    from lightbsr_arch.methods.bicubic import BicubicUpsampler
     from lightbsr_model.evaluation.figures import mean, measure
 
     dataset = _benchmark(ROOT.parent / "shared/images" / name, preset=preset)

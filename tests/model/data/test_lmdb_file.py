@@ -12,11 +12,11 @@ import pytest
 import yaml
 
 from lightbsr_arch.errors import OptionError
-from lightbsr_model.bridge.option_check import OptionCheck
-from lightbsr_model.bridge.option_document import parse_document
 from lightbsr_model.data.image_sources import open_images
 from lightbsr_model.data.lmdb_environments import shared_environment
 from lightbsr_model.data.lmdb_file import check_whole
+from lightbsr_model.option_files.document import parse_document
+from lightbsr_model.option_files.option_check import OptionCheck
 
 from training_files import training_options
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 from basicsr.utils.matlab_functions import imresize
 
-from lightbsr_arch.baselines import BicubicUpsampler
-from lightbsr_arch.side_by_side import Box, Panel, side_by_side
+from lightbsr_arch.inference.side_by_side import Box, Panel, side_by_side
+from lightbsr_arch.methods.bicubic import BicubicUpsampler
 from lightbsr_model.evaluation.figures import Figures, mean, measure
 
 

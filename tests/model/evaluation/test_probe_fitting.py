@@ -6,7 +6,7 @@ import torch
 
 import lightbsr
 from lightbsr_arch.errors import OptionError
-from lightbsr_arch.model_files import ModelCard, load_model, save_model
+from lightbsr_arch.weights.model_files import ModelCard, load_model, save_model
 from lightbsr_model.data.image_sources import BUNDLED, open_all
 from lightbsr_model.evaluation.probe_fitting import LEAST_R2, degradation_of, fit_probe
 

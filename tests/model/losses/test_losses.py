@@ -5,7 +5,7 @@ import torch
 from basicsr.losses import build_loss
 from torch.nn import functional as F
 
-from lightbsr_arch.momentum_contrast import contrastive_loss
+from lightbsr_arch.layers.momentum_contrast import contrastive_loss
 
 
 def test_distillation_equals_published(golden):

@@ -4,10 +4,10 @@ import pytest
 import torch
 from basicsr.models import build_model
 
-from lightbsr_arch.baselines import KDSRTeacher
 from lightbsr_arch.errors import OptionError
+from lightbsr_arch.methods.kdsr import KDSRTeacher
 from lightbsr_model.degradation import degrade, isotropic_gaussian_kernels
-from lightbsr_model.models.cdcl_model import cyclic_shift
+from lightbsr_model.methods.cdcl import cyclic_shift
 
 from model_options import BASELINES, SMALL_KDSR, STUDENT_NETWORK, TEACHER_NETWORK, baseline_options, model_options
 

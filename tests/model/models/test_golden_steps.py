@@ -7,7 +7,7 @@ import torch
 from basicsr.models import build_model
 
 from lightbsr_arch import convert_published_state_dict
-from lightbsr_arch.degradation_prior import kernel_pca_basis
+from lightbsr_arch.layers.degradation_prior import kernel_pca_basis
 
 from model_options import model_options
 from published import published_state_dict

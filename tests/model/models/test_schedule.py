@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from lightbsr_model.models import TwoPhaseCosineLR
+from lightbsr_model.training.schedule import TwoPhaseCosineLR
 
 RECIPE = {"encoder_iter": 97000, "total_iter": 679000, "warmup_iter": 4850, "step_iter": 970, "eta_min": 1e-6}
 

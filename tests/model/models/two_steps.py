@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 import lightbsr_model  # noqa: F401  # isort: skip - BasicSR does not import without it
 from basicsr.models import build_model
 
-from lightbsr_model.bridge.processes import init_process_group
+from lightbsr_model.runtime.processes import init_process_group
 
 from model_options import BASELINES, STUDENT_NETWORK, TEACHER_NETWORK, baseline_options, model_options
 

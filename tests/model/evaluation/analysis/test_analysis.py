@@ -12,7 +12,9 @@ import yaml
 
 import lightbsr
 from lightbsr_arch import LightBSR
-from lightbsr_arch.baselines import DASR, CdCL, KDSRTeacher
+from lightbsr_arch.methods.cdcl import CdCL
+from lightbsr_arch.methods.dasr import DASR
+from lightbsr_arch.methods.kdsr import KDSRTeacher
 from lightbsr_model.data.blind_degradation_benchmark_dataset import benchmark_lq
 from lightbsr_model.data.image_sources import open_images
 from lightbsr_model.degradation import isotropic_gaussian_kernels

@@ -16,11 +16,11 @@ from basicsr.archs import build_network
 from basicsr.models.sr_model import SRModel
 
 import lightbsr
-from lightbsr.option_files import shipped_options
+from lightbsr.shipped_options import shipped_options
 from lightbsr_arch import LightBSR
 from lightbsr_model.bridge import launcher
-from lightbsr_model.bridge.dotted_names import allow_local_code
 from lightbsr_model.evaluation.comparison.methods import NetworkRestoration
+from lightbsr_model.option_files.dotted_names import allow_local_code
 
 from helpers import TINY
 from model_options import SMALL_CDCL, SMALL_DASR, SMALL_KDSR

@@ -1,0 +1,53 @@
+"""``lightbsr analyze``: what networks' representations of degradations know."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from lightbsr.cli.compare import choose_device
+from lightbsr.shipped_options import find_option_file
+from lightbsr_model.evaluation.analysis.codes import collect_codes
+from lightbsr_model.evaluation.analysis.report import write_analysis
+from lightbsr_model.evaluation.analysis.settings import read_analysis
+from lightbsr_model.evaluation.comparison.methods import NetworkRestoration
+from lightbsr_model.evaluation.comparison.tables import to_markdown
+from lightbsr_model.evaluation.plotting import require
+from lightbsr_model.option_files.document import force_options, read_document
+from lightbsr_model.option_files.dotted_names import ALLOW_LOCAL_CODE, LOCAL_CODE_HELP, allow_local_code
+
+
+def run(command: str, arguments: Sequence[str]) -> None:
+    """Analyse the codes of what a YAML lists.
+
+    Raises:
+        OptionError: Something in the file does not fit; all problems at once.
+    """
+    parser = argparse.ArgumentParser(
+        prog=f"lightbsr {command}",
+        description="Encode many images under a grid of degradations and tell what the codes know: t-SNE and PCA pictures, "
+        "silhouettes, linear probes on unseen images, retrieval. options/compare/analyze_setting1_x4.yml is a YAML with "
+        "comments.",
+    )
+    parser.add_argument("-opt", required=True, metavar="FILE", help="the YAML")
+    parser.add_argument("-o", "--output", type=Path, help="folder (default: analyses/ and the YAML's name)")
+    parser.add_argument("--force_yml", nargs="+", default=[], metavar="KEY=VALUE", help="override keys")
+    parser.add_argument(ALLOW_LOCAL_CODE, action="store_true", help=LOCAL_CODE_HELP)
+    args = parser.parse_args(arguments)
+    allow_local_code(args.allow_local_code)
+    document = read_document(find_option_file(args.opt))
+    force_options(document, args.force_yml)
+    settings = read_analysis(document, args.opt)
+    require("matplotlib", "sklearn")
+    device = choose_device(settings.device)
+    methods = {}
+    for entry in settings.models:
+        torch.manual_seed(settings.seed)
+        methods[entry.name] = (NetworkRestoration(entry, settings.scale, device), entry.code)
+    folder = args.output or Path("analyses") / settings.name
+    table = write_analysis(settings, collect_codes(settings, methods), folder)
+    print(to_markdown(table))
+    print(f"Page: {folder / 'index.html'}. Table, pictures and codes are beside it.")

@@ -1,0 +1,160 @@
+"""``lightbsr data prepare``: from downloads to the sets that the option files expect."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+from lightbsr.cli.data.flags import add_writing, print_left_out
+from lightbsr_arch.errors import OptionError
+from lightbsr_model.data.picture_files import PictureFile, find_pictures, named
+from lightbsr_model.data.preparing import PicturePreparation
+from lightbsr_model.data.set_making import Task, make_set
+from lightbsr_model.data.set_writer import SetWriter
+from lightbsr_model.data.sub_images import SubImageGrid
+
+DF2K = {"DIV2K_train_HR": 800, "Flickr2K_HR": 2650}
+"""Folders in the archives, and their pictures."""
+
+BENCHMARKS = {"Set5": 5, "Set14": 14, "B100": 100, "Urban100": 100, "Manga109": 109}
+"""Test sets by their folders' names, and their pictures."""
+
+_DESCRIPTION = """\
+Make a set of images from what you have downloaded.
+
+  lightbsr data prepare df2k DIV2K_train_HR.zip Flickr2K.tar       -> datasets/DF2K_sub.lmdb
+  lightbsr data prepare benchmark benchmark.tar                    -> datasets/Set5, Set14, B100, Urban100
+  lightbsr data prepare folder MY_PICTURES -o datasets/mine.lmdb   (or -o datasets/mine: a folder of PNG files)
+
+Sources are folders, .zip and .tar archives; these need no unpacking. Stopped at any moment, the same command goes on. The
+set has its name only when it is whole; before that the name ends in .part."""
+
+
+def _parser(prog: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=prog, description=_DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "set",
+        choices=("df2k", "benchmark", "folder"),
+        help="df2k: DIV2K's and Flickr2K's training pictures; benchmark: Set5, Set14, B100, Urban100, Manga109; "
+        "folder: any pictures",
+    )
+    parser.add_argument("sources", nargs="+", type=Path, metavar="SOURCE", help="folder, .zip or .tar")
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        help="the set; an LMDB if it ends in .lmdb, else a folder (default: datasets/DF2K_sub.lmdb for df2k). For "
+        "benchmark: the folder that holds the sets (default: datasets)",
+    )
+    cut = parser.add_argument_group("sub-images (df2k, folder)")
+    cut.add_argument("--size", type=int, default=480, help="side of a sub-image (default: %(default)s)")
+    cut.add_argument("--step", type=int, default=240, help="from one to the next (default: %(default)s)")
+    cut.add_argument(
+        "--threshold",
+        type=int,
+        default=0,
+        help="leave the last one out where it shows so many new pixels or fewer (default: %(default)s)",
+    )
+    cut.add_argument("--whole", action="store_true", help="keep the pictures whole instead")
+    parser.add_argument("--recursive", action="store_true", help="look into the folders of a folder too")
+    parser.add_argument("--lmdb", action="store_true", help="benchmark: LMDBs instead of folders")
+    parser.add_argument("--grey", action="store_true", help="write one channel (luma) instead of RGB")
+    parser.add_argument(
+        "--min-size",
+        type=int,
+        help="refuse pictures with a shorter side, as too small for a patch (default: 64; benchmark: 1)",
+    )
+    parser.add_argument("--any-count", action="store_true", help="df2k, benchmark: go on if pictures are missing")
+    add_writing(parser)
+    return parser
+
+
+def run(command: str, arguments: Sequence[str]) -> None:
+    """Prepare a set, or several.
+
+    Raises:
+        OptionError: Sources that are missing or not what they should be, or an output that is taken.
+        CommandFailed: Pictures that cannot be used, or no disk space.
+    """
+    args = _parser(f"lightbsr {command}").parse_args(arguments)
+    recursive = args.recursive or args.set != "folder"
+    pictures = [picture for source in args.sources for picture in find_pictures(source, recursive)]
+    if args.set == "benchmark":
+        folder = args.output or Path("datasets")
+        for name, chosen in _benchmarks(pictures, args.any_count).items():
+            _prepare(chosen, folder / (f"{name}.lmdb" if args.lmdb else name), None, args)
+        return
+    if args.set == "df2k":
+        pictures = _df2k(pictures, args.any_count)
+    elif args.output is None:
+        raise OptionError("-o: say where to, such as -o datasets/mine.lmdb.")
+    grid = None if args.whole else SubImageGrid(args.size, args.step, args.threshold)
+    _prepare(pictures, args.output or Path("datasets/DF2K_sub.lmdb"), grid, args)
+
+
+def _prepare(
+    pictures: Sequence[PictureFile], output: Path, grid: SubImageGrid | None, args: argparse.Namespace
+) -> None:
+    min_size = args.min_size if args.min_size is not None else (1 if args.set == "benchmark" else 64)
+    preparation = PicturePreparation(grid, min_size, args.png_level, args.grey)
+    recipe = {
+        "size": grid.size if grid else None,
+        "step": grid.step if grid else None,
+        "threshold": grid.threshold if grid else None,
+        "min_size": min_size,
+        "png_level": args.png_level,
+        "grey": args.grey,
+    }
+    tasks = [Task(picture.identity, picture.size, picture) for picture in named(pictures)]
+    writer = SetWriter(output, recipe, args.png_level)
+    made = make_set(writer, tasks, preparation, args.workers, args.skip_bad, output.name)
+    if made.was_finished:
+        print(f"{output}: finished before, {made.record['images']} images of {made.record['sources']} pictures.")
+    else:
+        print(
+            f"{output}: {made.record['images']} images of {len(tasks) - len(made.bad)} pictures"
+            + (f", {len(tasks) - made.new - len(made.bad)} of them from before." if made.new < len(tasks) else ".")
+        )
+    print(f"  list of names, SHA-256: {made.record['names_sha256']}")
+    print_left_out(made)
+
+
+def _folder_names(picture: PictureFile) -> tuple[str, ...]:
+    """The folders above a picture, the source's own included."""
+    return (picture.container.absolute().name, *PurePosixPath(picture.member).parts[:-1])
+
+
+def _df2k(pictures: Sequence[PictureFile], any_count: bool) -> list[PictureFile]:
+    chosen = {name: [picture for picture in pictures if name in _folder_names(picture)] for name in DF2K}
+    _check_counts({name: len(chosen[name]) for name in DF2K}, DF2K, any_count)
+    return [picture for group in chosen.values() for picture in group]
+
+
+def _benchmarks(pictures: Sequence[PictureFile], any_count: bool) -> dict[str, list[PictureFile]]:
+    chosen: dict[str, list[PictureFile]] = {name: [] for name in BENCHMARKS}
+    for picture in pictures:
+        folders = _folder_names(picture)
+        for name in BENCHMARKS:
+            # HR pictures lie in the set's folder itself or in one called HR, LR ones in others.
+            if name in folders and folders[folders.index(name) + 1 :] in ((), ("HR",), ("GTmod12",), ("original",)):
+                chosen[name].append(picture)
+    found = {name: group for name, group in chosen.items() if group}
+    if not found:
+        raise OptionError(
+            f"sources: none of {', '.join(BENCHMARKS)} is in them; a set is known by its folder's name, with the HR "
+            "pictures in it or in a folder HR."
+        )
+    _check_counts({name: len(group) for name, group in found.items()}, BENCHMARKS, any_count)
+    return found
+
+
+def _check_counts(found: dict[str, int], expected: dict[str, int], any_count: bool) -> None:
+    wrong = [f"{name}: {count} of {expected[name]}" for name, count in found.items() if count != expected[name]]
+    if wrong and not (any_count and any(found.values())):
+        raise OptionError(
+            f"sources: pictures are missing, or there are too many ({', '.join(wrong)}). Sets are known by their folders' "
+            "names. Check the downloads, or go on with what is there: --any-count."
+        )

@@ -1,0 +1,102 @@
+"""``lightbsr data show``: draw what the network of an option file will see."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from basicsr.data import build_dataset
+from torch import Tensor
+
+from lightbsr.shipped_options import find_option_file
+from lightbsr_arch.display import printable
+from lightbsr_arch.errors import OptionError
+from lightbsr_arch.inference.picture_writing import FORMATS, write_picture
+from lightbsr_model.data.decoding import RGBImage
+from lightbsr_model.data.worker_pool import usable_cores
+from lightbsr_model.degradation import degrade
+from lightbsr_model.degradation.kernel_shape import kernel_picture, kernel_shape
+from lightbsr_model.evaluation.data_picture import Cell, rows_picture
+from lightbsr_model.option_files.document import read_document
+from lightbsr_model.option_files.dotted_names import code_of_storage
+
+_ROUND = 1.02
+"""A kernel whose axes differ by less has no direction to speak of."""
+
+
+def run(command: str, arguments: Sequence[str]) -> None:
+    """Draw samples of an option file's training set, degraded as in training.
+
+    Raises:
+        OptionError: No such file, or no training set in it.
+        CommandFailed: The picture cannot be written.
+    """
+    parser = argparse.ArgumentParser(
+        prog=f"lightbsr {command}",
+        description="Draw GT patches, LR images, kernels and noise levels from the training set of an option file.",
+    )
+    parser.add_argument("-opt", required=True, metavar="FILE", help="option file")
+    parser.add_argument("-o", "--output", type=Path, default=Path("data.png"), help="picture (default: %(default)s)")
+    parser.add_argument("--samples", type=int, default=6, help="rows (default: %(default)s)")
+    parser.add_argument("--seed", type=int, help="default: the file's manual_seed, or 0")
+    args = parser.parse_args(arguments)
+    if args.samples < 1:
+        raise OptionError(f"--samples: expected 1 or more, got {args.samples}.")
+    if args.output.suffix.lower() not in FORMATS:
+        raise OptionError(f"-o {args.output}: expected a name that ends with one of {', '.join(FORMATS)}.")
+    path = find_option_file(args.opt)
+    document = read_document(path)
+    if document.problems:
+        raise OptionError(f"{path}: {document.problems[0]}")
+    options = document.options
+    train_set = (options.get("datasets") or {}).get("train")
+    if not train_set:
+        raise OptionError(f"{path}: there is no section datasets:train to show; test sets: lightbsr data degrade.")
+    if (reason := code_of_storage(train_set)) is not None:
+        raise OptionError(f"{path}: datasets:train:io_backend: {reason}.")
+    torch.set_num_threads(usable_cores())
+    seed = args.seed if args.seed is not None else options.get("manual_seed") or 0
+    torch.manual_seed(seed)
+    dataset = build_dataset({"phase": "train", "scale": options.get("scale", 1), **train_set})
+    order = torch.randperm(len(dataset)).repeat(-(-args.samples // len(dataset)))[: args.samples]
+    rows = [_row(dataset[int(index)], train_set, int(options.get("scale", 1))) for index in order]
+    write_picture(args.output, rows_picture(rows), overwrite=True)
+    for title, _ in rows:
+        print(printable(title, 1000))
+    print(f"{args.output}: {len(rows)} samples of {len(dataset)}, seed {seed}.")
+
+
+def _row(sample: dict[str, Any], train_set: dict[str, Any], scale: int) -> tuple[str, list[Cell]]:
+    gt = sample["gt"]
+    gt = gt if gt.dim() == 4 else gt[None]
+    if "lq" in sample:
+        lq = sample["lq"] if sample["lq"].dim() == 4 else sample["lq"][None]
+    else:
+        kernels, noise_levels = sample["kernel"][None], sample["noise_level"][None]
+        lq = degrade(gt[None], kernels, noise_levels, scale, train_set.get("border", "clamp"))[0]
+    cells = []
+    for view, (high, low) in enumerate(zip(gt, lq, strict=True), 1):
+        suffix = f", view {view}" if len(gt) > 1 else ""
+        cells += [
+            Cell(_image(high), f"GT {high.shape[2]}x{high.shape[1]}{suffix}"),
+            Cell(_image(low), f"LR {low.shape[2]}x{low.shape[1]}{suffix}"),
+        ]
+    title = Path(sample["gt_path"]).name
+    if "kernel" in sample:
+        kernel: Tensor = sample["kernel"]
+        shape = kernel_shape(kernel)
+        size = f"{shape.lambda_1:.2f} x {shape.lambda_2:.2f} px"
+        if shape.lambda_1 > _ROUND * shape.lambda_2:
+            size += f" at {shape.theta:.0f} deg"
+        cells.append(Cell(np.repeat(kernel_picture(kernel)[:, :, None], 3, axis=2), size))
+        title += f": kernel {size}, noise level {float(sample['noise_level']):.1f}"
+    return title, cells
+
+
+def _image(tensor: Tensor) -> RGBImage:
+    values = tensor if tensor.dtype == torch.uint8 else (tensor * 255).round().clamp(0, 255).to(torch.uint8)
+    return np.ascontiguousarray(values.permute(1, 2, 0).numpy())

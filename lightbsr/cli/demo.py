@@ -1,0 +1,114 @@
+"""``lightbsr demo``: the main job on an embedded default.
+
+A small teacher and a small student go through the two phases of BasicSR's loop on scikit-image's bundled images, then
+the student is tested on images that were held out, at three blurs. Every step is an ordinary command with an option file
+of options/demo/, run as a process of its own. This process loads torch and BasicSR only for the figures at the end, so
+that it reports progress from its first moment.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import re
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+from lightbsr.cli.demo_progress import DemoProgress, Stage
+from lightbsr.shipped_options import shipped_options
+from lightbsr_arch.errors import CommandFailed
+from lightbsr_arch.saving import write_whole
+
+_STAGES = (
+    Stage("teacher: learns to distinguish degradations, then to restore", 7, ((130, 14), (170, 72))),
+    Stage("student: learns the teacher's codes, then to restore", 6, ((80, 6), (440, 136))),
+    Stage("bicubic interpolation on held-out images", 6),
+    Stage("student on held-out images", 6),
+    Stage("PSNR, SSIM and comparison images", 4),
+)
+"""What is shown, with the seconds that each stage takes on two quiet CPU cores: only their ratios matter later on."""
+
+_STEPS = (
+    ("train", "train_teacher.yml"),
+    ("train", "train_student.yml"),
+    ("test", "test_bicubic.yml"),
+    ("test", "test_student.yml"),
+)
+"""The commands of the first stages."""
+
+_ITERATION = re.compile(r"iter:\s*([\d,]+),.*?\] ?(l_.*)$")
+"""An iteration and its losses in BasicSR's log."""
+
+
+def run(command: str, arguments: Sequence[str]) -> None:
+    """Run the demo.
+
+    Raises:
+        CommandFailed: A step failed, or the student does not beat bicubic interpolation.
+        ImportError: BasicSR is not installed.
+    """
+    parser = argparse.ArgumentParser(
+        prog=f"lightbsr {command}",
+        description="Train a small teacher and student on bundled images and test them: a few minutes on a CPU.",
+    )
+    parser.add_argument(
+        "-o", "--output", type=Path, default=Path("lightbsr_demo"), help="folder (default: %(default)s)"
+    )
+    folder: Path = parser.parse_args(arguments).output.absolute()
+    if find_spec("basicsr") is None:
+        importlib.import_module("lightbsr_model")  # raises, with the reason and what to do
+    print(f"Two short trainings and their tests, into {folder}.", flush=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    with DemoProgress(_STAGES) as progress:
+        for verb, name in _STEPS:
+            progress.begin_stage()
+            _run_step(verb, shipped_options() / "demo" / name, folder, progress)
+        progress.begin_stage()
+        from lightbsr_model.evaluation.demo_figures import compare_demo
+
+        result = compare_demo(shipped_options() / "demo/test_student.yml", folder)
+    write_whole(folder / "table.md", result.table)
+    print(f"\nHeld-out images, x{result.scale}:\n\n{result.table}")
+    print(f"Images: {folder / 'pictures'}. Checkpoints and logs: {folder / 'experiments'}.")
+    print(f"{progress.elapsed:.0f} s in all.")
+    if result.worse:
+        raise CommandFailed(f"the student does not beat bicubic under {', '.join(result.worse)}.")
+
+
+def _run_step(verb: str, options: Path, folder: Path, progress: DemoProgress) -> None:
+    """Run a command as a process of its own, show its progress, and keep its output beside its results."""
+    log = folder / f"{options.stem}.log"
+    command = [sys.executable, "-u", "-m", "lightbsr", verb, "-opt", str(options)]
+    last: deque[str] = deque(maxlen=30)
+    with (
+        subprocess.Popen(
+            command,
+            cwd=folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+            env={**os.environ, "PYTHONIOENCODING": "utf-8"},
+        ) as process,
+        log.open("w", encoding="utf-8") as file,
+    ):
+        try:
+            for line in process.stdout or ():
+                file.write(line)
+                last.append(line)
+                match = _ITERATION.search(line)
+                if match:
+                    progress.show(int(match[1].replace(",", "")), match[2].strip())
+        except KeyboardInterrupt:
+            process.terminate()  # SIGTERM came to this process alone; a training saves and stops
+            raise
+    if process.returncode:
+        raise CommandFailed(
+            f"`{' '.join(command)}` ended with {process.returncode}. The end of {log}:\n{''.join(last)}"
+        )

@@ -1,0 +1,114 @@
+"""``lightbsr infer``: restore pictures with a trained model."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from lightbsr.cli.infer_files import destination, find_inputs, plan, refuse_empty
+from lightbsr.cli.infer_run import DEFAULT_QUALITY, Report, Writing, restore_all
+from lightbsr_arch.errors import CommandFailed, CommandStopped, OptionError
+from lightbsr_arch.inference.upscaler import PRECISIONS, Upscaler
+from lightbsr_arch.weights.model_files import DEFAULT_MODEL
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="lightbsr infer",
+        description="Enlarge and restore pictures: PNG, JPEG, WebP, TIFF and BMP, 8 and 16 bit, with alpha and colour "
+        "profile.",
+        epilog="Pictures whose result is there already are skipped. Ends with 1 if any failed; the others are done.",
+    )
+    add = parser.add_argument
+    add("inputs", nargs="+", metavar="IN", help="files, folders (with theirs), patterns, or - for standard input")
+    add("-o", "--output", metavar="OUT", help="folder, or file for one picture, or - (default: beside each input)")
+    add("-m", "--model", default=DEFAULT_MODEL, help="model file or name (default: %(default)s)")
+    add("--suffix", help="appended to names (default: _x and the scale; none for -o FILE)")
+    add("--ext", metavar="EXT", help="png, jpg, webp, tif or bmp (default: the input's)")
+    add("--overwrite", action="store_true", help="replace results that are there")
+    add(
+        "--quality",
+        type=int,
+        metavar="Q",
+        help=f"of JPEG and WebP, 1 to 100 (default: {DEFAULT_QUALITY}, and lossless WebP stays lossless)",
+    )
+    add("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: %(default)s)")
+    add("--precision", choices=tuple(PRECISIONS), default="fp32", help="what to compute in (default: %(default)s)")
+    add("--tile", default="auto", metavar="auto|N|off", help="side of the parts in input pixels (default: %(default)s)")
+    add("--self-ensemble", action="store_true", help="average over eight orientations: better, eight times as slow")
+    add(
+        "--downscale-first",
+        type=float,
+        default=1.0,
+        metavar="F",
+        help="shrink by F first, for large pictures that are blurred all over",
+    )
+    add("--compare", action="store_true", help="also write NAME_compare.png and .html: bicubic and result")
+    add("--show-degradation", action="store_true", help="tell what degradation the encoder sees")
+    return parser
+
+
+def run(command: str, arguments: Sequence[str]) -> None:
+    """Run the command.
+
+    Raises:
+        OptionError: Something is wrong with what was given.
+        CommandFailed: A picture failed.
+        CommandStopped: Ctrl-C or SIGTERM stopped it.
+    """
+    args = _parser().parse_args(arguments)
+    if args.quality is not None and not 1 <= args.quality <= 100:
+        raise OptionError(f"--quality: expected 1 to 100, got {args.quality}.")
+    for given in args.inputs:
+        refuse_empty(IN=given)
+    refuse_empty(**{"-o": args.output, "-m": args.model, "--ext": args.ext})
+    upscaler = Upscaler.from_checkpoint(
+        args.model,
+        device=args.device,
+        precision=args.precision,
+        tile=_tile(args.tile),
+        self_ensemble=args.self_ensemble,
+        downscale_first=args.downscale_first,
+    )
+    place = destination(
+        args.output, args.inputs, f"_x{upscaler.scale}" if args.suffix is None else args.suffix, args.ext
+    )
+    if place.stream and args.compare:
+        raise OptionError("--compare writes files; it does not go with standard output.")
+    search = find_inputs(args.inputs, place.folder)
+    jobs = plan(search, place)
+    if args.show_degradation and upscaler.probe is None:
+        print(f"{args.model} holds no probe: what its encoder sees cannot be put into words.")
+    for line in search.left_out:
+        print(line, file=sys.stderr)
+    report, writing = Report(), Writing(args.quality, args.overwrite, args.compare, place.stream)
+    try:
+        restore_all(jobs, upscaler, writing, args.show_degradation and upscaler.probe is not None, report)
+    except KeyboardInterrupt as error:
+        raise CommandStopped(f"stopped; {_summary(report, len(jobs))}") from error
+    if report.failed:
+        raise CommandFailed("\n".join([_summary(report, len(jobs)), *(f"  {a}: {b}" for a, b in report.failed)]))
+    if not place.stream:
+        print(_summary(report, len(jobs)))
+
+
+def _tile(given: str) -> str | int:
+    if given in ("auto", "off"):
+        return given
+    try:
+        return int(given)
+    except ValueError as error:
+        raise OptionError(f"--tile: expected auto, off or a number, got {given!r}.") from error
+
+
+def _summary(report: Report, count: int) -> str:
+    parts = [f"{len(report.done)} done"]
+    if report.skipped:
+        parts.append(f"{len(report.skipped)} skipped (the result is there; --overwrite replaces it)")
+    if report.failed:
+        parts.append(f"{len(report.failed)} failed")
+    rest = count - len(report.done) - len(report.skipped) - len(report.failed)
+    if rest:
+        parts.append(f"{rest} not reached")
+    return f"{count} picture{'s' * (count != 1)}: {', '.join(parts)}."

@@ -1,1 +1,0 @@
-"""Commands that run networks; they need no BasicSR, and load none."""

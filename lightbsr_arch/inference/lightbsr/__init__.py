@@ -1,0 +1,1 @@
+"""LightBSR's own network for inference: folded, and exact over tiles."""

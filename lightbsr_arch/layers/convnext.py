@@ -1,0 +1,36 @@
+"""The ConvNeXt block (arXiv 2201.03545), whole or without its skip."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class ConvNeXtTail(nn.Module):
+    """Depthwise 7x7, LayerNorm over channels, a two-layer MLP, layer scale (ConvNeXt, arXiv 2201.03545).
+
+    Used alone it is the plain block that closes a group; a modulated block puts a modulation before it.
+
+    Args:
+        num_feat: Channels.
+        layer_scale_init: Where the layer scale gamma starts.
+    """
+
+    def __init__(self, num_feat: int, layer_scale_init: float) -> None:
+        super().__init__()
+        self.dwconv = nn.Conv2d(num_feat, num_feat, 7, 1, 3, groups=num_feat)
+        self.norm = nn.LayerNorm(num_feat, eps=1e-6)
+        self.pwconv1 = nn.Linear(num_feat, 2 * num_feat)
+        self.pwconv2 = nn.Linear(2 * num_feat, num_feat)
+        self.gamma = nn.Parameter(torch.full((num_feat,), layer_scale_init))
+
+    def residual(self, x: Tensor) -> Tensor:
+        """Return what is to be added to the skip, (N, num_feat, H, W)."""
+        x = self.norm(self.dwconv(x).permute(0, 2, 3, 1))
+        x = self.gamma * self.pwconv2(F.gelu(self.pwconv1(x)))
+        return x.permute(0, 3, 1, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return ``x + residual(x)``, (N, num_feat, H, W)."""
+        return x + self.residual(x)

@@ -1,0 +1,83 @@
+"""The body that the SR networks share: a conv3x3, blocks, a conv3x3, a long skip, upsampling, a conv3x3."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+DIV2K_MEAN = (0.4488, 0.4371, 0.4040)
+"""DIV2K's mean colour in [0, 1], which most of the networks subtract."""
+
+
+class PixelShuffleUpsampler(nn.Sequential):
+    """conv3x3 + PixelShuffle: twice by 2 for x4, once by 2 or 3 for x2 and x3.
+
+    Raises:
+        ValueError: The scale is none of 2, 3, 4.
+    """
+
+    def __init__(self, scale: int, num_feat: int) -> None:
+        steps = {2: (2,), 3: (3,), 4: (2, 2)}.get(scale)
+        if steps is None:
+            raise ValueError(f"scale: expected 2, 3 or 4, got {scale!r}.")
+        layers: list[nn.Module] = []
+        for step in steps:
+            layers += [nn.Conv2d(num_feat, step**2 * num_feat, 3, 1, 1), nn.PixelShuffle(step)]
+        super().__init__(*layers)
+
+
+class ResidualSR(nn.Module):
+    """An SR network around its mean colour, whose blocks are given the degradation's code.
+
+    A subclass calls :meth:`build` in its constructor, after whatever it puts before the body, and says in :meth:`forward`
+    what code its blocks see. Weights are named ``head``, ``<body>.<number>``, ``conv``, ``upsampler``, ``last``.
+    """
+
+    rgb_mean: Tensor
+
+    def build(
+        self,
+        scale: int,
+        num_feat: int,
+        blocks: Callable[[], Iterable[nn.Module]],
+        body: str = "groups",
+        rgb_mean: tuple[float, float, float] = DIV2K_MEAN,
+        white: int = 1,
+    ) -> None:
+        """Make the layers, in the order of their use.
+
+        Args:
+            scale: 2, 3 or 4.
+            num_feat: Number of channels of the features.
+            blocks: Makes the blocks; each takes features (N, num_feat, H, W) and a code.
+            body: Name of the list of blocks.
+            rgb_mean: Mean colour in [0, 1].
+            white: What white is inside the network: 1, or 255 for one that computes in 0..255.
+
+        Raises:
+            ValueError: The scale is none of 2, 3, 4.
+        """
+        self.scale, self.white, self.body = scale, white, body
+        # A constant of the method: not part of a checkpoint.
+        self.register_buffer("rgb_mean", white * torch.tensor(rgb_mean).view(1, 3, 1, 1), persistent=False)
+        self.head = nn.Conv2d(3, num_feat, 3, 1, 1)
+        self.add_module(body, nn.ModuleList(blocks()))
+        self.conv = nn.Conv2d(num_feat, num_feat, 3, 1, 1)
+        self.upsampler = PixelShuffleUpsampler(scale, num_feat)
+        self.last = nn.Conv2d(num_feat, 3, 3, 1, 1)
+
+    def restore(self, lq: Tensor, code: Any) -> Tensor:
+        """Restore (N, 3, H, W) in [0, 1] under a code to (N, 3, scale * H, scale * W), not clamped."""
+        shallow = self.head((lq if self.white == 1 else self.white * lq) - self.rgb_mean)
+        features = self.conv(self.run_blocks(shallow, code)) + shallow
+        restored = self.last(self.upsampler(features)) + self.rgb_mean
+        return restored if self.white == 1 else restored / self.white
+
+    def run_blocks(self, features: Tensor, code: Any) -> Tensor:
+        """Pass features through the blocks, (N, num_feat, H, W)."""
+        for block in self.get_submodule(self.body).children():
+            features = block(features, code)
+        return features

@@ -1,0 +1,1 @@
+"""The methods, one file each: their networks, and what they are."""

@@ -1,0 +1,54 @@
+"""What the rest of the house may ask of a method."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor, nn
+
+from lightbsr_arch.methods.published_layout import PublishedLayout
+from lightbsr_arch.methods.sizes import Sizes
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """A student, the teacher that it learns from, and what they share."""
+
+    student: str
+    """Name of the student's network; its ``options`` are the sizes that both have."""
+    teacher: str
+    """Name of the teacher's network; its ``options`` are all that a state dict shows."""
+    code_sizes: tuple[str, ...]
+    """The options that decide the shapes of what is distilled."""
+    shared: tuple[tuple[str, str], ...]
+    """Prefixes of the weights that a student starts from: the teacher's, and its own."""
+    fresh: tuple[str, ...] = ()
+    """The student's weights among them that start anew all the same."""
+    fresh_sizes: tuple[str, ...] = ()
+    """Options that may differ although the student starts from the teacher, since that part starts anew."""
+    recipe: str = ""
+    """The option file that trains such a teacher."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method of blind super-resolution: its networks, and how its checkpoints are read."""
+
+    name: str
+    """As its paper calls it."""
+    paper: str
+    """Venue and arXiv number."""
+    networks: Mapping[str, type[nn.Module]]
+    """Its networks by the names that option files use."""
+    sizes: Callable[[Sizes], dict[str, Any]]
+    """Reads the network's ``type`` and its constructor's sizes off a state dict."""
+    published: PublishedLayout | None = None
+    """How the authors' code names the weights."""
+    distils: Pairing | None = None
+    """The student, the teacher, and what they share."""
+    runs_by: Mapping[str, str] = field(default_factory=dict)
+    """Network -> ``model_type`` that tests it, where BasicSR's SRModel cannot: it needs more than the LR image."""
+    namesake_hint: Callable[[Mapping[str, Tensor]], str] | None = None
+    """A sentence for weights of another network that has the same name; empty for any other weights."""

@@ -1,0 +1,262 @@
+"""DASR: unsupervised degradation representation learning for blind super-resolution (CVPR 2021, arXiv 2104.00416)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lightbsr_arch.display import printable
+from lightbsr_arch.layers.degradation_encoder import DegradationEncoder
+from lightbsr_arch.layers.image import check_image
+from lightbsr_arch.layers.momentum_contrast import MomentumContrast, Projections
+from lightbsr_arch.layers.predicted_convolution import PredictedDepthwiseConv
+from lightbsr_arch.layers.residual_sr import DIV2K_MEAN, ResidualSR
+from lightbsr_arch.methods.base import Method
+from lightbsr_arch.methods.published_layout import (
+    BLOCK,
+    ENDS,
+    GROUPS_CONV,
+    MOMENTUM_CONTRAST,
+    OUR_BLOCK,
+    PublishedLayout,
+    renames,
+    scalar_pointer,
+)
+from lightbsr_arch.methods.sizes import Sizes
+
+_SLOPE = 0.1
+
+
+class DegradationAwareConv(nn.Module):
+    """Predicted depthwise convolution, LeakyReLU, conv1x1; plus the features, gated by channel (section 3.2)."""
+
+    def __init__(self, num_feat: int, reduction: int) -> None:
+        super().__init__()
+        self.depthwise = PredictedDepthwiseConv(num_feat)
+        self.conv = nn.Conv2d(num_feat, num_feat, 1)
+        self.gate = nn.Sequential(
+            nn.Linear(num_feat, num_feat // reduction, bias=False),
+            nn.LeakyReLU(_SLOPE),
+            nn.Linear(num_feat // reduction, num_feat, bias=False),
+            nn.Sigmoid(),
+        )
+
+    def forward(self, x: Tensor, code: Tensor) -> Tensor:
+        """Modulate (N, num_feat, H, W) features by (N, num_feat) codes."""
+        filtered = self.conv(F.leaky_relu(self.depthwise(x, code), _SLOPE))
+        return filtered + x * self.gate(code)[:, :, None, None]
+
+
+class DegradationAwareBlock(nn.Module):
+    """Twice a degradation-aware convolution and a conv3x3, in one skip connection."""
+
+    def __init__(self, num_feat: int, reduction: int) -> None:
+        super().__init__()
+        self.aware1 = DegradationAwareConv(num_feat, reduction)
+        self.conv1 = nn.Conv2d(num_feat, num_feat, 3, 1, 1)
+        self.aware2 = DegradationAwareConv(num_feat, reduction)
+        self.conv2 = nn.Conv2d(num_feat, num_feat, 3, 1, 1)
+
+    def forward(self, x: Tensor, code: Tensor) -> Tensor:
+        """Return (N, num_feat, H, W)."""
+        features = F.leaky_relu(self.aware1(x, code), _SLOPE)
+        features = F.leaky_relu(self.conv1(features), _SLOPE)
+        features = F.leaky_relu(self.aware2(features, code), _SLOPE)
+        return x + self.conv2(features)
+
+
+class DegradationAwareGroup(nn.Module):
+    """Blocks and a conv3x3, in one skip connection."""
+
+    def __init__(self, num_block: int, num_feat: int, reduction: int) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(DegradationAwareBlock(num_feat, reduction) for _ in range(num_block))
+        self.conv = nn.Conv2d(num_feat, num_feat, 3, 1, 1)
+
+    def forward(self, x: Tensor, code: Tensor) -> Tensor:
+        """Return (N, num_feat, H, W)."""
+        features = x
+        for block in self.blocks:
+            features = block(features, code)
+        return x + self.conv(features)
+
+
+class DASRNetwork(ResidualSR):
+    """The SR network. Works in 0..255, around DIV2K's mean colour. Arguments as in :class:`DASR`."""
+
+    def __init__(
+        self, scale: int, num_feat: int, num_group: int, num_block: int, num_representation: int, reduction: int
+    ) -> None:
+        super().__init__()
+        self.compress = nn.Linear(num_representation, num_feat, bias=False)
+        self.build(
+            scale,
+            num_feat,
+            lambda: (DegradationAwareGroup(num_block, num_feat, reduction) for _ in range(num_group)),
+            white=255,
+        )
+
+    def forward(self, lq: Tensor, representation: Tensor) -> Tensor:
+        """Restore (N, 3, H, W) in [0, 1] under (N, num_representation) to (N, 3, scale * H, scale * W)."""
+        return self.restore(lq, F.leaky_relu(self.compress(representation), _SLOPE))
+
+
+class DASR(nn.Module):
+    """Blind super-resolution under a representation learnt by contrast alone, without distillation.
+
+    At the published sizes and x4 5.84 million parameters take part in restoring an image. The contrast's key encoder,
+    head and queue are part of the checkpoint, so that a run can go on from it.
+
+    Args:
+        scale: 2, 3 or 4.
+        num_feat: Channels of the SR network's features.
+        num_group: Groups of the SR network.
+        num_block: Blocks a group.
+        num_encoder_feat: Width of the encoder's first two layers; the representation has four times as many values.
+        queue_size: Keys in the queue.
+        momentum: Of the key encoder.
+        reduction: What the channel gate's hidden layer divides ``num_feat`` by.
+
+    Raises:
+        ValueError: A size that does not fit, by name.
+    """
+
+    def __init__(
+        self,
+        scale: int = 4,
+        num_feat: int = 64,
+        num_group: int = 5,
+        num_block: int = 5,
+        num_encoder_feat: int = 64,
+        queue_size: int = 8192,
+        momentum: float = 0.999,
+        reduction: int = 8,
+    ) -> None:
+        super().__init__()
+        if reduction < 1 or num_feat % reduction:
+            raise ValueError(f"reduction: expected a divisor of num_feat = {num_feat}, got {reduction}.")
+        self.options: dict[str, Any] = {
+            "scale": scale,
+            "num_feat": num_feat,
+            "num_group": num_group,
+            "num_block": num_block,
+            "num_encoder_feat": num_encoder_feat,
+            "queue_size": queue_size,
+            "reduction": reduction,
+        }
+        self.scale = scale
+        self.momentum_contrast = MomentumContrast(3, num_encoder_feat, queue_size, momentum)
+        self.sr = DASRNetwork(scale, num_feat, num_group, num_block, 4 * num_encoder_feat, reduction)
+
+    @property
+    def encoder(self) -> DegradationEncoder:
+        """The query encoder, the one that learns by gradient."""
+        return self.momentum_contrast.query.encoder
+
+    def encode(self, lq: Tensor) -> Tensor:
+        """Estimate the degradation of LR images.
+
+        Args:
+            lq: (N, 3, H, W) in [0, 1].
+
+        Returns:
+            The representation, (N, 4 * num_encoder_feat).
+        """
+        check_image(lq)
+        return self.encoder(255 * lq).mean(dim=(2, 3))
+
+    represent = encode
+
+    def restore(self, lq: Tensor, representation: Tensor) -> Tensor:
+        """Restore (N, 3, H, W) in [0, 1] under what :meth:`encode` gives, to (N, 3, scale * H, scale * W), not clamped."""
+        check_image(lq)
+        return self.sr(lq, representation)
+
+    def project(self, lq_views: Tensor) -> Projections:
+        """Project view 0 by the query encoder and view 1 by the key encoder, after the key encoder has followed.
+
+        Args:
+            lq_views: (N, V, 3, H, W) in [0, 1], V (2 or more) views of one image under one degradation.
+
+        Returns:
+            ``feature_map`` of view 0 (its average is the representation), and one query and one key a sample.
+
+        Raises:
+            ValueError: Fewer than two views.
+        """
+        if lq_views.dim() != 5 or lq_views.shape[1] < 2:
+            raise ValueError(
+                f"lq_views: expected (N, V, 3, H, W) with 2 views or more, got {tuple(lq_views.shape)}: set the "
+                "dataset's `views`."
+            )
+        views = 255 * lq_views.transpose(0, 1)
+        return self.momentum_contrast(views[:1], views[1:2])
+
+    def forward(self, lq: Tensor) -> Tensor:
+        """Super-resolve (N, 3, H, W) in [0, 1] to (N, 3, scale * H, scale * W), not clamped.
+
+        Raises:
+            ValueError: Not a float batch of RGB images.
+        """
+        return self.restore(lq, self.encode(lq))
+
+
+def _sizes(sizes: Sizes) -> dict[str, Any]:
+    options = {"type": "DASR", **sizes.network(), **sizes.groups()}
+    options["num_encoder_feat"] = sizes.shape("momentum_contrast.query.encoder.layers.0.weight")[0]
+    options.update(sizes.queue())
+    options["reduction"] = options["num_feat"] // sizes.shape("sr.groups.0.blocks.0.aware1.gate.0.weight")[0]
+    return options
+
+
+def _finish(converted: dict[str, Tensor], prior_basis: Tensor | None) -> dict[str, Tensor]:
+    if prior_basis is not None:
+        raise ValueError("prior_basis: only a teacher with a prior takes one; this is a checkpoint of DASR.")
+    # The published gates are 1x1 convolutions of one pixel.
+    return scalar_pointer({key: value.flatten(1) if ".gate." in key else value for key, value in converted.items()})
+
+
+_TWO_DASRS = (
+    "If it is called DASR: two papers call their network so. The one here is arXiv 2104.00416's; that of arXiv 2203.14216, "
+    "which mixes convolution experts, is another network, and is not here."
+)
+
+
+def _other_dasr(state_dict: Mapping[str, Tensor]) -> str:
+    """A sentence for who may have a checkpoint of the other network called DASR, which mixes experts; else empty.
+
+    Its names are not known here. A key that speaks of experts, or stacked (5-D) weights, are what a mixture of experts has,
+    and other networks (video) too: so the sentence names the key that was found and claims no more.
+    """
+    for key, value in state_dict.items():
+        stacked = isinstance(value, Tensor) and value.dim() == 5
+        if stacked or "expert" in key:
+            found = "has stacked (5-D) weights" if stacked else "has a key that speaks of experts"
+            return f" It {found} ({printable(key, 80)}), as a mixture of experts may. {_TWO_DASRS}"
+    return ""
+
+
+METHOD = Method(
+    name="DASR",
+    paper="CVPR 2021, arXiv 2104.00416",
+    networks={"DASR": DASR},
+    sizes=_sizes,
+    published=PublishedLayout(
+        rgb_mean=(255 * DIV2K_MEAN[0], 255 * DIV2K_MEAN[1], 255 * DIV2K_MEAN[2]),
+        renames=renames(
+            *ENDS,
+            (r"G\.compress\.0\.", "sr.compress."),
+            (BLOCK + r"da_conv([12])\.kernel\.", OUR_BLOCK + r"aware\3.depthwise.kernel."),
+            (BLOCK + r"da_conv([12])\.conv\.", OUR_BLOCK + r"aware\3.conv."),
+            (BLOCK + r"da_conv([12])\.ca\.conv_du\.", OUR_BLOCK + r"aware\3.gate."),
+            (BLOCK + r"(conv[12])\.", OUR_BLOCK + r"\3."),
+            *GROUPS_CONV,
+            *MOMENTUM_CONTRAST,
+        ),
+        finish=_finish,
+    ),
+    namesake_hint=_other_dasr,
+)

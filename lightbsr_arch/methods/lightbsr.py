@@ -1,0 +1,414 @@
+"""``LightBSR``, the network that ships, and ``LightBSRTeacher``, which also sees the true degradation.
+
+Source: "LightBSR: Towards Lightweight Blind Super-Resolution via Discriminative Implicit Degradation Representation
+Learning", ICCV 2025, arXiv 2506.22710.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from lightbsr_arch.layers.codes import Codes, IDRConverters
+from lightbsr_arch.layers.degradation_encoder import DegradationEncoder
+from lightbsr_arch.layers.degradation_prior import KERNEL_SIZE, new_prior_basis
+from lightbsr_arch.layers.image import check_image
+from lightbsr_arch.layers.modulated_sr import ModulatedSR
+from lightbsr_arch.layers.momentum_contrast import MomentumContrast, Projections, contrastive_loss
+from lightbsr_arch.layers.residual_sr import DIV2K_MEAN
+from lightbsr_arch.methods.base import Method, Pairing
+from lightbsr_arch.methods.published_layout import (
+    BLOCK,
+    CONVNEXT,
+    ENDS,
+    GROUPS_CONV,
+    MOMENTUM_CONTRAST,
+    OUR_BLOCK,
+    PublishedLayout,
+    renames,
+    scalar_pointer,
+)
+from lightbsr_arch.methods.sizes import Sizes
+
+
+class _Restorer(nn.Module):
+    """What student and teacher share: the converters and the SR network. The encoders differ."""
+
+    def __init__(
+        self,
+        scale: int,
+        num_feat: int,
+        num_group: int,
+        num_block: int,
+        num_spatial_feat: int,
+        num_channel_code: int,
+        num_encoder_feat: int,
+        layer_scale_init: float,
+    ) -> None:
+        super().__init__()
+        self.options: dict[str, Any] = {
+            "scale": scale,
+            "num_feat": num_feat,
+            "num_group": num_group,
+            "num_block": num_block,
+            "num_spatial_feat": num_spatial_feat,
+            "num_channel_code": num_channel_code,
+            "num_encoder_feat": num_encoder_feat,
+        }
+        self.scale = scale
+        self.converters = IDRConverters(4 * num_encoder_feat, num_channel_code)
+        self.sr = ModulatedSR(
+            scale,
+            num_feat,
+            num_group,
+            num_block,
+            num_spatial_feat,
+            num_channel_code,
+            self.converters.num_spatial_code,
+            layer_scale_init,
+        )
+
+    def restore(self, lq: Tensor, codes: Codes) -> Tensor:
+        """Restore an LR image under given codes.
+
+        Args:
+            lq: (N, 3, H, W) in [0, 1].
+            codes: What :meth:`encode` gives, of this image or of another of the same N, H and W.
+
+        Returns:
+            (N, 3, scale * H, scale * W), about [0, 1], not clamped.
+        """
+        check_image(lq)
+        return self.sr(lq, codes)
+
+
+class LightBSR(_Restorer):
+    """The blind super-resolution network: encodes the degradation of an LR image, and restores it.
+
+    At the published sizes and x4 it has 3.26 million parameters.
+
+    Args:
+        scale: 2, 3 or 4.
+        num_feat: Channels of the SR network's features.
+        num_group: Groups of the SR network.
+        num_block: Modulated blocks a group.
+        num_spatial_feat: Of the ``num_feat`` channels, those that the spatial code gates.
+        num_channel_code: Length of the channel code.
+        num_encoder_feat: Width of the encoder's first two layers; the IDR map has four times as many channels, the
+            spatial code a quarter of it. A multiple of 4.
+        layer_scale_init: Where the layer scale of every block starts. The published 1e-6 suits the published
+            679,000 iterations; a run of a few hundred learns more from 0.1.
+
+    Raises:
+        ValueError: A size that does not fit, by name.
+
+    Example:
+        >>> net = LightBSR(scale=2, num_feat=16, num_group=1, num_block=1, num_spatial_feat=4, num_encoder_feat=8)
+        >>> tuple(net.eval()(torch.rand(1, 3, 5, 7)).shape)
+        (1, 3, 10, 14)
+    """
+
+    def __init__(
+        self,
+        scale: int = 4,
+        num_feat: int = 64,
+        num_group: int = 8,
+        num_block: int = 8,
+        num_spatial_feat: int = 16,
+        num_channel_code: int = 48,
+        num_encoder_feat: int = 32,
+        layer_scale_init: float = 1e-6,
+    ) -> None:
+        super().__init__(
+            scale,
+            num_feat,
+            num_group,
+            num_block,
+            num_spatial_feat,
+            num_channel_code,
+            num_encoder_feat,
+            layer_scale_init,
+        )
+        self.encoder = DegradationEncoder(3, num_encoder_feat)
+
+    def encode(self, lq: Tensor) -> Codes:
+        """Estimate the degradation of LR images; costs the encoder and the converters only.
+
+        Args:
+            lq: (N, 3, H, W) in [0, 1], any size from 1x1 up.
+
+        Returns:
+            ``codes.channel`` (N, num_channel_code) and ``codes.spatial`` (N, num_encoder_feat / 4, H, W), before any
+            refinement.
+
+        Raises:
+            ValueError: Not a float batch of RGB images.
+        """
+        check_image(lq)
+        return self.converters(self.encoder(lq), (lq.shape[2], lq.shape[3]))
+
+    def represent(self, lq: Tensor) -> Tensor:
+        """The implicit degradation representation as one vector an image: the map's average, (N, 4 * num_encoder_feat)."""
+        check_image(lq)
+        return self.encoder(lq).mean(dim=(2, 3))
+
+    def forward(self, lq: Tensor) -> Tensor:
+        """Super-resolve (N, 3, H, W) in [0, 1] to (N, 3, scale * H, scale * W), not clamped.
+
+        Raises:
+            ValueError: Not a float batch of RGB images.
+        """
+        return self.restore(lq, self.encode(lq))
+
+
+def _forget_basis(teacher: Any, _: Any) -> None:
+    teacher._has_basis = None
+
+
+class LightBSRTeacher(_Restorer):
+    """The teacher: sees the LR image and the true degradation, and learns to tell degradations apart by contrast.
+
+    The basis of its prior (``prior_basis``) and the queue of keys are buffers: they are part of its checkpoint.
+
+    Args:
+        scale: 2, 3 or 4.
+        prior_channels: Values of the prior: ``prior_components`` of the kernel, and the noise level repeated over the
+            rest. 15 for noise-free data, 18 for noisy data as published.
+        prior_components: Components of the kernel in the PCA basis; default 15, or ``prior_channels`` if less.
+        prior_max_variance: Largest variance of the kernels that the basis is made of; the published code has 10.1, see
+            :func:`~lightbsr_arch.layers.degradation_prior.kernel_pca_basis`.
+        prior_noise_divisor: What divides the noise level (0 to 255) before the network sees it; the published code
+            has 1.
+        queue_size: Keys in the queue.
+        momentum: Of the key encoder.
+        temperature: Has no effect; older option files may name it. The contrastive loss has its own.
+        num_feat, num_group, num_block, num_spatial_feat, num_channel_code, num_encoder_feat, layer_scale_init: As in
+            :class:`LightBSR`.
+
+    Raises:
+        ValueError: A size that does not fit, by name.
+    """
+
+    prior_basis: Tensor
+
+    ignored_options: ClassVar[Mapping[str, str]] = {
+        "temperature": "the network has no temperature, the loss has: set train: {contrastive_opt: {temperature: ...}}"
+    }
+    """Arguments that are taken for the sake of old option files, and why they do nothing."""
+
+    def __init__(
+        self,
+        scale: int = 4,
+        prior_channels: int = 15,
+        num_feat: int = 64,
+        num_group: int = 8,
+        num_block: int = 8,
+        num_spatial_feat: int = 16,
+        num_channel_code: int = 48,
+        num_encoder_feat: int = 32,
+        layer_scale_init: float = 1e-6,
+        prior_components: int | None = None,
+        prior_max_variance: float = 16.0,
+        prior_noise_divisor: float = 255.0,
+        queue_size: int = 8192,
+        momentum: float = 0.999,
+        temperature: float | None = None,
+    ) -> None:
+        super().__init__(
+            scale,
+            num_feat,
+            num_group,
+            num_block,
+            num_spatial_feat,
+            num_channel_code,
+            num_encoder_feat,
+            layer_scale_init,
+        )
+        components = min(15, prior_channels) if prior_components is None else prior_components
+        if not 0 < components <= prior_channels:
+            raise ValueError(
+                f"prior_components: expected 1 to prior_channels = {prior_channels}, got {prior_components}."
+            )
+        self.options.update(prior_channels=prior_channels, prior_components=components, queue_size=queue_size)
+        if temperature is not None:
+            warnings.warn(f"LightBSRTeacher: {self.ignored_options['temperature']}", stacklevel=2)
+        self.num_noise_channels = prior_channels - components
+        self.prior_noise_divisor = prior_noise_divisor
+        self.register_buffer("prior_basis", new_prior_basis(components, prior_max_variance))
+        self.momentum_contrast = MomentumContrast(3 + prior_channels, num_encoder_feat, queue_size, momentum)
+        # Looked at once for each loaded state: a look at a value makes the host wait for the device.
+        self._has_basis: bool | None = None
+        self.register_load_state_dict_post_hook(_forget_basis)
+
+    @property
+    def encoder(self) -> DegradationEncoder:
+        """The query encoder, the one that learns by gradient."""
+        return self.momentum_contrast.query.encoder
+
+    def degradation_prior(self, kernel: Tensor, noise_level: Tensor | None = None) -> Tensor:
+        """Make the prior of a true degradation.
+
+        Args:
+            kernel: (N, 21, 21) normalised blur kernels; a single 1 in the middle means no blur.
+            noise_level: (N,) standard deviations of the noise, 0 to 255; needed where the prior has noise channels.
+
+        Returns:
+            (N, prior_channels).
+
+        Raises:
+            ValueError: A kernel of another size, a noise level missing, or a teacher without a basis (a published
+                checkpoint holds none).
+        """
+        if kernel.shape[-2:].numel() != self.prior_basis.shape[0]:
+            raise ValueError(f"kernel: expected (N, {KERNEL_SIZE}, {KERNEL_SIZE}), got {tuple(kernel.shape)}.")
+        if self._has_basis is None:
+            self._has_basis = bool(self.prior_basis.isfinite().all())
+        if not self._has_basis:
+            raise ValueError(
+                "This teacher has no PCA basis: published checkpoints do not hold theirs. Pass the basis it was trained "
+                "with to convert_published_state_dict(state_dict, prior_basis=...)."
+            )
+        code = kernel.flatten(1) @ self.prior_basis.to(kernel.dtype)
+        if self.num_noise_channels == 0:
+            return code
+        if noise_level is None:
+            raise ValueError(
+                f"noise_level: this teacher's prior has {self.num_noise_channels} noise channels; got none."
+            )
+        noise = (noise_level.to(code) / self.prior_noise_divisor).view(-1, 1)
+        return torch.cat([code, noise.expand(-1, self.num_noise_channels)], dim=1)
+
+    def with_prior(self, lq: Tensor, prior: Tensor) -> Tensor:
+        """Append the prior, repeated over all pixels, to the channels of (N, 3, H, W).
+
+        Raises:
+            ValueError: Not a float batch of RGB images, or not the (N, prior_channels) that this teacher was made for.
+        """
+        check_image(lq)
+        expected = (lq.shape[0], self.options["prior_channels"])
+        if tuple(prior.shape) != expected:
+            raise ValueError(f"prior: expected (N, prior_channels) = {expected}, got {tuple(prior.shape)}.")
+        return torch.cat([lq, prior[:, :, None, None].expand(-1, -1, *lq.shape[2:]).to(lq.dtype)], dim=1)
+
+    def encode(self, lq: Tensor, prior: Tensor) -> Codes:
+        """Encode the degradation of LR images whose true degradation is known; never runs the SR network.
+
+        Args:
+            lq: (N, 3, H, W) in [0, 1].
+            prior: (N, prior_channels), see :meth:`degradation_prior`.
+        """
+        idr = self.encoder(self.with_prior(lq, prior))
+        return self.converters(idr, (lq.shape[2], lq.shape[3]))
+
+    def represent(self, lq: Tensor, prior: Tensor) -> Tensor:
+        """The implicit degradation representation as one vector an image: the map's average, (N, 4 * num_encoder_feat)."""
+        return self.encoder(self.with_prior(lq, prior)).mean(dim=(2, 3))
+
+    def project(self, lq_views: Tensor, prior: Tensor) -> Projections:
+        """Project all views by the query and the key encoder, after the key encoder has followed.
+
+        Args:
+            lq_views: (N, V, 3, H, W) in [0, 1], V views of one image under one degradation.
+            prior: (N, prior_channels).
+        """
+        if lq_views.dim() != 5:
+            raise ValueError(f"lq_views: expected (N, V, 3, H, W), got {tuple(lq_views.shape)}.")
+        views = torch.stack([self.with_prior(view, prior) for view in lq_views.unbind(1)])
+        return self.momentum_contrast(views)
+
+    def contrast(self, lq_views: Tensor, prior: Tensor, temperature: float = 0.07) -> tuple[Tensor, Tensor]:
+        """One pass of momentum contrast: the loss over all ordered pairs of views, then view 0's keys enter the queue.
+
+        Args:
+            lq_views: (N, V, 3, H, W) in [0, 1], V (2 or more) views of one image under one degradation.
+            prior: (N, prior_channels).
+            temperature: Divides the similarities.
+
+        Returns:
+            The query encoder's map of view 0, (N, 4 * num_encoder_feat, ceil(H / 4), ceil(W / 4)), from which the
+            joint phase goes on, and the loss.
+        """
+        projections = self.project(lq_views, prior)
+        loss = contrastive_loss(projections.queries, projections.keys, projections.negatives, temperature)
+        self.momentum_contrast.enqueue(projections.keys[0])
+        return projections.feature_map, loss
+
+    def forward(self, lq: Tensor, prior: Tensor) -> Tensor:
+        """Super-resolve (N, 3, H, W) in [0, 1] under a known degradation to (N, 3, scale * H, scale * W), not clamped."""
+        return self.restore(lq, self.encode(lq, prior))
+
+
+def _sizes(sizes: Sizes) -> dict[str, Any]:
+    teacher = sizes.has("momentum_contrast.")
+    encoder = "momentum_contrast.query.encoder" if teacher else "encoder"
+    options = {
+        "type": "LightBSRTeacher" if teacher else "LightBSR",
+        **sizes.network(),
+        **sizes.groups(),
+        "num_spatial_feat": sizes.shape("sr.groups.0.blocks.0.modulation.spatial_conv.weight")[0],
+        "num_channel_code": sizes.shape("converters.channel.weight")[0],
+        "num_encoder_feat": sizes.shape(f"{encoder}.layers.0.weight")[0],
+    }
+    if teacher:
+        options["prior_channels"] = sizes.shape(f"{encoder}.layers.0.weight")[1] - 3
+        options["prior_components"] = sizes.shape("prior_basis")[1]
+        options.update(sizes.queue())
+    return options
+
+
+def _with_basis(converted: dict[str, Tensor], prior_basis: Tensor | None) -> dict[str, Tensor]:
+    """Give a published teacher its basis; without one it runs on priors that are passed to it."""
+    first = converted.get("momentum_contrast.query.encoder.layers.0.weight")
+    if first is None:
+        if prior_basis is not None:
+            raise ValueError("prior_basis: only a teacher has a prior; this is a student's checkpoint.")
+        return converted
+    channels = first.shape[1] - 3
+    if prior_basis is None:
+        prior_basis = torch.full((KERNEL_SIZE**2, min(15, channels)), float("nan"))
+    elif prior_basis.dim() != 2 or prior_basis.shape[0] != KERNEL_SIZE**2 or prior_basis.shape[1] > channels:
+        raise ValueError(f"prior_basis: expected ({KERNEL_SIZE**2}, up to {channels}), got {tuple(prior_basis.shape)}.")
+    return {**scalar_pointer(converted), "prior_basis": prior_basis}
+
+
+_GROUP = r"G\.body\.(\d+)\."
+
+METHOD = Method(
+    name="LightBSR",
+    paper="ICCV 2025, arXiv 2506.22710",
+    networks={"LightBSR": LightBSR, "LightBSRTeacher": LightBSRTeacher},
+    sizes=_sizes,
+    published=PublishedLayout(
+        rgb_mean=DIV2K_MEAN,
+        renames=renames(
+            *ENDS,
+            (r"G\.compress\.0\.", "converters.channel."),
+            (r"G\.afterpixshuffle\.0\.", "converters.spatial."),
+            (_GROUP + r"ca_change\.avgafter\.", r"sr.groups.\1.refinement.channel."),
+            (_GROUP + r"xk_change\.sig1\.", r"sr.groups.\1.refinement.spatial."),
+            (BLOCK + r"spatial_mixing\.partial_conv3\.", OUR_BLOCK + "modulation.spatial_conv."),
+            (BLOCK + r"spatial_mixing\.loc\.avgafter\.", OUR_BLOCK + "modulation.channel_gate."),
+            (BLOCK + r"spatial_mixing\.spatial_attention\.", OUR_BLOCK + "modulation.spatial_gate."),
+            *CONVNEXT,
+            *GROUPS_CONV,
+            (r"E\.E\.", "encoder.layers."),
+            *MOMENTUM_CONTRAST,
+        ),
+        modulation="modulation.spatial_conv.weight",
+        finish=_with_basis,
+    ),
+    distils=Pairing(
+        student="LightBSR",
+        teacher="LightBSRTeacher",
+        code_sizes=("num_channel_code", "num_encoder_feat"),
+        # The query encoder becomes the encoder; its first convolution saw the prior too.
+        shared=(("momentum_contrast.query.encoder.", "encoder."), ("converters.", "converters."), ("sr.", "sr.")),
+        fresh=("encoder.layers.0.",),
+        recipe="options/train_teacher.yml",
+    ),
+    runs_by={"LightBSRTeacher": "LightBSRTeacherModel"},
+)

@@ -1,0 +1,1 @@
+"""Reading, converting and writing files that hold networks."""

@@ -1,0 +1,140 @@
+"""Switch on what a run needs to cross the hurdles of BasicSR 1.4.2.
+
+Called by our launcher and, in an activated environment, when ``basicsr`` is imported; importing ``lightbsr_model``
+alone changes nothing of BasicSR but its registries. Each cure is told of where it is made.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import basicsr.test
+import basicsr.train
+import torch
+from basicsr.data.prefetch_dataloader import CUDAPrefetcher, PrefetchGenerator
+from basicsr.models.base_model import BaseModel
+from basicsr.models.lr_scheduler import MultiStepRestartLR
+from basicsr.models.sr_model import SRModel
+from basicsr.utils import dist_util, get_root_logger, options
+from basicsr.utils.file_client import LmdbBackend
+
+from lightbsr_arch.errors import OptionError
+from lightbsr_model.bridge import (
+    checkpoint_saving,
+    lmdb_backend,
+    loading,
+    optimiser_steps,
+    option_parsing,
+    resume,
+    resumed_options,
+    schedules,
+    side_products,
+    validation,
+)
+from lightbsr_model.bridge.progress import first_page
+from lightbsr_model.bridge.run import Run
+from lightbsr_model.bridge.supervision import Supervisor
+from lightbsr_model.bridge.training_data import create_loaders, hand_errors_on, keep_batches_in_use
+from lightbsr_model.runtime import ema, processes
+
+_applied = False
+
+
+def apply_patches() -> None:
+    """Replace the functions of BasicSR that stand in the way; once a process."""
+    global _applied
+    if _applied:
+        return
+    _applied = True
+    dist_util._init_dist_pytorch = processes.init_process_group
+    dist_util._init_dist_slurm = processes.init_slurm_process_group
+    BaseModel.model_to_device = processes.model_to_device
+    BaseModel.model_ema = ema.model_ema
+    BaseModel.get_optimizer = optimiser_steps.get_optimizer
+    BaseModel.load_network = loading.load_network
+    BaseModel.save_network = checkpoint_saving.save_network
+    BaseModel.save_training_state = checkpoint_saving.save_training_state
+    SRModel.test = _test_unwrapped(SRModel.test)
+    SRModel.dist_validation = validation.dist_validation
+    MultiStepRestartLR.get_lr = schedules.multistep_rates
+    LmdbBackend.__init__ = lmdb_backend.open_clients
+    hand_errors_on(PrefetchGenerator)
+    side_products.guard_images()
+    keep_batches_in_use(CUDAPrefetcher)
+    for module in (options, basicsr.train, basicsr.test):
+        module.parse_options = _parse_options
+    _patch_training_script(basicsr.train)
+
+
+def _parse_options(root_path: str, is_train: bool = True) -> Any:
+    """The first word of every run.
+
+    The stock ``train.py`` runs as ``__main__`` and holds functions of its own there, which only now exist.
+    """
+    main = sys.modules["__main__"]
+    if hasattr(main, "load_resume_state") and hasattr(main, "train_pipeline"):
+        _patch_training_script(main)
+    return option_parsing.parse_options(root_path, is_train)
+
+
+def _patch_training_script(module: Any) -> None:
+    """Replace what a training script, BasicSR's own or a copy of it, calls before its loop."""
+    run = Run()
+    build_model = module.build_model
+    init_tb_loggers = getattr(module, "init_tb_loggers", lambda opt: None)
+
+    def load_state(opt: dict[str, Any]) -> Any:
+        run.reset()
+        run.resume_state = resume.load_resume_state(opt)
+        return run.resume_state
+
+    def open_tb_loggers(opt: dict[str, Any]) -> Any:
+        run.tb_logger = side_products.open_guarded(init_tb_loggers, opt) if opt["rank"] == 0 else None
+        return run.tb_logger
+
+    def create_train_val_dataloader(opt: dict[str, Any], logger: Any) -> Any:
+        return create_loaders(opt, logger, run)
+
+    def build_supervised_model(opt: dict[str, Any]) -> Any:
+        if opt.get("deterministic"):
+            torch.backends.cudnn.benchmark = False
+        try:
+            model = build_model(opt)
+        except OptionError as error:
+            changes = resumed_options.changed_networks(run.resume_state, opt) if run.resume_state else []
+            if not changes:
+                raise
+            raise OptionError(
+                f"Changed since the state was saved: {', '.join(changes)}. Sizes cannot be changed in a run that goes on: "
+                f"change them back, or start a new run. {error}"
+            ) from error
+        processes.take_rank_0s_values(model)
+        get_root_logger().info(first_page(opt, model.device))
+        Supervisor(run, model).attach()
+        return model
+
+    module.load_resume_state = load_state
+    module.init_tb_loggers = open_tb_loggers
+    module.create_train_val_dataloader = create_train_val_dataloader
+    module.build_model = build_supervised_model
+
+
+def _test_unwrapped(test: Callable[[Any], None]) -> Callable[[Any], None]:
+    """Wrap ``SRModel.test``: the ranks validate different images, where DistributedDataParallel would wait for the others.
+
+    A wrapped network with buffers broadcasts them at its first forward in evaluation mode (sr_model.py:128).
+    """
+
+    @functools.wraps(test)
+    def wrapper(model: Any) -> None:
+        wrapped = model.net_g
+        model.net_g = model.get_bare_model(wrapped)
+        try:
+            test(model)
+        finally:
+            model.net_g = wrapped
+
+    return wrapper

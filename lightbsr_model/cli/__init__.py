@@ -1,1 +1,0 @@
-"""The commands of ``lightbsr``; each module has ``run(command, arguments)``."""

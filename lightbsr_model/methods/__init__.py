@@ -1,0 +1,1 @@
+"""How the methods learn, one file each."""

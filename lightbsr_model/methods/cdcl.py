@@ -1,0 +1,90 @@
+"""Training CdCL: contrast between different pictures of one degradation, then restoration too (arXiv 2408.05440)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from basicsr.utils.registry import MODEL_REGISTRY
+from torch import Tensor, nn
+
+from lightbsr_arch.errors import OptionError
+from lightbsr_arch.layers.in_batch_contrast import PieceProjections
+from lightbsr_arch.methods.cdcl import CdCL
+from lightbsr_model.training.contrastive import ContrastiveModel
+
+
+def cyclic_shift(gt: Tensor, generator: torch.Generator) -> Tensor:
+    """Give each degradation views of different pictures: all but view 0 are rolled along the batch.
+
+    Args:
+        gt: (N, V, ...), V views of each of N pictures.
+        generator: On the CPU.
+
+    Returns:
+        Of the same shape. View v of sample b is view v of picture b - offset(v) (modulo N); offset(0) is 0, and all
+        offsets differ as far as N allows.
+    """
+    samples, views = gt.shape[:2]
+    others = torch.randperm(max(samples - 1, 1), generator=generator) + 1
+    offsets = [0, *(int(others[view % len(others)]) for view in range(views - 1))]
+    return torch.stack([gt[:, view].roll(offset, dims=0) for view, offset in enumerate(offsets)], dim=1)
+
+
+class CdCLPass(nn.Module):
+    """One learning pass: project all views; in the joint phase also restore view 0."""
+
+    def __init__(self, net: CdCL, joint: bool) -> None:
+        super().__init__()
+        self.net = net
+        self.joint = joint
+
+    def forward(self, lq_views: Tensor) -> tuple[PieceProjections, Tensor | None]:
+        """Return what the contrastive loss needs, and the restored view 0 (N, 3, s * H, s * W)."""
+        projections = self.net.project(lq_views)
+        return projections, self.net(lq_views[:, 0]) if self.joint else None
+
+
+@MODEL_REGISTRY.register()
+class CdCLModel(ContrastiveModel):
+    """Trains ``network_g`` of type CdCL, on 4 views of each degradation.
+
+    Options, under ``train``, besides those of :class:`ContrastiveModel` (the loss is ContentDecoupledContrastiveLoss):
+        cyclic_shift (bool): Whether the views of a degradation are of different pictures of the batch. Default: True.
+    """
+
+    net_g: CdCL
+
+    def encoder_phase_modules(self) -> list[nn.Module]:
+        """Encoder, projector and predictor."""
+        return [self.net_g.contrast.query, self.net_g.contrast.predictor]
+
+    def build_learning_pass(self, joint: bool) -> nn.Module:
+        """Contrast, and restoration in the joint phase."""
+        return CdCLPass(self.net_g, joint)
+
+    def feed_data(self, data: Mapping[str, Any]) -> None:
+        """As in :class:`TwoPhaseModel`.
+
+        Raises:
+            OptionError: Training pairs that are degraded already: their pictures cannot change degradations.
+        """
+        if self.is_train and self._shifts and "lq" in data and data["lq"].dim() == 5:
+            raise OptionError(
+                "train.cyclic_shift: needs pictures that are degraded in the model: set datasets.train.degrade_in to device, "
+                "or cyclic_shift to false."
+            )
+        super().feed_data(data)
+
+    @property
+    def _shifts(self) -> bool:
+        return bool(self.opt["train"].get("cyclic_shift", True))
+
+    def arrange_views(self, gt: Tensor) -> Tensor:
+        """Roll the views along the batch."""
+        return cyclic_shift(gt, self.seeded_generator("cyclic_shift", torch.Generator())) if self._shifts else gt
+
+    def contrast(self, projections: PieceProjections) -> Tensor:
+        """InfoNCE within the batch."""
+        return self.cri_contrast(projections.queries.float(), projections.keys.float(), projections.first)

@@ -1,0 +1,1 @@
+"""Option files: reading them, and checking all of them before anything starts."""

@@ -1,0 +1,1 @@
+"""What runs below everything else in a training: processes, random streams, averages."""

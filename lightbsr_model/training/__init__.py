@@ -1,0 +1,1 @@
+"""Training a network in BasicSR's loop, whatever its method."""

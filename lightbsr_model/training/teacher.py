@@ -1,0 +1,130 @@
+"""A frozen teacher for a student, checked to fit it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from basicsr.utils.registry import ARCH_REGISTRY
+
+from lightbsr_arch import infer_options
+from lightbsr_arch.errors import MissingFileError, OptionError
+from lightbsr_arch.methods.base import Pairing
+from lightbsr_arch.methods.registry import network, pairings
+from lightbsr_arch.weights.checkpoints import load_state_dict
+from lightbsr_model.degradation import get_degradation
+from lightbsr_model.option_files.class_lookup import look_up
+
+
+def pairing_of(student: type[Any] | None) -> Pairing:
+    """The pairing of a student's class.
+
+    Raises:
+        OptionError: Nothing teaches it.
+    """
+    known = list(pairings())
+    for pairing in known:
+        if student is not None and student is network(pairing.student):
+            return pairing
+    names = " or ".join(pairing.student for pairing in known)
+    got = None if student is None else student.__name__
+    raise OptionError(f"network_g.type: expected {names} as the student of a teacher, got {got!r}.")
+
+
+def load_teacher(teacher_opt: Mapping[str, Any], pairing: Pairing) -> Any:
+    """Build and load a teacher, frozen and in evaluation mode.
+
+    Args:
+        teacher_opt: ``network`` (its ``type`` and arguments), ``path`` (its checkpoint) and optionally ``param_key``.
+        pairing: What the student needs.
+
+    Raises:
+        MissingFileError: There is no checkpoint.
+        OptionError: The checkpoint is of another network; every difference is named.
+    """
+    name = pairing.teacher
+    if "network" not in teacher_opt or not teacher_opt.get("path"):
+        raise OptionError(
+            f"teacher: expected the keys `network` (type: {name}, scale, ...) and `path` (its checkpoint), "
+            f"got {', '.join(teacher_opt) or 'nothing'}. Train one first: {pairing.recipe}."
+        )
+    path = teacher_opt["path"]
+    try:
+        state_dict = load_state_dict(path, teacher_opt.get("param_key"))
+    except FileNotFoundError as error:
+        raise MissingFileError(
+            f"teacher.path: {error}. Train a teacher first ({pairing.recipe}), or name its checkpoint here."
+        ) from error
+    network_opt = dict(teacher_opt["network"])
+    # Not by build_network: it logs, and BasicSR's logger must not be asked for before its file is known.
+    cls = look_up(ARCH_REGISTRY, network_opt.pop("type", None))
+    if not (isinstance(cls, type) and issubclass(cls, cast(type, network(name)))):
+        raise OptionError(f"teacher.network.type: expected {name}, got {teacher_opt['network'].get('type')!r}.")
+    teacher: Any = cls(**network_opt)
+    try:
+        stored = infer_options(state_dict)
+    except ValueError as error:
+        raise OptionError(f"teacher.path: {path}: {error}") from error
+    stored_type = stored.pop("type")
+    if stored_type != name:
+        whose = "a student's checkpoint" if stored_type == pairing.student else "the checkpoint of another network"
+        raise OptionError(f"teacher.path: {path} is {whose} ({stored_type}), not a {name}'s.")
+    differences = [
+        f"{key}: {value} in the file, {teacher.options[key]} in teacher.network"
+        for key, value in stored.items()
+        if value != teacher.options[key]
+    ]
+    if differences:
+        raise OptionError(f"teacher.path: {path} does not fit teacher.network. " + "; ".join(differences) + ".")
+    teacher.load_state_dict(state_dict)
+    return teacher.requires_grad_(False).eval()
+
+
+def data_are_noisy(train_set: Mapping[str, Any]) -> bool | None:
+    """Whether a training set's preset has noise; None for a set without one."""
+    if "preset" not in train_set:
+        return None
+    return get_degradation(train_set["preset"], train_set.get("degradation")).is_noisy
+
+
+def check_fit(teacher: Any, student: Any, pairing: Pairing, same_network: bool, noisy_data: bool | None) -> None:
+    """Check that a teacher can teach a student.
+
+    Args:
+        teacher: The teacher.
+        student: The student.
+        pairing: What they share.
+        same_network: Whether the student starts from the teacher's weights, so that all sizes of what they share must be
+            equal; else only those of the codes.
+        noisy_data: Whether the training data have noise; None if unknown.
+
+    Raises:
+        OptionError: Naming all that differs.
+    """
+    keys = [key for key in student.options if key not in pairing.fresh_sizes] if same_network else pairing.code_sizes
+    differences = [
+        f"{key}: teacher {teacher.options[key]}, student {student.options[key]}"
+        for key in keys
+        if teacher.options[key] != student.options[key]
+    ]
+    noise_channels = getattr(teacher, "num_noise_channels", None)
+    if noise_channels is not None and noisy_data is not None and noisy_data != (noise_channels > 0):
+        differences.append(
+            f"prior_channels: the teacher's prior has {noise_channels} noise channels, the training data "
+            f"{'have noise' if noisy_data else 'have no noise'}"
+        )
+    if differences:
+        raise OptionError(
+            "the teacher does not fit (teacher, network_g, datasets.train). " + "; ".join(differences) + "."
+        )
+
+
+def start_from_teacher(student: Any, teacher: Any, pairing: Pairing) -> None:
+    """Copy the teacher's weights and BatchNorm statistics, all that the two share."""
+    state_dict = dict(student.state_dict())
+    for key, value in teacher.state_dict().items():
+        for theirs, own in pairing.shared:
+            ours = own + key.removeprefix(theirs)
+            if key.startswith(theirs) and not ours.startswith(pairing.fresh or ("\0",)):
+                state_dict[ours] = value
+    student.load_state_dict(state_dict)
