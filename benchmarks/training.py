@@ -65,7 +65,7 @@ def _batch(kind: str, count: int, patch: int) -> dict[str, Any]:
     gt = torch.randint(0, 256, (count, views, 3, 4 * patch, 4 * patch), generator=generator, dtype=torch.uint8)
     sigma = 0.2 + 3.8 * torch.rand(count, generator=generator)
     return {
-        "gt": gt,
+        "gt_views": gt,
         "kernel": plain.isotropic_kernels(sigma),
         "noise_level": torch.zeros(count),
         "gt_path": [""] * count,
@@ -92,7 +92,7 @@ def _plain_step(
         basis = net.prior_basis
 
     def step() -> list[float]:
-        gt, kernel = batch["gt"].to(device), batch["kernel"].to(device)
+        gt, kernel = batch["gt_views"].to(device), batch["kernel"].to(device)
         lq = plain.degrade(gt, kernel, 4)
         prior = kernel.flatten(1) @ basis
         target = gt[:, 0].float() / 255 if joint else None
@@ -135,16 +135,17 @@ def _loading(kind: str, count: int, patch: int, turns: int) -> float:
     return in_turns({"": lambda: [dataset[number % len(dataset)] for number in range(count)]}, turns)[""].median
 
 
-def _parts(kind: str, model: Any, joint: bool, batch: dict[str, Any], turns: int, wait: Any) -> dict[str, Timing]:
+def _parts(kind: str, model: Any, iteration: int, batch: dict[str, Any], turns: int, wait: Any) -> dict[str, Timing]:
     """Times of the parts, each on its own."""
+    phase = model.phase_of(iteration)
     kept: dict[str, Any] = {}
 
     def forward() -> None:
-        kept["losses"] = model.compute_losses(joint)
+        kept["losses"] = phase.losses()
 
     def backward() -> None:
         model.optimizer_g.zero_grad(set_to_none=True)
-        sum(model.compute_losses(joint).values()).backward()
+        sum(phase.losses().values()).backward()
 
     ways: dict[str, Callable[[], object]] = {"degrade": lambda: model.feed_data(batch)}
     if kind == "student":
@@ -213,7 +214,8 @@ def measure(
                     row = [timing.median * 1e3, timing.spread, ratio(times["plain"], timing), operations / 1e9, share]
                     whole.rows.append([kind, phase, name, *row])
                 parts = {
-                    name: t.median * 1e3 for name, t in _parts(kind, models[first], joint, batch, turns, wait).items()
+                    name: t.median * 1e3
+                    for name, t in _parts(kind, models[first], iteration, batch, turns, wait).items()
                 }
                 parts["backward"] = max(0.0, parts.pop("forward and backward") - parts["forward and losses"])
                 if "teacher" in parts:

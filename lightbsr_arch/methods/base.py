@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from torch import Tensor, nn
 
@@ -32,6 +32,19 @@ class Pairing:
     """The option file that trains such a teacher."""
 
 
+class Adaptation(Protocol):
+    """Fits a network to the images that it is about to restore."""
+
+    def __call__(self, net: nn.Module, lq: Tensor) -> nn.Module:
+        """Return an adapted copy; the network itself stays as it is.
+
+        Args:
+            net: Restores (N, 3, H, W) in [0, 1].
+            lq: The images, (N, 3, H, W) in [0, 1].
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class Method:
     """A method of blind super-resolution: its networks, and how its checkpoints are read."""
@@ -52,3 +65,5 @@ class Method:
     """Network -> ``model_type`` that tests it, where BasicSR's SRModel cannot: it needs more than the LR image."""
     namesake_hint: Callable[[Mapping[str, Tensor]], str] | None = None
     """A sentence for weights of another network that has the same name; empty for any other weights."""
+    adaptations: Mapping[str, Callable[..., Adaptation]] = field(default_factory=dict)
+    """Adaptations by the names that option files use, made of their arguments."""

@@ -196,6 +196,10 @@ class CdCL(nn.Module):
             raise ValueError(f"lq_views: expected (N, V, 3, H, W), got {tuple(lq_views.shape)}.")
         return self.contrast(lq_views.transpose(0, 1))
 
+    def project_and_restore(self, lq_views: Tensor) -> tuple[PieceProjections, Tensor]:
+        """As :meth:`project`, and view 0 restored: a learning pass of the joint phase."""
+        return self.project(lq_views), self(lq_views[:, 0])
+
     def forward(self, lq: Tensor) -> Tensor:
         """Super-resolve (N, 3, H, W) in [0, 1] to (N, 3, scale * H, scale * W), not clamped."""
         return self.restore(lq, self.encode(lq))

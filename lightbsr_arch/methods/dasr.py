@@ -195,6 +195,11 @@ class DASR(nn.Module):
         views = 255 * lq_views.transpose(0, 1)
         return self.momentum_contrast(views[:1], views[1:2])
 
+    def project_and_restore(self, lq_views: Tensor) -> tuple[Projections, Tensor]:
+        """As :meth:`project`, and view 0 restored: a learning pass of the joint phase."""
+        projections = self.project(lq_views)
+        return projections, self.restore(lq_views[:, 0], projections.feature_map.mean(dim=(2, 3)))
+
     def forward(self, lq: Tensor) -> Tensor:
         """Super-resolve (N, 3, H, W) in [0, 1] to (N, 3, scale * H, scale * W), not clamped.
 

@@ -133,6 +133,11 @@ class KDSR(_Restorer):
 
     represent = encode
 
+    def encode_and_restore(self, lq: Tensor) -> tuple[Tensor, Tensor]:
+        """What :meth:`encode` gives for (N, 3, H, W), and the restored images: a learning pass of the joint phase."""
+        representation = self.encode(lq)
+        return representation, self.restore(lq, representation)
+
     def forward(self, lq: Tensor) -> Tensor:
         """Super-resolve (N, 3, H, W) in [0, 1] to (N, 3, scale * H, scale * W), not clamped."""
         return self.restore(lq, self.encode(lq))

@@ -156,6 +156,11 @@ class LightBSR(_Restorer):
         check_image(lq)
         return self.encoder(lq).mean(dim=(2, 3))
 
+    def encode_and_restore(self, lq: Tensor) -> tuple[Codes, Tensor]:
+        """What :meth:`encode` gives for (N, 3, H, W), and the restored images: a learning pass of the joint phase."""
+        codes = self.encode(lq)
+        return codes, self.restore(lq, codes)
+
     def forward(self, lq: Tensor) -> Tensor:
         """Super-resolve (N, 3, H, W) in [0, 1] to (N, 3, scale * H, scale * W), not clamped.
 
@@ -319,6 +324,12 @@ class LightBSRTeacher(_Restorer):
             raise ValueError(f"lq_views: expected (N, V, 3, H, W), got {tuple(lq_views.shape)}.")
         views = torch.stack([self.with_prior(view, prior) for view in lq_views.unbind(1)])
         return self.momentum_contrast(views)
+
+    def project_and_restore(self, lq_views: Tensor, prior: Tensor) -> tuple[Projections, Tensor]:
+        """As :meth:`project`, and view 0 restored under its codes: a learning pass of the joint phase."""
+        projections = self.project(lq_views, prior)
+        lq = lq_views[:, 0]
+        return projections, self.restore(lq, self.converters(projections.feature_map, (lq.shape[2], lq.shape[3])))
 
     def contrast(self, lq_views: Tensor, prior: Tensor, temperature: float = 0.07) -> tuple[Tensor, Tensor]:
         """One pass of momentum contrast: the loss over all ordered pairs of views, then view 0's keys enter the queue.

@@ -7,7 +7,7 @@ A method is added by an entry in :data:`METHODS`; one that lives in another pack
 from __future__ import annotations
 
 import importlib
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import entry_points
@@ -15,7 +15,7 @@ from typing import Any
 
 from torch import nn
 
-from lightbsr_arch.methods.base import Method, Pairing
+from lightbsr_arch.methods.base import Adaptation, Method, Pairing
 
 ENTRY_POINTS = "lightbsr.methods"
 """Group of the entry points by which other packages add methods."""
@@ -114,3 +114,17 @@ def method_of_published_weights(names: Collection[str]) -> Method | None:
 def pairings() -> Iterator[Pairing]:
     """All that can be distilled."""
     return (pairing for method in registered() if (pairing := method.load().distils) is not None)
+
+
+def adaptation(name: Any) -> Callable[..., Adaptation] | None:
+    """What makes the adaptation of a name; None if no method has it."""
+    return _adaptations().get(name)
+
+
+def adaptation_names() -> list[str]:
+    """The names of all adaptations."""
+    return list(_adaptations())
+
+
+def _adaptations() -> dict[str, Callable[..., Adaptation]]:
+    return {name: make for method in registered() for name, make in method.load().adaptations.items()}

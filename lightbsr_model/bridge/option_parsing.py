@@ -26,7 +26,7 @@ from lightbsr_model.option_files.document import OptionDocument, Problem, force_
 from lightbsr_model.option_files.dotted_names import ALLOW_LOCAL_CODE, LOCAL_CODE_HELP, allow_local_code
 from lightbsr_model.option_files.option_check import check_options
 from lightbsr_model.runtime.processes import of_rank_0, start_workers_by_fork
-from lightbsr_model.training.phased_model import TwoPhaseModel
+from lightbsr_model.training.phased_model import PhasedModel
 
 
 @dataclass(frozen=True)
@@ -176,7 +176,7 @@ def _choose_devices(opt: dict[str, Any]) -> None:
     opt["num_gpu"] = min(opt["num_gpu"], found)
     model = look_up(MODEL_REGISTRY, opt["model_type"])
     # BasicSR's own models spread the batch over the GPUs (DataParallel); ours would take all of it on the first.
-    if opt["num_gpu"] > 1 and not opt["dist"] and isinstance(model, type) and issubclass(model, TwoPhaseModel):
+    if opt["num_gpu"] > 1 and not opt["dist"] and isinstance(model, type) and issubclass(model, PhasedModel):
         _warn(
             opt,
             f"One of {opt['num_gpu']} GPUs is used. For all of them: torchrun --nproc_per_node={opt['num_gpu']} -m lightbsr "

@@ -39,6 +39,8 @@ from lightbsr_model.bridge.run import Run
 from lightbsr_model.bridge.supervision import Supervisor
 from lightbsr_model.bridge.training_data import create_loaders, hand_errors_on, keep_batches_in_use
 from lightbsr_model.runtime import ema, processes
+from lightbsr_model.training import batch_degrader
+from lightbsr_model.training.adaptation import adapted
 
 _applied = False
 
@@ -58,6 +60,7 @@ def apply_patches() -> None:
     BaseModel.save_network = checkpoint_saving.save_network
     BaseModel.save_training_state = checkpoint_saving.save_training_state
     SRModel.test = _test_unwrapped(SRModel.test)
+    SRModel.feed_data = batch_degrader.feed_data
     SRModel.dist_validation = validation.dist_validation
     MultiStepRestartLR.get_lr = schedules.multistep_rates
     LmdbBackend.__init__ = lmdb_backend.open_clients
@@ -130,11 +133,13 @@ def _test_unwrapped(test: Callable[[Any], None]) -> Callable[[Any], None]:
 
     @functools.wraps(test)
     def wrapper(model: Any) -> None:
-        wrapped = model.net_g
-        model.net_g = model.get_bare_model(wrapped)
+        name = "net_g_ema" if hasattr(model, "net_g_ema") else "net_g"
+        own = {each: getattr(model, each) for each in {name, "net_g"}}
+        model.net_g = model.get_bare_model(model.net_g)
+        setattr(model, name, adapted(model, getattr(model, name)))
         try:
             test(model)
         finally:
-            model.net_g = wrapped
+            vars(model).update(own)
 
     return wrapper

@@ -39,15 +39,16 @@ class BlindDegradationPairedDataset(Dataset[dict[str, Any]]):
             degradation (dict): Optional: parameters of the preset to override.
             border (str): What the downsampling sees outside a patch: clamp (default) or symmetric.
             degrade_in (str): ``device`` (default) leaves the degrading to the model, in whole batches; ``loader`` gives
-                finished pairs that any BasicSR model trains on.
+                finished pairs that any model trains on, whatever it makes of a batch.
             degradation_per (str): sample (default), or batch: all samples of a batch take the first one's kernel and
                 noise level (KDSR); the model does that, so only with ``degrade_in: device``.
 
     A sample has ``gt_path``, and
-    with ``degrade_in: device``: ``gt`` (views, 3, gt_size, gt_size), uint8;
+    with ``degrade_in: device``: ``gt_views`` (views, 3, gt_size, gt_size), uint8;
     with ``degrade_in: loader`` or ``dataroot_lq``: ``lq`` (3, gt_size / scale, gt_size / scale) and ``gt``
-    (3, gt_size, gt_size), float32 in [0, 1], RGB, and ``lq_path``; with more than one view both have them as first
-    dimension. With a ``preset`` it has ``kernel`` (21, 21) and ``noise_level`` (scalar, 0..255) too, float32.
+    (3, gt_size, gt_size), float32 in [0, 1], RGB, and ``lq_path``; with more than one view they are those of the first
+    view, and ``views`` and ``gt_views`` have those of all. With a ``preset`` it has
+    ``kernel`` (21, 21) and ``noise_level`` (scalar, 0..255) too, float32.
 
     Images are decoded only as far as the crops need, see :mod:`lightbsr_model.data.row_decoding`.
 
@@ -100,7 +101,7 @@ class BlindDegradationPairedDataset(Dataset[dict[str, Any]]):
         kernel, noise_level = drawn.kernel.float(), drawn.noise_level.float()
         sample = {"kernel": kernel, "noise_level": noise_level, "gt_path": image.name}
         if self.degrade_in == "device":
-            return {"gt": gt, **sample}
+            return {"gt_views": gt, **sample}
         noise = noise_level[None] if self.lq_source.is_noisy else None
         lq = degrade(gt[None], kernel[None], noise, self.scale, self.border, generator)[0]
         return {**self._as_pair(lq, gt), **sample, "lq_path": image.name}
@@ -122,5 +123,6 @@ class BlindDegradationPairedDataset(Dataset[dict[str, Any]]):
         return [draw_crop(image_size, size, flip, rot, generator) for _ in range(self.views)]
 
     def _as_pair(self, lq: Tensor, gt: Tensor) -> dict[str, Tensor]:
-        pair = {"lq": lq, "gt": gt.float() / 255}
-        return {key: value[0] for key, value in pair.items()} if self.views == 1 else pair
+        gt = gt.float() / 255
+        pair = {"lq": lq[0], "gt": gt[0]}
+        return pair if self.views == 1 else {**pair, "views": lq, "gt_views": gt}

@@ -1,4 +1,4 @@
-"""Training CdCL: contrast between different pictures of one degradation, then restoration too (arXiv 2408.05440)."""
+"""How CdCL learns: contrast between different images of one degradation, then restoration too (arXiv 2408.05440)."""
 
 from __future__ import annotations
 
@@ -32,20 +32,6 @@ def cyclic_shift(gt: Tensor, generator: torch.Generator) -> Tensor:
     return torch.stack([gt[:, view].roll(offset, dims=0) for view, offset in enumerate(offsets)], dim=1)
 
 
-class CdCLPass(nn.Module):
-    """One learning pass: project all views; in the joint phase also restore view 0."""
-
-    def __init__(self, net: CdCL, joint: bool) -> None:
-        super().__init__()
-        self.net = net
-        self.joint = joint
-
-    def forward(self, lq_views: Tensor) -> tuple[PieceProjections, Tensor | None]:
-        """Return what the contrastive loss needs, and the restored view 0 (N, 3, s * H, s * W)."""
-        projections = self.net.project(lq_views)
-        return projections, self.net(lq_views[:, 0]) if self.joint else None
-
-
 @MODEL_REGISTRY.register()
 class CdCLModel(ContrastiveModel):
     """Trains ``network_g`` of type CdCL, on 4 views of each degradation.
@@ -56,23 +42,19 @@ class CdCLModel(ContrastiveModel):
 
     net_g: CdCL
 
-    def encoder_phase_modules(self) -> list[nn.Module]:
+    def encoder_modules(self) -> tuple[nn.Module, ...]:
         """Encoder, projector and predictor."""
-        return [self.net_g.contrast.query, self.net_g.contrast.predictor]
-
-    def build_learning_pass(self, joint: bool) -> nn.Module:
-        """Contrast, and restoration in the joint phase."""
-        return CdCLPass(self.net_g, joint)
+        return self.net_g.contrast.query, self.net_g.contrast.predictor
 
     def feed_data(self, data: Mapping[str, Any]) -> None:
-        """As in :class:`TwoPhaseModel`.
+        """As in :class:`PhasedModel`.
 
         Raises:
             OptionError: Training pairs that are degraded already: their pictures cannot change degradations.
         """
-        if self.is_train and self._shifts and "lq" in data and data["lq"].dim() == 5:
+        if self.is_train and self._shifts and "views" in data:
             raise OptionError(
-                "train.cyclic_shift: needs pictures that are degraded in the model: set datasets.train.degrade_in to device, "
+                "train.cyclic_shift: needs images that are degraded in the model: set datasets.train.degrade_in to device, "
                 "or cyclic_shift to false."
             )
         super().feed_data(data)
@@ -81,9 +63,11 @@ class CdCLModel(ContrastiveModel):
     def _shifts(self) -> bool:
         return bool(self.opt["train"].get("cyclic_shift", True))
 
-    def arrange_views(self, gt: Tensor) -> Tensor:
+    def arrange_views(self, gt_views: Tensor) -> Tensor:
         """Roll the views along the batch."""
-        return cyclic_shift(gt, self.seeded_generator("cyclic_shift", torch.Generator())) if self._shifts else gt
+        if not self._shifts:
+            return gt_views
+        return cyclic_shift(gt_views, self.degrader.seeded("cyclic_shift", torch.Generator()))
 
     def contrast(self, projections: PieceProjections) -> Tensor:
         """InfoNCE within the batch."""

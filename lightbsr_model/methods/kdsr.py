@@ -1,67 +1,38 @@
-"""Training KDSR's teacher, and the student that learns its degradation estimate (arXiv 2211.16928)."""
+"""How KDSR learns: its teacher by restoration, its student by the teacher's estimate (arXiv 2211.16928)."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 
 import torch
+from basicsr.utils import get_root_logger
 from basicsr.utils.registry import MODEL_REGISTRY
-from torch import Tensor, nn
+from torch import Tensor
 
 from lightbsr_arch.errors import OptionError
 from lightbsr_arch.methods.kdsr import KDSR, KDSRTeacher
 from lightbsr_model.training.distillation import DistillationModel
-from lightbsr_model.training.phased_model import TwoPhaseModel
-
-
-class KDSRStudentPass(nn.Module):
-    """One learning pass: estimate the degradation; in the joint phase also restore under it."""
-
-    def __init__(self, net: KDSR, joint: bool) -> None:
-        super().__init__()
-        self.net = net
-        self.joint = joint
-
-    def forward(self, lq: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Return D' of (N, 3, H, W) images, and in the joint phase the restored images."""
-        representation = self.net.encode(lq)
-        return representation, self.net.restore(lq, representation) if self.joint else None
+from lightbsr_model.training.phased_model import PhasedModel
+from lightbsr_model.training.phases import Phase
 
 
 @MODEL_REGISTRY.register()
-class KDSRTeacherModel(TwoPhaseModel):
+class KDSRTeacherModel(PhasedModel):
     """Trains ``network_g`` of type KDSRTeacher, by the pixel loss alone; validates it with the GT image.
 
-    It has no encoder phase: ``train.encoder_iter`` is 0.
+    It has one phase: ``train.encoder_iter``, which other models read, has no effect.
     """
 
     net_g: KDSRTeacher
 
-    def prepare_start(self) -> None:
-        """Refuse an encoder phase, in which nothing would learn.
+    def build_phases(self) -> Sequence[Phase]:
+        """Restoration."""
+        if self.opt["train"].get("encoder_iter"):
+            get_root_logger().warning("train.encoder_iter has no effect: KDSR's teacher has one phase.")
+        return (Phase("restoration", None, (self.net_g,), "forward", self._losses),)
 
-        Raises:
-            OptionError: ``encoder_iter`` is not 0.
-        """
-        if self.encoder_iter:
-            raise OptionError(
-                f"train.encoder_iter: KDSR's teacher has no encoder phase: expected 0, got {self.encoder_iter}."
-            )
-
-    def encoder_phase_modules(self) -> list[nn.Module]:
-        """None."""
-        return []
-
-    def build_learning_pass(self, joint: bool) -> nn.Module:
-        """The network itself."""
-        return self.net_g
-
-    def compute_losses(self, joint: bool) -> OrderedDict[str, Tensor]:
-        """``l_pix``."""
-        with self.precision.autocast():
-            output = self.learning_pass(self.lq, self.gt)
-        self.output = output.float()
-        return OrderedDict(l_pix=self.cri_pix(self.output, self.gt))
+    def _losses(self) -> Mapping[str, Tensor]:
+        return self.pixel_loss(self.learning_pass(self.lq, self.gt))
 
     def restore_batch(self, net: KDSRTeacher) -> Tensor:
         """Restore with the GT image as the estimator's second input.
@@ -87,7 +58,8 @@ class KDSRTeacherModel(TwoPhaseModel):
 class KDSRStudentModel(DistillationModel):
     """Trains ``network_g`` of type KDSR under a frozen KDSRTeacher.
 
-    Options, under ``train``, besides those of :class:`TwoPhaseModel`; the teacher's are in :class:`DistillationModel`:
+    Options, under ``train``, besides those of :class:`PhasedModel`; the teacher's are in :class:`DistillationModel`:
+        encoder_iter (int): Length of the encoder phase in iterations; the joint phase is the rest of ``total_iter``.
         channel_opt (dict): ChannelDistillationLoss with ``l1_weight: 0`` between the vectors D', in both phases.
     """
 
@@ -98,22 +70,29 @@ class KDSRStudentModel(DistillationModel):
         self.cri_channel = self.required_loss("channel_opt")
         super().init_training_settings()
 
-    def encoder_phase_modules(self) -> list[nn.Module]:
-        """The estimator up to D', without the layer behind it, which the loss does not reach."""
-        return [self.net_g.estimator.features, self.net_g.estimator.mlp]
+    def build_phases(self) -> Sequence[Phase]:
+        """D' alone, then D' and restoration."""
+        net, length = self.net_g, self.phase_length("encoder_iter")
+        # Without the layer behind D', which the distillation loss does not reach.
+        estimator = (net.estimator.features, net.estimator.mlp)
+        return (
+            Phase("encoder", length, estimator, "encode", self._encoder_losses),
+            Phase("joint", None, (net,), "encode_and_restore", self._joint_losses),
+        )
 
-    def build_learning_pass(self, joint: bool) -> nn.Module:
-        """D', and restoration in the joint phase."""
-        return KDSRStudentPass(self.net_g, joint)
+    def _encoder_losses(self) -> Mapping[str, Tensor]:
+        target = self._teacher_representation()
+        return self._distillation(self.learning_pass(self.lq), target)
 
-    def compute_losses(self, joint: bool) -> OrderedDict[str, Tensor]:
-        """``l_channel``, and ``l_pix`` in the joint phase."""
+    def _joint_losses(self) -> Mapping[str, Tensor]:
+        target = self._teacher_representation()
+        representation, output = self.learning_pass(self.lq)
+        return {**self._distillation(representation, target), **self.pixel_loss(output)}
+
+    @torch.no_grad()
+    def _teacher_representation(self) -> Tensor:
         with self.precision.autocast():
-            with torch.no_grad():
-                target = self.teacher.encode(self.lq, self.gt)
-            representation, output = self.learning_pass(self.lq)
-        losses = OrderedDict(l_channel=self.cri_channel(representation.float(), target.float()))
-        if joint:
-            self.output = output.float()
-            losses["l_pix"] = self.cri_pix(self.output, self.gt)
-        return losses
+            return self.teacher.encode(self.lq, self.gt)
+
+    def _distillation(self, representation: Tensor, target: Tensor) -> dict[str, Tensor]:
+        return {"l_channel": self.cri_channel(representation.float(), target.float())}

@@ -2,35 +2,35 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 
 import torch
 from basicsr.utils.registry import MODEL_REGISTRY
-from torch import Tensor, nn
+from torch import Tensor
 
+from lightbsr_arch.errors import OptionError
 from lightbsr_arch.layers.codes import Codes
-from lightbsr_arch.layers.momentum_contrast import Projections
 from lightbsr_arch.methods.lightbsr import LightBSR, LightBSRTeacher
+from lightbsr_model.training.batch import Batch
 from lightbsr_model.training.contrastive import MomentumContrastModel
 from lightbsr_model.training.distillation import DistillationModel
+from lightbsr_model.training.phases import Phase
 
 
-class TeacherPass(nn.Module):
-    """One learning pass: project all views; in the joint phase also restore view 0 under its codes."""
+def batch_prior(batch: Batch, teacher: LightBSRTeacher) -> Tensor:
+    """The prior of a batch in a teacher's basis: as the data give it, or made of the true kernels and noise levels.
 
-    def __init__(self, net: LightBSRTeacher, joint: bool) -> None:
-        super().__init__()
-        self.net = net
-        self.joint = joint
-
-    def forward(self, lq_views: Tensor, prior: Tensor) -> tuple[Projections, Tensor | None]:
-        """Return what the contrastive loss needs, and the restored view 0 (N, 3, s * H, s * W)."""
-        projections = self.net.project(lq_views, prior)
-        if not self.joint:
-            return projections, None
-        lq = lq_views[:, 0]
-        codes = self.net.converters(projections.feature_map, (lq.shape[2], lq.shape[3]))
-        return projections, self.net.restore(lq, codes)
+    Raises:
+        OptionError: The data have no kernels.
+    """
+    if batch.prior is not None:
+        return batch.prior
+    if batch.kernel is None:
+        raise OptionError(
+            "a teacher sees the true kernel, and this data set gives none: take BlindDegradationBenchmarkDataset "
+            "to validate it, and BlindDegradationPairedDataset to train."
+        )
+    return teacher.degradation_prior(batch.kernel, batch.noise_level)
 
 
 @MODEL_REGISTRY.register()
@@ -42,42 +42,25 @@ class LightBSRTeacherModel(MomentumContrastModel):
 
     net_g: LightBSRTeacher
 
-    def build_learning_pass(self, joint: bool) -> nn.Module:
-        """Contrast, and restoration in the joint phase."""
-        return TeacherPass(self.net_g, joint)
-
     def pass_inputs(self) -> tuple[Tensor, ...]:
         """The views, and the prior of their degradation."""
-        return self.lq_views, self.batch_prior(self.net_g)
+        return self.batch_views(), batch_prior(self.batch, self.net_g)
 
     def restore_batch(self, net: LightBSRTeacher) -> Tensor:
         """Restore under the true degradation."""
-        return net(self.lq, self.batch_prior(net))
+        return net(self.lq, batch_prior(self.batch, net))
 
     def represent_batch(self, net: LightBSRTeacher) -> Tensor:
         """The representation under the true degradation."""
-        return net.represent(self.lq, self.batch_prior(net))
-
-
-class StudentPass(nn.Module):
-    """One learning pass: encode; in the joint phase also restore under the codes."""
-
-    def __init__(self, net: LightBSR, joint: bool) -> None:
-        super().__init__()
-        self.net = net
-        self.joint = joint
-
-    def forward(self, lq: Tensor) -> tuple[Codes, Tensor | None]:
-        """Return the codes of (N, 3, H, W) images, and in the joint phase the restored images."""
-        codes = self.net.encode(lq)
-        return codes, self.net.restore(lq, codes) if self.joint else None
+        return net.represent(self.lq, batch_prior(self.batch, net))
 
 
 @MODEL_REGISTRY.register()
 class LightBSRStudentModel(DistillationModel):
     """Trains ``network_g`` of type LightBSR under a frozen LightBSRTeacher.
 
-    Options, under ``train``, besides those of :class:`TwoPhaseModel`; the teacher's are in :class:`DistillationModel`:
+    Options, under ``train``, besides those of :class:`PhasedModel`; the teacher's are in :class:`DistillationModel`:
+        encoder_iter (int): Length of the encoder phase in iterations; the joint phase is the rest of ``total_iter``.
         channel_opt (dict): ChannelDistillationLoss, in both phases.
         spatial_opt (dict): SpatialDistillationLoss, in both phases.
     """
@@ -90,31 +73,32 @@ class LightBSRStudentModel(DistillationModel):
         self.cri_spatial = self.required_loss("spatial_opt")
         super().init_training_settings()
 
-    def encoder_phase_modules(self) -> list[nn.Module]:
-        """Encoder and converters."""
-        return [self.net_g.encoder, self.net_g.converters]
-
-    def build_learning_pass(self, joint: bool) -> nn.Module:
-        """Codes, and restoration in the joint phase."""
-        return StudentPass(self.net_g, joint)
+    def build_phases(self) -> Sequence[Phase]:
+        """The codes alone, then codes and restoration."""
+        net, length = self.net_g, self.phase_length("encoder_iter")
+        return (
+            Phase("encoder", length, (net.encoder, net.converters), "encode", self._encoder_losses),
+            Phase("joint", None, (net,), "encode_and_restore", self._joint_losses),
+        )
 
     @torch.no_grad()
     def teacher_codes(self) -> Codes:
         """The teacher's codes of the batch; its SR network does not run."""
-        prior = self.batch_prior(self.teacher)
+        prior = batch_prior(self.batch, self.teacher)
         with self.precision.autocast():
             return self.teacher.encode(self.lq, prior)
 
-    def compute_losses(self, joint: bool) -> OrderedDict[str, Tensor]:
-        """``l_channel`` and ``l_spatial``, and ``l_pix`` in the joint phase."""
+    def _encoder_losses(self) -> Mapping[str, Tensor]:
         target = self.teacher_codes()
-        with self.precision.autocast():
-            codes, output = self.learning_pass(self.lq)
-        losses = OrderedDict(
-            l_channel=self.cri_channel(codes.channel.float(), target.channel.float()),
-            l_spatial=self.cri_spatial(codes.spatial.float(), target.spatial.float()),
-        )
-        if joint:
-            self.output = output.float()
-            losses["l_pix"] = self.cri_pix(self.output, self.gt)
-        return losses
+        return self._code_losses(self.learning_pass(self.lq), target)
+
+    def _joint_losses(self) -> Mapping[str, Tensor]:
+        target = self.teacher_codes()
+        codes, output = self.learning_pass(self.lq)
+        return {**self._code_losses(codes, target), **self.pixel_loss(output)}
+
+    def _code_losses(self, codes: Codes, target: Codes) -> dict[str, Tensor]:
+        return {
+            "l_channel": self.cri_channel(codes.channel.float(), target.channel.float()),
+            "l_spatial": self.cri_spatial(codes.spatial.float(), target.spatial.float()),
+        }

@@ -6,7 +6,7 @@ from typing import Any
 
 from basicsr.utils import get_root_logger
 
-from lightbsr_model.training.phased_model import TwoPhaseModel
+from lightbsr_model.training.phased_model import PhasedModel
 from lightbsr_model.training.teacher import (
     check_fit,
     data_are_noisy,
@@ -16,7 +16,7 @@ from lightbsr_model.training.teacher import (
 )
 
 
-class DistillationModel(TwoPhaseModel):
+class DistillationModel(PhasedModel):
     """Trains a student under a frozen teacher.
 
     The teacher has a section of its own, apart from ``network_*``, which a resume of BasicSR's would redirect

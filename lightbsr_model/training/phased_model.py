@@ -1,9 +1,9 @@
-"""What all methods share: an encoder phase, then a joint phase, in BasicSR's own loop."""
+"""What all methods share: a training in phases, in BasicSR's own loop."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -12,56 +12,48 @@ from basicsr.models.sr_model import SRModel
 from basicsr.utils import get_root_logger
 from torch import Tensor, nn
 
-from lightbsr_arch import LightBSRTeacher
 from lightbsr_arch.errors import OptionError
-from lightbsr_model.degradation import Degradation, degrade, get_degradation
 from lightbsr_model.runtime.ema import model_ema
 from lightbsr_model.runtime.processes import synchronise_batchnorm, wrap_for_processes
-from lightbsr_model.runtime.random_streams import derive_seed
+from lightbsr_model.training.adaptation import adapted
+from lightbsr_model.training.batch import Batch
+from lightbsr_model.training.batch_degrader import BatchDegrader, to_device
 from lightbsr_model.training.mixed_precision import MixedPrecision
+from lightbsr_model.training.phases import LearningPass, Phase
 from lightbsr_model.training.schedule import TWO_PHASE_SCHEDULES
 
 
-class TwoPhaseModel(SRModel):
-    """An SRModel whose training has an encoder phase and a joint phase.
+class PhasedModel(SRModel):
+    """An SRModel whose training has phases, each with weights that learn, a learning pass and losses of its own.
 
-    Validation, metrics, tensorboard and saving are BasicSR's. A subclass says what learns in the encoder phase
-    (:meth:`encoder_phase_modules`), how a learning pass goes (:meth:`build_learning_pass`) and what it costs
-    (:meth:`compute_losses`).
+    Validation, metrics, tensorboard and saving are BasicSR's. A subclass says what its phases are
+    (:meth:`build_phases`).
 
     Options, under ``train``:
-        encoder_iter (int): Length of the encoder phase in iterations; the joint phase is the rest of ``total_iter``.
         ema_decay (float): As in BasicSR; the copy's buffers (BatchNorm statistics) follow too.
         scheduler (dict): ``type: TwoPhaseCosineLR``, ``TwoPhaseStepLR`` or one of BasicSR's.
-        pixel_opt (dict): Loss between restored and GT images, in the joint phase.
+        pixel_opt (dict): Loss between restored and GT images.
         amp (str): ``off`` (default), ``bf16`` or ``fp16``: what the networks compute in while they learn; losses, weights
             and optimiser stay in fp32.
         channels_last (bool): Keep weights and features in channels-last layout. Default: False.
         compile (bool): Compile the learning pass of each phase (torch.compile). Default: False.
 
-    Reads from a batch ``gt`` with ``kernel`` and ``noise_level`` to degrade on the device, or a finished ``lq`` and ``gt``.
+    Reads from a batch ``gt_views`` with ``kernel`` and ``noise_level`` to degrade on the device, or a finished ``lq``
+    with ``gt`` and ``views``, see :class:`~lightbsr_model.training.batch.Batch`.
     """
 
     net_g: nn.Module
+    batch: Batch
 
     def __init__(self, opt: dict[str, Any]) -> None:
-        self._current_iter = self._fed = 0
-        self._phase: str | None = None
+        self._phase: Phase | None = None
         self._learning_pass: nn.Module | None = None
         super().__init__(opt)
 
     # ---- to be said by a subclass
 
-    def encoder_phase_modules(self) -> list[nn.Module]:
-        """The parts of ``net_g`` that learn in the encoder phase."""
-        raise NotImplementedError
-
-    def build_learning_pass(self, joint: bool) -> nn.Module:
-        """A module around ``net_g`` whose forward is one learning pass of a phase."""
-        raise NotImplementedError
-
-    def compute_losses(self, joint: bool) -> OrderedDict[str, Tensor]:
-        """Run the learning pass on the current batch and return its weighted losses by their names in the log."""
+    def build_phases(self) -> Sequence[Phase]:
+        """The phases in their order; the last takes the iterations that are left."""
         raise NotImplementedError
 
     def prepare_start(self) -> None:
@@ -79,24 +71,26 @@ class TwoPhaseModel(SRModel):
 
     def init_training_settings(self) -> None:
         """Set up losses, optimiser and scheduler as SRModel does, after the options of the phases are checked."""
-        train_opt = self.opt["train"]
-        self.encoder_iter = train_opt.get("encoder_iter")
-        total_iter = int(train_opt["total_iter"])
-        if not isinstance(self.encoder_iter, int) or not 0 <= self.encoder_iter <= total_iter:
-            raise OptionError(
-                f"train.encoder_iter: expected the encoder phase's length in iterations, 0 to total_iter = {total_iter}, "
-                f"got {self.encoder_iter!r}."
-            )
-        train_set = self.opt["datasets"].get("train", {})
-        self._degradation: Degradation | None = None
-        if train_set.get("preset") is not None:
-            self._degradation = get_degradation(train_set["preset"], train_set.get("degradation"))
-        self.precision = MixedPrecision(train_opt.get("amp"), self.device)
+        self.degrader = BatchDegrader(self.opt, self.device)
+        self.precision = MixedPrecision(self.opt["train"].get("amp"), self.device)
         self.grad_scaler = self.precision.scaler
         self.prepare_start()
+        self.phases = tuple(self.build_phases())
         self._trainable = {name for name, value in self.net_g.named_parameters() if value.requires_grad}
-        self._noise_generator = torch.Generator(self.device)
         super().init_training_settings()
+
+    def phase_length(self, key: str) -> int:
+        """The length of a phase in iterations, ``train.<key>``.
+
+        Raises:
+            OptionError: It is missing, or not an integer from 0 to ``total_iter``.
+        """
+        length, total_iter = self.opt["train"].get(key), int(self.opt["train"]["total_iter"])
+        if not isinstance(length, int) or isinstance(length, bool) or not 0 <= length <= total_iter:
+            raise OptionError(
+                f"train.{key}: expected the phase's length in iterations, 0 to total_iter = {total_iter}, got {length!r}."
+            )
+        return length
 
     def required_loss(self, key: str) -> nn.Module:
         """Build the loss of ``train.<key>``.
@@ -127,122 +121,88 @@ class TwoPhaseModel(SRModel):
         if schedule is None:
             super().setup_schedulers()
             return
-        lengths = {"encoder_iter": self.encoder_iter, "total_iter": int(train_opt["total_iter"])}
+        before_last = sum(phase.iterations or 0 for phase in self.phases[:-1])
+        lengths = {"encoder_iter": before_last, "total_iter": int(train_opt["total_iter"])}
         self.schedulers += [schedule(optimizer, **lengths, **scheduler_opt) for optimizer in self.optimizers]
 
     # ---- the step
 
     def update_learning_rate(self, current_iter: int, warmup_iter: int = -1) -> None:
-        """As in BasicSR; the loop's first word on a new iteration."""
-        self._current_iter, self._fed = current_iter, 0
+        """As in BasicSR; the loop calls it first in every iteration."""
+        self.degrader.begin(current_iter)
         super().update_learning_rate(current_iter, warmup_iter)
 
     def feed_data(self, data: Mapping[str, Any]) -> None:
         """Take a batch to the device, and degrade it there if the loader has not.
 
         Args:
-            data: ``gt`` (N, V, 3, H, W) uint8 with ``kernel`` (N, 21, 21) and ``noise_level`` (N,); or ``lq``
-                (N, 3, h, w) or (N, V, 3, h, w) in [0, 1] with ``gt`` (N, 3, H, W) or (N, V, 3, H, W) in [0, 1], if any.
-                ``prior`` (N, prior_channels) is taken as it is; else the kernel, if any, is what a prior is made of.
+            data: What :class:`~lightbsr_model.training.batch_degrader.BatchDegrader` or
+                :class:`~lightbsr_model.training.batch.Batch` takes.
         """
-        batch = {key: value.to(self.device, non_blocking=True) for key, value in data.items() if torch.is_tensor(value)}
-        self.kernel, self.noise_level = batch.get("kernel"), batch.get("noise_level")
-        self.prior = batch.get("prior")
-        gt = batch.get("gt")
-        if "lq" in batch:
-            lq = batch["lq"]
-        else:
-            if gt is None or self.kernel is None:
-                raise OptionError(
-                    f"a batch has {', '.join(data)}: expected `lq`, or `gt` and `kernel` (BlindDegradationPairedDataset)."
-                )
-            self._fed += 1
-            train_set = self.opt["datasets"]["train"]
-            degradation = self._degradation
-            if train_set.get("degradation_per") == "batch":
-                self.kernel = self.kernel[:1].expand_as(self.kernel)
-                self.noise_level = (
-                    None if self.noise_level is None else self.noise_level[:1].expand_as(self.noise_level)
-                )
-            gt = self.arrange_views(gt)
-            lq = degrade(
-                gt,
-                self.kernel,
-                None if degradation is not None and not degradation.is_noisy else self.noise_level,
-                train_set["scale"],
-                train_set.get("border", "clamp"),
-                self.seeded_generator("noise", self._noise_generator),
-                separable=degradation is not None and degradation.kernel == "isotropic",
-            )
-            gt = gt[:, 0].float() / 255
-        self.lq_views = lq if lq.dim() == 5 else lq[:, None]
-        self.lq = self.lq_views[:, 0]
-        if gt is not None:
-            self.gt = gt[:, 0] if gt.dim() == 5 else gt
+        tensors = to_device(data, self.device)
+        is_finished = "lq" in tensors or "gt_views" not in tensors
+        self.batch = Batch.of(tensors) if is_finished else self.degrader(tensors, self.arrange_views)
+        # By these names SRModel's validation knows them.
+        self.lq = self.batch.lq
+        if self.batch.gt is not None:
+            self.gt = self.batch.gt
         elif hasattr(self, "gt"):
             # SRModel's validation would compare with the last training GT (sr_model.py:147).
             del self.gt
 
-    def batch_prior(self, teacher: LightBSRTeacher) -> Tensor:
-        """The prior of the batch that was fed, in a teacher's basis.
-
-        Raises:
-            OptionError: The data have no kernels.
-        """
-        if self.prior is not None:
-            return self.prior
-        if self.kernel is None:
-            raise OptionError(
-                "a teacher sees the true kernel, and this data set gives none: take BlindDegradationBenchmarkDataset "
-                "to validate it, and BlindDegradationPairedDataset to train."
-            )
-        return teacher.degradation_prior(self.kernel, self.noise_level)
-
-    def arrange_views(self, gt: Tensor) -> Tensor:
+    def arrange_views(self, gt_views: Tensor) -> Tensor:
         """What becomes of the (N, V, 3, H, W) GT views of a training batch before they are degraded."""
-        return gt
+        return gt_views
 
-    def seeded_generator(self, purpose: str, generator: torch.Generator) -> torch.Generator:
-        """Seed a generator by purpose, rank, iteration and the part of its batch: a resumed run draws the same."""
-        place = (self.opt["rank"], self._current_iter, self._fed)
-        return generator.manual_seed(derive_seed(self.opt["manual_seed"], purpose, *place))
+    def phase_of(self, current_iter: int) -> Phase:
+        """The phase that an iteration, counted from 1, lies in."""
+        end = 0
+        for phase in self.phases[:-1]:
+            end += phase.iterations or 0
+            if current_iter <= end:
+                return phase
+        return self.phases[-1]
 
-    def enter_phase(self, joint: bool) -> None:
+    def enter_phase(self, phase: Phase) -> None:
         """Let learn what a phase teaches, and wrap its learning pass; does nothing within a phase."""
-        phase = "joint" if joint else "encoder"
-        if phase == self._phase:
+        if phase is self._phase:
             return
-        learning = set(self.net_g.parameters()) if joint else _parameters(self.encoder_phase_modules())
+        learning = phase.parameters()
         for name, value in self.net_g.named_parameters():
             value.requires_grad_(name in self._trainable and value in learning)
         # The old wrapper goes first: its hooks sit on the same parameters.
         self._learning_pass = None
-        learning_pass = self.build_learning_pass(joint)
+        learning_pass: nn.Module = LearningPass(self.net_g, phase.call)
         if self.opt["train"].get("compile"):
             learning_pass = cast(nn.Module, torch.compile(learning_pass, dynamic=False))
         self._learning_pass = wrap_for_processes(
             learning_pass, self.device, self.opt.get("find_unused_parameters", False)
         )
         self._phase = phase
-        get_root_logger().info(f"The {phase} phase begins: {sum(v.numel() for v in learning):,d} parameters.")
+        get_root_logger().info(f"The {phase.name} phase begins: {sum(v.numel() for v in learning):,d} parameters.")
 
-    @property
-    def learning_pass(self) -> nn.Module:
-        """The current phase's pass, wrapped for several processes where there are several."""
+    def learning_pass(self, *inputs: Tensor) -> Any:
+        """Run the current phase's pass, in its precision, over the processes where there are several."""
         if self._learning_pass is None:
             raise RuntimeError("enter_phase comes before the first learning pass.")
-        return self._learning_pass
+        with self.precision.autocast():
+            return self._learning_pass(*inputs)
+
+    def pixel_loss(self, output: Tensor) -> dict[str, Tensor]:
+        """``l_pix`` of restored images, which are kept as the model's output."""
+        self.output = output.float()
+        return {"l_pix": self.cri_pix(self.output, self.gt)}
 
     def optimize_parameters(self, current_iter: int) -> None:
         """One optimiser step on the batch that was fed.
 
         Args:
-            current_iter: From 1 up; the encoder phase lasts until ``train.encoder_iter``.
+            current_iter: From 1 up.
         """
-        joint = current_iter > self.encoder_iter
-        self.enter_phase(joint)
+        phase = self.phase_of(current_iter)
+        self.enter_phase(phase)
         self.optimizer_g.zero_grad(set_to_none=True)
-        losses = self.compute_losses(joint)
+        losses = phase.losses()
         self.precision.backward(torch.stack(list(losses.values())).sum())
         self.optimizer_g.step()
         # Tensors: reading one would make the host wait for the device in every iteration.
@@ -274,9 +234,5 @@ class TwoPhaseModel(SRModel):
         net = getattr(self, "net_g_ema", self.net_g)
         was_training = net.training
         net.eval()
-        self.output = self.restore_batch(net)
+        self.output = self.restore_batch(adapted(self, net))
         net.train(was_training)
-
-
-def _parameters(modules: Iterable[nn.Module]) -> set[nn.Parameter]:
-    return {value for module in modules for value in module.parameters()}

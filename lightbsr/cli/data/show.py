@@ -71,10 +71,9 @@ def run(command: str, arguments: Sequence[str]) -> None:
 
 
 def _row(sample: dict[str, Any], train_set: dict[str, Any], scale: int) -> tuple[str, list[Cell]]:
-    gt = sample["gt"]
-    gt = gt if gt.dim() == 4 else gt[None]
+    gt = sample["gt_views"] if "gt_views" in sample else sample["gt"][None]
     if "lq" in sample:
-        lq = sample["lq"] if sample["lq"].dim() == 4 else sample["lq"][None]
+        lq = sample["views"] if "views" in sample else sample["lq"][None]
     else:
         kernels, noise_levels = sample["kernel"][None], sample["noise_level"][None]
         lq = degrade(gt[None], kernels, noise_levels, scale, train_set.get("border", "clamp"))[0]

@@ -77,7 +77,9 @@ def main(out: str, kinds: list[str], teacher_files: dict[str, str]) -> None:
             if "teacher" in kind or kind in ("DASR", "CdCL")
             else torch.rand(4, 3, 16, 16)
         )
-        model.feed_data({"lq": lq, "gt": torch.rand(4, 3, 64, 64), "prior": torch.rand(4, 15)})
+        model.feed_data(
+            {"views" if lq.dim() == 5 else "lq": lq, "gt": torch.rand(4, 3, 64, 64), "prior": torch.rand(4, 15)}
+        )
         model.optimize_parameters(1)
         # Nothing to validate: what a validation would find.
         dist_validation(model, no_images, 1, None, False)

@@ -56,7 +56,7 @@ class Training:
             lq = torch.rand(2, 2, 3, 8, 8, generator=generator)
             self.steps.begin()
             self.model.update_learning_rate(iteration)
-            self.model.feed_data({"lq": lq, "gt": lq[:, 0].repeat_interleave(4, 2).repeat_interleave(4, 3)})
+            self.model.feed_data({"views": lq, "gt": lq[:, 0].repeat_interleave(4, 2).repeat_interleave(4, 3)})
             self.model.optimize_parameters(iteration)
             yield iteration
 

@@ -25,7 +25,7 @@ VIEWS = {"teacher": 2, "student": 1}
 def _batch(views, seed):
     generator = torch.Generator().manual_seed(seed)
     return {
-        "gt": torch.randint(0, 256, (4, views, 3, 32, 32), generator=generator).byte(),
+        "gt_views": torch.randint(0, 256, (4, views, 3, 32, 32), generator=generator).byte(),
         "kernel": isotropic_gaussian_kernels(0.2 + 3 * torch.rand(4, generator=generator)),
         "noise_level": torch.zeros(4),
         "gt_path": ["a"] * 4,

@@ -32,12 +32,12 @@ def _benchmark(folder, **options):
 def test_views_for_the_device(image_folder):
     torch.manual_seed(0)
     sample = _paired(image_folder, views=4)[0]
-    assert sample["gt"].shape == (4, 3, 32, 32)
-    assert sample["gt"].dtype == torch.uint8
+    assert sample["gt_views"].shape == (4, 3, 32, 32)
+    assert sample["gt_views"].dtype == torch.uint8
     assert sample["kernel"].shape == (21, 21)
     torch.testing.assert_close(sample["kernel"].sum(), torch.tensor(1.0))
     assert 0 <= sample["noise_level"] <= 25
-    assert len({view.numpy().tobytes() for view in sample["gt"]}) == 4
+    assert len({view.numpy().tobytes() for view in sample["gt_views"]}) == 4
 
 
 def test_finished_pairs_are_the_degraded_patches(image_folder):
@@ -49,8 +49,9 @@ def test_finished_pairs_are_the_degraded_patches(image_folder):
     torch.testing.assert_close(sample["lq"], expected, rtol=0, atol=1.01 / 255)
     assert ((sample["lq"] - expected).abs() > 1e-3).float().mean() < 0.01
     views = _paired(image_folder, degrade_in="loader", views=2)[0]
-    assert views["lq"].shape == (2, 3, 8, 8)
-    assert views["gt"].shape == (2, 3, 32, 32)
+    assert views["views"].shape == (2, 3, 8, 8)
+    assert torch.equal(views["lq"], views["views"][0])
+    assert views["gt_views"].shape == (2, 3, 32, 32)
 
 
 def test_every_offset_occurs(tmp_path):
@@ -59,7 +60,7 @@ def test_every_offset_occurs(tmp_path):
     cv2.imwrite(str(tmp_path / "a.png"), coded[:, :, ::-1])
     torch.manual_seed(0)
     dataset = _paired(tmp_path, views=200, use_hflip=False, use_rot=False)
-    corners = dataset[0]["gt"][:, :, 0, 0].int()
+    corners = dataset[0]["gt_views"][:, :, 0, 0].int()
     offsets = {divmod(int(low + 256 * high), 34) for low, high, _ in corners}
     assert offsets == {(top, left) for top in range(4) for left in range(3)}
 
@@ -70,13 +71,13 @@ def test_every_offset_occurs(tmp_path):
 def test_flips_and_rotations(tmp_path, flip, rot, count):
     cv2.imwrite(str(tmp_path / "a.png"), np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8))
     torch.manual_seed(0)
-    views = _paired(tmp_path, views=100, use_hflip=flip, use_rot=rot)[0]["gt"]
+    views = _paired(tmp_path, views=100, use_hflip=flip, use_rot=rot)[0]["gt_views"]
     assert len({view.numpy().tobytes() for view in views}) == count
 
 
 def _epoch(dataset, workers):
     loader = DataLoader(dataset, batch_size=2, num_workers=workers, multiprocessing_context="fork" if workers else None)
-    return torch.cat([batch["gt"].flatten(1).float() for batch in loader])
+    return torch.cat([batch["gt_views"].flatten(1).float() for batch in loader])
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -328,7 +329,7 @@ def test_sets_on_one_lmdb_in_workers(stored, image_folder, method):
         dataset[0]  # opens the file in this process too
         torch.manual_seed(1)
         loader = DataLoader(dataset, batch_size=2, num_workers=2, multiprocessing_context=method)
-        orders.append(torch.cat([batch["gt"] for batch in loader]))
+        orders.append(torch.cat([batch["gt_views"] for batch in loader]))
     assert torch.equal(orders[0], orders[1])
     assert torch.equal(orders[0], orders[2])
     assert len(orders[0]) == 6

@@ -14,7 +14,7 @@ from model_options import STUDENT_NETWORK, TEACHER_NETWORK, model_options
 def _batch(views, seed=0, count=4):
     generator = torch.Generator().manual_seed(seed)
     return {
-        "gt": torch.randint(0, 256, (count, views, 3, 32, 32), generator=generator).byte(),
+        "gt_views": torch.randint(0, 256, (count, views, 3, 32, 32), generator=generator).byte(),
         "kernel": isotropic_gaussian_kernels(0.2 + 3 * torch.rand(count, generator=generator)),
         "noise_level": torch.zeros(count),
         "gt_path": ["a"] * count,
@@ -108,7 +108,7 @@ def test_student_starts_from_a_checkpoint_or_anew_where_told(teacher_file, tmp_p
 
 def test_batch_is_degraded_on_the_device_and_the_same_after_a_resume(teacher_file):
     model = _build("student", teacher_file)
-    model._degradation = get_degradation("setting1_x4", {"noise_level": [0, 25]})
+    model.degrader.degradation = get_degradation("setting1_x4", {"noise_level": [0, 25]})
     batch = {**_batch(1), "noise_level": torch.full((4,), 9.0)}
     images = []
     for iteration in (7, 8, 7):
@@ -119,10 +119,10 @@ def test_batch_is_degraded_on_the_device_and_the_same_after_a_resume(teacher_fil
     assert not torch.equal(images[0], images[1])
     model.feed_data(batch)  # the second part of iteration 7
     assert not torch.equal(model.lq, images[0])
-    torch.testing.assert_close(model.gt, batch["gt"][:, 0] / 255)
-    model._degradation = get_degradation("setting1_x4")
+    torch.testing.assert_close(model.gt, batch["gt_views"][:, 0] / 255)
+    model.degrader.degradation = get_degradation("setting1_x4")
     model.feed_data(_batch(1))
-    torch.testing.assert_close(model.lq, degrade(_batch(1)["gt"], _batch(1)["kernel"], None, 4)[:, 0])
+    torch.testing.assert_close(model.lq, degrade(_batch(1)["gt_views"], _batch(1)["kernel"], None, 4)[:, 0])
 
 
 def test_ema_copies_batchnorm_statistics(teacher_file):

@@ -56,7 +56,7 @@ def _two_steps(model, rank: int, world_size: int) -> dict[str, torch.Tensor]:
     for step in (1, 2):
         generator = torch.Generator().manual_seed(step)
         batch = {
-            "lq": torch.rand(4, 2, 3, 8, 8, generator=generator),
+            "views": torch.rand(4, 2, 3, 8, 8, generator=generator),
             "gt": torch.rand(4, 3, 32, 32, generator=generator),
             "prior": torch.rand(4, 15, generator=generator),
         }

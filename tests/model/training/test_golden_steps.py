@@ -29,7 +29,10 @@ def _check_steps(model, kind, phase, columns, data):
         group["lr"] = 2e-4
     for number in range(4):
         prefix = f"{kind}_steps_{number}"
-        model.feed_data({key: data[f"{prefix}_{key}"] for key in ("lq", "prior", "gt")})
+        batch = {key: data[f"{prefix}_{key}"] for key in ("lq", "prior", "gt")}
+        lq = batch.pop("lq")
+        batch["views" if lq.dim() == 5 else "lq"] = lq
+        model.feed_data(batch)
         model.optimize_parameters(number + 1)
         expected = data[f"{kind}_steps_{phase}_{columns}"][number]
         losses = list(model.get_current_log().values())

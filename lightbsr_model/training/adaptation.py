@@ -1,0 +1,54 @@
+"""Networks that are adapted to the images they restore, while validating, testing and comparing."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lightbsr_arch.errors import OptionError
+from lightbsr_arch.methods.base import Adaptation
+from lightbsr_arch.methods.registry import adaptation, adaptation_names
+
+
+def build_adaptation(opt: Mapping[str, Any] | None) -> Adaptation | None:
+    """Make the adaptation of an option section.
+
+    Args:
+        opt: ``type``, a name that a method gives its adaptation, and its arguments; None for none.
+
+    Raises:
+        OptionError: No such adaptation, or arguments that do not fit it.
+    """
+    if not opt:
+        return None
+    arguments = dict(opt)
+    name = arguments.pop("type", None)
+    make = adaptation(name)
+    if make is None:
+        known = ", ".join(adaptation_names()) or "none is registered"
+        raise OptionError(f"adaptation.type: expected one of the adaptations ({known}), got {name!r}.")
+    try:
+        inspect.signature(make).bind(**arguments)
+    except TypeError as error:
+        raise OptionError(f"adaptation: {name} does not take these arguments: {error}.") from error
+    return make(**arguments)
+
+
+def adapted(model: Any, net: nn.Module) -> nn.Module:
+    """A model's network for the batch that was fed: adapted where ``val.adaptation`` asks for it, else itself."""
+    opt = (model.opt.get("val") or {}).get("adaptation")
+    if not opt:
+        return net
+    if getattr(model, "adaptation", None) is None:
+        model.adaptation = build_adaptation(opt)
+    return adapt(model.adaptation, net, model.lq)
+
+
+def adapt(adaptation: Adaptation, net: nn.Module, lq: Tensor) -> nn.Module:
+    """Adapt a network to images; gradients are there for it, whatever the caller has switched off."""
+    with torch.inference_mode(False), torch.enable_grad():
+        return adaptation(net, lq.clone() if lq.is_inference() else lq).eval()

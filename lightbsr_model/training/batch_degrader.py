@@ -1,0 +1,112 @@
+"""Degrading training batches on the device, for any model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from basicsr.models.sr_model import SRModel
+from torch import Tensor
+
+from lightbsr_arch.errors import OptionError
+from lightbsr_model.degradation import Degradation, degrade, get_degradation
+from lightbsr_model.runtime.random_streams import derive_seed
+from lightbsr_model.training.batch import Batch
+
+Arrange = Callable[[Tensor], Tensor]
+"""What becomes of (N, V, 3, H, W) GT views before they are degraded."""
+
+
+class BatchDegrader:
+    """Makes LR images of a training set's GT images, a whole batch at a time.
+
+    All that it draws comes from generators that are seeded by the seed, the rank, the iteration and the part of the
+    iteration's batch, so that a resumed run draws the same.
+
+    Args:
+        opt: A run's options; of ``datasets.train`` it reads ``preset``, ``degradation``, ``scale``, ``border`` and
+            ``degradation_per``.
+        device: Of the training.
+
+    Raises:
+        OptionError: An unknown preset, or values that do not fit it.
+    """
+
+    def __init__(self, opt: Mapping[str, Any], device: torch.device) -> None:
+        self._seed, self._rank = opt["manual_seed"], opt["rank"]
+        train_set = opt["datasets"].get("train", {})
+        self.degradation: Degradation | None = None
+        if train_set.get("preset") is not None:
+            self.degradation = get_degradation(train_set["preset"], train_set.get("degradation"))
+        self.scale, self.border = train_set.get("scale"), train_set.get("border", "clamp")
+        self.per_batch = train_set.get("degradation_per") == "batch"
+        self._noise = torch.Generator(device)
+        self.iteration = self._part = 0
+
+    def begin(self, iteration: int) -> None:
+        """Start an iteration."""
+        self.iteration, self._part = iteration, 0
+
+    def seeded(self, purpose: str, generator: torch.Generator) -> torch.Generator:
+        """Seed a generator for a purpose within the current part of a batch."""
+        return generator.manual_seed(derive_seed(self._seed, purpose, self._rank, self.iteration, self._part))
+
+    def __call__(self, tensors: Mapping[str, Tensor], arrange: Arrange | None = None) -> Batch:
+        """Degrade the next part of the iteration's batch.
+
+        Args:
+            tensors: ``gt_views`` (N, V, 3, H, W) uint8, ``kernel`` (N, k, k) and ``noise_level`` (N,), on the device.
+            arrange: Changes the views before they are degraded.
+        """
+        if "kernel" not in tensors:
+            raise OptionError(f"a batch has {', '.join(tensors)}: expected `kernel` beside `gt_views`.")
+        self._part += 1
+        kernel, noise_level = tensors["kernel"], tensors.get("noise_level")
+        if self.per_batch:
+            kernel = kernel[:1].expand_as(kernel)
+            noise_level = None if noise_level is None else noise_level[:1].expand_as(noise_level)
+        gt_views = tensors["gt_views"] if arrange is None else arrange(tensors["gt_views"])
+        is_noisy = self.degradation is None or self.degradation.is_noisy
+        views = degrade(
+            gt_views,
+            kernel,
+            noise_level if is_noisy else None,
+            self.scale,
+            self.border,
+            self.seeded("noise", self._noise),
+            separable=self.degradation is not None and self.degradation.kernel == "isotropic",
+        )
+        gt = gt_views[:, 0].float() / 255
+        return Batch(views[:, 0], gt, views, kernel=kernel, noise_level=noise_level, prior=tensors.get("prior"))
+
+
+def to_device(data: Mapping[str, Any], device: torch.device) -> dict[str, Tensor]:
+    """The tensors of a batch, on a device."""
+    return {key: value.to(device, non_blocking=True) for key, value in data.items() if torch.is_tensor(value)}
+
+
+_FEED_DATA = SRModel.feed_data
+
+
+def feed_data(model: Any, data: Mapping[str, Any]) -> None:
+    """Stand in for ``SRModel.feed_data``: BasicSR's models train on data that are degraded on the device too.
+
+    Raises:
+        OptionError: Several views, of which these models would see one.
+    """
+    if "lq" in data or "gt_views" not in data:
+        _FEED_DATA(model, data)
+        return
+    if data["gt_views"].shape[1] != 1:
+        raise OptionError(
+            f"datasets.train.views: {type(model).__name__} sees one view of a sample: expected 1, "
+            f"got {data['gt_views'].shape[1]}."
+        )
+    if not hasattr(model, "degrader"):
+        model.degrader = BatchDegrader(model.opt, model.device)
+    iteration = model.completed_iter + 1
+    if model.degrader.iteration != iteration:
+        model.degrader.begin(iteration)
+    batch = model.degrader(to_device(data, model.device))
+    model.lq, model.gt = batch.lq, batch.gt
