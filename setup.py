@@ -24,7 +24,7 @@ setup(
     package_dir={"lightbsr_model.options": "options"},
     package_data={
         "lightbsr_arch": ["py.typed", "pretrained/*"],
-        "lightbsr_model": ["py.typed"],
+        "lightbsr_model": ["py.typed", "evaluation/comparison/*.csv"],
         "lightbsr_model.options": ["*.yml", "*/*.yml"],
     },
     install_requires=[

@@ -1,4 +1,4 @@
-"""CdCL's contrast: FastMoCo over pieces of views, without a queue (TIP 2025, arXiv 2408.05440)."""
+"""Contrast within a batch: FastMoCo over pieces of views, without a queue (arXiv 2408.05440)."""
 
 from __future__ import annotations
 

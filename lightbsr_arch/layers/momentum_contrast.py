@@ -31,7 +31,7 @@ def contrastive_loss(
         reduction: ``mean`` or ``sum`` over pairs and samples, or ``none`` for (V * (V - 1), N) in the order
             (0, 1), (0, 2), ..., (1, 0), (1, 2), ...
         same_views: Whether query i and key i are of one view, as said above. If not, they are of two views of one image
-            (DASR): query i has key i as its only positive, V may be 1, and ``none`` gives (V, N).
+            (arXiv 2104.00416): query i has key i as its only positive, V may be 1, and ``none`` gives (V, N).
 
     Returns:
         The loss, in nats.

@@ -1,4 +1,4 @@
-"""A depthwise convolution whose kernels each sample predicts from its code: DASR's and KDSR's way to modulate."""
+"""A depthwise convolution whose kernels are predicted from each sample's code (arXiv 2104.00416, 2211.16928)."""
 
 from __future__ import annotations
 

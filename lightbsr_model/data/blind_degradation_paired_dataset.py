@@ -41,7 +41,7 @@ class BlindDegradationPairedDataset(Dataset[dict[str, Any]]):
             degrade_in (str): ``device`` (default) leaves the degrading to the model, in whole batches; ``loader`` gives
                 finished pairs that any model trains on, whatever it makes of a batch.
             degradation_per (str): sample (default), or batch: all samples of a batch take the first one's kernel and
-                noise level (KDSR); the model does that, so only with ``degrade_in: device``.
+                noise level (arXiv 2211.16928); the model does that, so only with ``degrade_in: device``.
 
     A sample has ``gt_path``, and
     with ``degrade_in: device``: ``gt_views`` (views, 3, gt_size, gt_size), uint8;

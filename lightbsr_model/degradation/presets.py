@@ -129,7 +129,7 @@ def _all_presets() -> dict[str, Degradation]:
         for noise in TEST_NOISE_LEVELS:
             presets[f"aniso_k{number}_n{noise}"] = _anisotropic(lambda_1, lambda_2, theta, noise)
     for noise in TEST_NOISE_LEVELS:
-        # DASR's, KDSR's and CDFormer's tables have 0.2 where later ones have 0.5.
+        # The earlier papers' tables have 0.2 where later ones have 0.5.
         presets[f"aniso_k1old_n{noise}"] = _anisotropic(2, 0.2, 0, noise)
     return presets
 

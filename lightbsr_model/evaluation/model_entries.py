@@ -11,6 +11,7 @@ from basicsr.utils.registry import ARCH_REGISTRY, MODEL_REGISTRY
 
 from lightbsr_arch import infer_options
 from lightbsr_arch.errors import OptionError
+from lightbsr_arch.methods.registry import method_with
 from lightbsr_arch.weights.checkpoints import load_state_dict
 from lightbsr_arch.weights.model_files import bundled_model
 from lightbsr_model.option_files import known_options as known
@@ -18,13 +19,16 @@ from lightbsr_model.option_files.class_lookup import look_up
 from lightbsr_model.option_files.document import KeyPath, OptionDocument, Problem
 from lightbsr_model.option_files.folder_names import name_fault
 from lightbsr_model.option_files.suggestions import nearest
+from lightbsr_model.training.adaptation import build_adaptation
 
-MODEL_TYPES = {
-    "LightBSRTeacher": "LightBSRTeacherModel",
-    "KDSRTeacher": "KDSRTeacherModel",
-    "SwinIR": "SwinIRModel",
-}
-"""Archs that do not run through SRModel: what they see besides the LR image, or how it is padded, is the model's to know."""
+_PADDED_BY = {"SwinIR": "SwinIRModel"}
+"""Archs of BasicSR's own that need an image padded, which a model of its own does."""
+
+
+def model_type_of(network: str) -> str:
+    """The ``model_type`` that runs a network: SRModel, unless it sees more than the LR image or needs that padded."""
+    method = method_with(network)
+    return (_PADDED_BY if method is None else method.runs_by).get(network, "SRModel")
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,9 @@ class ModelEntry:
     """Entry of the checkpoint. Default: params_ema where there is one, else params."""
     model_type: str | None = None
     """BasicSR model that runs it. Default: SRModel, or the one that the arch needs."""
+    adaptation: Mapping[str, Any] | None = None
+    """Adapts the network to each image before it is restored: ``type`` and arguments, as ``val: {adaptation: ...}`` of an
+    option file. Default: none."""
     results: str | None = None
     """Instead of a network: a folder of SR images."""
     results_tmpl: str = "{set}/{preset}/{image}.png"
@@ -118,7 +125,7 @@ class ModelListReader:
 
     def _check(self, place: KeyPath, entry: ModelEntry) -> None:
         if entry.results is not None:
-            for key in ("network", "path", "model_type", "param_key"):
+            for key in ("network", "path", "model_type", "param_key", "adaptation"):
                 if getattr(entry, key) is not None:
                     self.report((*place, key), "has no effect beside `results`; leave out one of the two")
             for key, folder in (("results", entry.results), ("lr", entry.lr)):
@@ -144,6 +151,7 @@ class ModelListReader:
                 self.report((*place, key), str(error))
                 return
         try:
+            build_adaptation(entry.adaptation)
             network = network_of(entry)
         except (OptionError, ValueError) as error:
             self.report(place, str(error))

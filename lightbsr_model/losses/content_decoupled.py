@@ -1,4 +1,4 @@
-"""CdCL's loss."""
+"""The loss of contrast within a batch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lightbsr_arch.layers.in_batch_contrast import in_batch_contrastive_loss
 
 @LOSS_REGISTRY.register()
 class ContentDecoupledContrastiveLoss(nn.Module):
-    """InfoNCE within the batch, between pieces of one view and another whole view (CdCL, arXiv 2408.05440).
+    """InfoNCE within the batch, between pieces of one view and another whole view (arXiv 2408.05440).
 
     Args:
         loss_weight: Multiplies the loss.

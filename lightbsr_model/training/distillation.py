@@ -21,7 +21,7 @@ class DistillationModel(PhasedModel):
 
     The teacher has a section of its own, apart from ``network_*``, which a resume of BasicSR's would redirect
     (misc.py:108):
-        teacher.network (dict): ``type`` of the teacher (LightBSRTeacher, KDSRTeacher) and its arguments.
+        teacher.network (dict): ``type`` of the teacher, such as LightBSRTeacher, and its arguments.
         teacher.path (str): Its checkpoint.
         teacher.param_key (str): Default: params_ema where there is one, else params.
         teacher.start_student (bool): Whether a new student starts from the teacher's weights. Default: True. A run

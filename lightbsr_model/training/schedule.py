@@ -67,7 +67,7 @@ class TwoPhaseLR(LRScheduler):
 
 
 class TwoPhaseCosineLR(TwoPhaseLR):
-    """In the joint phase a linear warm-up, then a cosine down to ``eta_min`` (LightBSR, section 6; CdCL).
+    """In the joint phase a linear warm-up, then a cosine down to ``eta_min`` (LightBSR, section 6; arXiv 2408.05440).
 
     The rate changes every ``step_iter`` iterations: 970 is an epoch of the published recipe, 1 a smooth curve. The first
     warm-up step already has a share of the full rate (4e-5 of 2e-4 with five steps), the last iterations have ``eta_min``.
@@ -119,7 +119,7 @@ class TwoPhaseCosineLR(TwoPhaseLR):
 
 
 class TwoPhaseStepLR(TwoPhaseLR):
-    """In the joint phase too the rate falls in steps (DASR, KDSR).
+    """In the joint phase too the rate falls in steps (arXiv 2104.00416, 2211.16928).
 
     Args:
         optimizer, encoder_iter, total_iter, encoder_lr, encoder_step, encoder_gamma, last_epoch: As in

@@ -13,7 +13,6 @@ from lightbsr_arch.methods.base import Pairing
 from lightbsr_arch.methods.registry import network, pairings
 from lightbsr_arch.weights.checkpoints import load_state_dict
 from lightbsr_model.degradation import get_degradation
-from lightbsr_model.option_files.class_lookup import look_up
 
 
 def pairing_of(student: type[Any] | None) -> Pairing:
@@ -57,7 +56,10 @@ def load_teacher(teacher_opt: Mapping[str, Any], pairing: Pairing) -> Any:
         ) from error
     network_opt = dict(teacher_opt["network"])
     # Not by build_network: it logs, and BasicSR's logger must not be asked for before its file is known.
-    cls = look_up(ARCH_REGISTRY, network_opt.pop("type", None))
+    try:
+        cls = ARCH_REGISTRY.get(str(network_opt.pop("type", None)))
+    except KeyError:
+        cls = None
     if not (isinstance(cls, type) and issubclass(cls, cast(type, network(name)))):
         raise OptionError(f"teacher.network.type: expected {name}, got {teacher_opt['network'].get('type')!r}.")
     teacher: Any = cls(**network_opt)

@@ -18,7 +18,7 @@ from lightbsr_arch.errors import ImageError, MissingFileError, OptionError
 from lightbsr_arch.weights.checkpoints import load_state_dict
 from lightbsr_model.data.decoding import RGBImage, decode_rgb
 from lightbsr_model.data.degrading import lr_image, pixels_sha256
-from lightbsr_model.evaluation.model_entries import MODEL_TYPES, ModelEntry, network_of
+from lightbsr_model.evaluation.model_entries import ModelEntry, model_type_of, network_of
 
 
 class NetworkRestoration:
@@ -37,7 +37,7 @@ class NetworkRestoration:
         # Before anything of BasicSR's asks for it: its models print whole networks.
         get_root_logger().setLevel("WARNING")
         network = network_of(entry)
-        self.model_type = entry.model_type or MODEL_TYPES.get(network["type"], "SRModel")
+        self.model_type = entry.model_type or model_type_of(network["type"])
         self.model: Any = build_model(
             {
                 "name": entry.name,
@@ -51,7 +51,7 @@ class NetworkRestoration:
                 "scale": scale,
                 "network_g": dict(network),
                 "path": {},
-                "val": {},
+                "val": {"adaptation": entry.adaptation},
             }
         )
         weights = "none"
@@ -66,6 +66,8 @@ class NetworkRestoration:
             weights = _weights_sha256(state_dict)
         self.net: nn.Module = self.model.net_g
         facts = [network, self.model_type, weights, scale, device.type, __version__]
+        if entry.adaptation is not None:
+            facts.append(entry.adaptation)
         # What decides its images: a change of it makes earlier ones stale.
         self.fingerprint = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
 
