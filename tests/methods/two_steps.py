@@ -1,54 +1,49 @@
-"""Two optimiser steps of teacher, student, DASR and CdCL in each phase, alone or as one of several processes.
+"""Two optimiser steps of every method in each phase, alone or as one of several processes.
 
-Run by test_processes.py: ``python two_steps.py OUT TEACHER`` or the same under torchrun. Every rank takes its share of
+Run by test_processes.py: ``python two_steps.py OUT TEACHERS`` or the same under torchrun. Every rank takes its share of
 the same joined batch and writes its gradients of the first step, and its queue after the second, to OUT.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from pathlib import Path
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 
 import lightbsr_model  # noqa: F401  # isort: skip - BasicSR does not import without it
 from basicsr.models import build_model
+from support.method_cases import ALL, MethodCase
 
 from lightbsr_model.runtime.processes import init_process_group
 
-from model_options import BASELINES, STUDENT_NETWORK, TEACHER_NETWORK, baseline_options, model_options
+from model_options import TEACHER_NETWORK, model_options
 
 
-def main(out: Path, teacher_file: str) -> None:
+def main(out: Path, teachers: dict[str, str]) -> None:
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
     rank = int(os.environ.get("RANK", "0"))
     if world_size > 1:
         init_process_group()
     results = {}
-    for kind in ("teacher", "student", "DASR", "CdCL"):
+    for case in ALL:
         for phase, encoder_iter in (("encoder", 8), ("joint", 0)):
-            opt = model_options(
-                "student" if kind == "student" else "teacher",
-                STUDENT_NETWORK if kind == "student" else TEACHER_NETWORK,
-                encoder_iter,
-            )
+            opt = case.apply(model_options("teacher", TEACHER_NETWORK, encoder_iter), teachers.get(case.teacher))
             opt.update(dist=world_size > 1, rank=rank, world_size=world_size)
-            opt["teacher"] = {"network": TEACHER_NETWORK, "path": teacher_file}
-            if kind in BASELINES:
-                opt = baseline_options(kind, opt)
-                # Pictures change places within a process's own share.
-                opt["train"]["cyclic_shift"] = False
+            # Images change places within a process's own share.
+            opt["train"]["cyclic_shift"] = False
             # As BasicSR seeds the ranks: differently.
             torch.manual_seed(10 + rank)
-            results[f"{kind} {phase}"] = _two_steps(build_model(opt), rank, world_size)
+            results[f"{case} {phase}"] = _two_steps(build_model(opt), case, rank, world_size)
     torch.save(results, out / f"{world_size}_{rank}.pth")
 
 
-def _two_steps(model, rank: int, world_size: int) -> dict[str, torch.Tensor]:
+def _two_steps(model, case: MethodCase, rank: int, world_size: int) -> dict[str, torch.Tensor]:
     for module in model.net_g.modules():
         if isinstance(module, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d):
             module.eval()
@@ -56,10 +51,11 @@ def _two_steps(model, rank: int, world_size: int) -> dict[str, torch.Tensor]:
     for step in (1, 2):
         generator = torch.Generator().manual_seed(step)
         batch = {
-            "views": torch.rand(4, 2, 3, 8, 8, generator=generator),
             "gt": torch.rand(4, 3, 32, 32, generator=generator),
             "prior": torch.rand(4, 15, generator=generator),
         }
+        lq = torch.rand(4, case.views, 3, 8, 8, generator=generator)
+        batch.update({"lq": lq[:, 0]} if case.views == 1 else {"views": lq})
         model.feed_data({key: value.chunk(world_size)[rank] for key, value in batch.items()})
         model.optimize_parameters(step)
         if step == 1:
@@ -71,4 +67,4 @@ def _two_steps(model, rank: int, world_size: int) -> dict[str, torch.Tensor]:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2])
+    main(Path(sys.argv[1]), json.loads(sys.argv[2]))

@@ -46,31 +46,6 @@ def test_published_sizes():
     assert teacher == 3_297_291
 
 
-@pytest.mark.parametrize("scale", [2, 3, 4])
-@pytest.mark.parametrize("size", [(1, 1), (1, 7), (6, 3), (5, 5)])
-def test_any_size_at_any_scale(scale, size):
-    torch.manual_seed(0)
-    lq = torch.rand(2, 3, *size)
-    student = LightBSR(scale=scale, **TINY).eval()
-    codes = student.encode(lq)
-    assert codes.channel.shape == (2, 6)
-    assert codes.spatial.shape == (2, 1, *size)
-    assert student(lq).shape == (2, 3, scale * size[0], scale * size[1])
-    teacher = LightBSRTeacher(scale=scale, prior_channels=5, queue_size=8, **TINY).eval()
-    assert teacher(lq, torch.rand(2, 5)).shape == (2, 3, scale * size[0], scale * size[1])
-
-
-def test_samples_of_a_batch_do_not_mix():
-    torch.manual_seed(0)
-    net = LightBSR(layer_scale_init=0.1, **TINY).eval()
-    lq = torch.rand(3, 3, 9, 11)
-    with torch.no_grad():
-        for value in net.parameters():
-            value.normal_(std=0.3)  # the gates of a fresh network are all about a half
-        together, alone = net(lq), torch.cat([net(image[None]) for image in lq])
-    assert (together - alone).abs().max() <= 1e-4 * alone.std()
-
-
 def test_encoding_needs_no_sr_network():
     student = LightBSR(**TINY).eval()
     teacher = LightBSRTeacher(queue_size=8, **TINY).eval()
@@ -99,14 +74,6 @@ def test_state_dict_holds_basis_and_queue():
 def test_sizes_that_do_not_fit_are_named(arguments, named):
     with pytest.raises(ValueError, match=named):
         LightBSR(**arguments)
-
-
-@pytest.mark.parametrize(
-    "lq", [torch.rand(3, 8, 8), torch.rand(1, 1, 8, 8), torch.zeros(1, 3, 8, 8, dtype=torch.uint8)]
-)
-def test_what_is_no_image_batch_is_refused(lq):
-    with pytest.raises(ValueError, match="lq: expected"):
-        LightBSR(**TINY)(lq)
 
 
 def test_prior_of_another_length_is_refused():

@@ -1,0 +1,198 @@
+"""One :class:`MethodCase` per network: from it the tests of ``tests/methods`` run, unasked, for every method."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lightbsr_arch.methods import registry
+
+
+@dataclass(frozen=True)
+class MethodCase:
+    """A network at a size that trains in milliseconds, and what is particular about it."""
+
+    network: str
+    """Its name in option files."""
+    small: Mapping[str, Any]
+    """The constructor's arguments, but for the scale."""
+    model_type: str
+    """The model that trains it."""
+    losses: Mapping[str, Any]
+    """Losses under ``train`` beside ``pixel_opt``."""
+    encoder_loss: str | None = None
+    """What falls in the encoder phase; None for a network that has one phase."""
+    rests: int = 0
+    """Iterations of a phase before that loss is looked at."""
+    learns_first: tuple[str, ...] = ()
+    """Prefixes of the weights that may change in the encoder phase."""
+    views: int = 1
+    """Views of a training sample."""
+    sees: str | None = None
+    """What it is given besides the LR images: ``prior`` or ``gt``."""
+    teacher: str | None = None
+    """The network that teaches it."""
+    pixel_weight: float = 255.0
+    """``loss_weight`` of ``pixel_opt``."""
+    recording: str = ""
+    """Its name in the golden data."""
+    gain: float = 1.0
+    """Of the published weights in the recording."""
+    millions: float | None = None
+    """Parameters that restore an image, at the published sizes and x4."""
+    gmacs: float | None = None
+    """Multiply-adds of a 180x320 image, in thousand millions."""
+    contrast: str = ""
+    """The part that holds a key encoder, which some trainers leave out of their checkpoints."""
+
+    def __str__(self) -> str:
+        return self.network
+
+    def options(self, scale: int = 4) -> dict[str, Any]:
+        """As a section of an option file."""
+        return {"type": self.network, "scale": scale, **self.small}
+
+    def build(self, scale: int = 4, seed: int = 0, **sizes: Any) -> Any:
+        """The small network."""
+        torch.manual_seed(seed)
+        network: Any = registry.network(self.network)
+        return network(scale=scale, **{**self.small, **sizes})
+
+    def inputs(self, lq: Tensor, scale: int = 4) -> tuple[Tensor, ...]:
+        """What its forward takes."""
+        if self.sees == "gt":
+            return lq, torch.rand(lq.shape[0], 3, scale * lq.shape[2], scale * lq.shape[3])
+        return (lq, torch.rand(lq.shape[0], self.small["prior_channels"])) if self.sees == "prior" else (lq,)
+
+    def save_teacher(self, folder: Path) -> Path | None:
+        """Write a checkpoint of a small teacher, where it has one."""
+        if self.teacher is None:
+            return None
+        teacher = CASES[self.teacher].build(seed=1)
+        # BatchNorm statistics of its own, so that forgetting to copy them shows.
+        teacher.train()
+        with torch.no_grad():
+            teacher.represent(*CASES[self.teacher].inputs(torch.rand(2, 3, 8, 8)))
+        path = folder / f"{self.teacher}.pth"
+        torch.save({"params": teacher.state_dict()}, path)
+        return path
+
+    def apply(self, opt: dict[str, Any], teacher_file: Path | str | None = None) -> dict[str, Any]:
+        """Make options of any training those of this network's."""
+        opt.update(model_type=self.model_type, network_g=self.options())
+        for key in ("contrastive_opt", "channel_opt", "spatial_opt"):
+            opt["train"].pop(key, None)
+        opt["train"].update(self.losses)
+        opt["train"]["pixel_opt"] = {"type": "L1Loss", "loss_weight": self.pixel_weight, "reduction": "mean"}
+        opt["datasets"]["train"]["views"] = self.views
+        opt.pop("teacher", None)
+        if self.teacher is not None:
+            opt["teacher"] = {"network": CASES[self.teacher].options(), "path": str(teacher_file)}
+        return opt
+
+
+_LIGHTBSR = {
+    "num_feat": 8,
+    "num_group": 1,
+    "num_block": 2,
+    "num_spatial_feat": 2,
+    "num_channel_code": 6,
+    "num_encoder_feat": 4,
+}
+_KDSR = {"num_feat": 8, "num_block": 2, "num_encoder_block": 1}
+_MOCO = {"contrastive_opt": {"type": "DegradationContrastiveLoss"}}
+
+CASES = {
+    case.network: case
+    for case in (
+        MethodCase(
+            network="LightBSRTeacher",
+            small={"prior_channels": 15, "queue_size": 32, **_LIGHTBSR},
+            model_type="LightBSRTeacherModel",
+            losses=_MOCO,
+            encoder_loss="l_contrast",
+            rests=16,
+            learns_first=("momentum_contrast.",),
+            views=2,
+            sees="prior",
+            contrast="momentum_contrast",
+        ),
+        MethodCase(
+            network="LightBSR",
+            small=_LIGHTBSR,
+            model_type="LightBSRStudentModel",
+            losses={
+                "channel_opt": {"type": "ChannelDistillationLoss"},
+                "spatial_opt": {"type": "SpatialDistillationLoss"},
+            },
+            encoder_loss="l_channel",
+            learns_first=("encoder.", "converters."),
+            teacher="LightBSRTeacher",
+            millions=3.26,
+        ),
+        MethodCase(
+            network="DASR",
+            small={
+                **{"num_feat": 8, "num_group": 1, "num_block": 1, "num_encoder_feat": 4},
+                **{"queue_size": 16, "reduction": 4},
+            },
+            model_type="DASRModel",
+            losses=_MOCO,
+            encoder_loss="l_contrast",
+            # The contrast of MoCo grows while the queue fills with keys that are like each other.
+            rests=16,
+            learns_first=("momentum_contrast.",),
+            views=2,
+            recording="dasr",
+            gain=0.7,
+            millions=5.84,
+            gmacs=185.1,
+            contrast="momentum_contrast",
+        ),
+        MethodCase(
+            network="CdCL",
+            small={"num_feat": 8, "num_group": 1, "num_block": 1, "num_encoder_feat": 4, "layer_scale_init": 0.1},
+            model_type="CdCLModel",
+            losses={"contrastive_opt": {"type": "ContentDecoupledContrastiveLoss"}},
+            encoder_loss="l_contrast",
+            learns_first=("contrast.",),
+            views=4,
+            recording="cdcl",
+            millions=2.91,
+            gmacs=130.7,
+            contrast="contrast",
+        ),
+        MethodCase(
+            network="KDSRTeacher",
+            small=_KDSR,
+            model_type="KDSRTeacherModel",
+            losses={},
+            sees="gt",
+            pixel_weight=1.0,
+            recording="kdsr_teacher",
+            gain=0.7,
+        ),
+        MethodCase(
+            network="KDSR",
+            small=_KDSR,
+            model_type="KDSRStudentModel",
+            losses={"channel_opt": {"type": "ChannelDistillationLoss", "l1_weight": 0}},
+            encoder_loss="l_channel",
+            learns_first=("estimator.",),
+            teacher="KDSRTeacher",
+            pixel_weight=1.0,
+            recording="kdsr_student",
+            gain=0.7,
+            millions=5.80,
+            gmacs=228.6,
+        ),
+    )
+}
+"""By the network's name. A method without its case fails ``tests/methods/test_networks.py``."""
+
+ALL = list(CASES.values())
