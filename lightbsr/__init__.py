@@ -1,6 +1,6 @@
 """The ``lightbsr`` command: ``lightbsr train -opt FILE``, ``python -m lightbsr``, ``torchrun -m lightbsr``.
 
-Apart from the packages, so that it answers at once, and can say what is missing where BasicSR is not installed.
+It imports neither torch nor BasicSR by itself, so that it responds quickly and can report a missing BasicSR.
 """
 
 from __future__ import annotations
@@ -21,51 +21,51 @@ _BASICSR_FLAGS = (
 )
 
 _COMMANDS = {
-    "infer": ("lightbsr.cli.infer", "enlarge and restore pictures: IN... [-o OUT] [-m MODEL]"),
-    "export": ("lightbsr.cli.export", "make a model file of a training's checkpoint: CHECKPOINT -o FILE"),
-    "info": ("lightbsr.cli.info", "tell what a file is: FILE"),
+    "infer": ("lightbsr.cli.infer", "restore and upscale images: IN... [-o OUT] [-m MODEL]"),
+    "export": ("lightbsr.cli.export", "convert a training checkpoint to a model file: CHECKPOINT -o FILE"),
+    "info": ("lightbsr.cli.info", "describe a model file: FILE"),
     "train": ("lightbsr.cli.pipelines", f"train in BasicSR's own loop. {_BASICSR_FLAGS}"),
     "test": ("lightbsr.cli.pipelines", f"test in BasicSR's own loop. {_BASICSR_FLAGS}"),
     "check": (
         "lightbsr.cli.check",
-        "tell all that is wrong with an option file: -opt FILE [--force_yml KEY:KEY=VALUE ...] [--strict]",
+        "report all problems of an option file: -opt FILE [--force_yml KEY:KEY=VALUE ...] [--strict]",
     ),
-    "data": ("lightbsr.cli.data", "prepare, check, degrade or show sets of images (prepare|check|degrade|show)"),
+    "data": ("lightbsr.cli.data", "prepare, check, degrade or show image sets (prepare|check|degrade|show)"),
     "compare": ("lightbsr.cli.compare", "compare methods on the same LR images: -opt FILE [-o FOLDER]"),
     "analyze": (
         "lightbsr.cli.analyze",
-        "tell what networks' representations of degradations know: -opt FILE [-o FOLDER]",
+        "measure what networks' representations encode of degradations: -opt FILE [-o FOLDER]",
     ),
     "demo": (
         "lightbsr.cli.demo",
-        "train a small teacher and student on bundled pictures, test them, show what came out",
+        "train a small teacher and student on bundled images, test them and show the results",
     ),
     "activate": (
         "lightbsr.cli.activation",
-        "let BasicSR's unmodified scripts know LightBSR, in this environment",
+        "make LightBSR known to BasicSR's unmodified scripts, in this environment",
     ),
-    "deactivate": ("lightbsr.cli.activation", "take that back"),
-    "status": ("lightbsr.cli.activation", "tell versions, and whether this environment is activated"),
+    "deactivate": ("lightbsr.cli.activation", "undo `lightbsr activate`"),
+    "status": ("lightbsr.cli.activation", "show versions, and whether this environment is activated"),
 }
-"""Command: its module, its help."""
+"""Command: its module and its help text."""
 
 
 _OWN_SIGNALS = ("train", "test")
-"""Commands that save and stop by themselves at SIGTERM, and that keep a log besides standard output."""
+"""Commands that handle SIGTERM themselves (they save first), and that write a log as well as standard output."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command.
 
     Returns:
-        0 on success, 1 if the command could not do its job, 2 after an error in what the user gave, 128 and the number of
-        the signal that ended it (130 for Ctrl-C, 143 for SIGTERM).
+        0 on success, 1 if the command failed, 2 for a mistake in the user's input, 128 plus the signal's number if a signal
+        ended it (130 for Ctrl-C, 143 for SIGTERM).
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     name = " ".join(["lightbsr", *(word for word in arguments[:1] if word in _COMMANDS)])
     keeps_log = name.removeprefix("lightbsr ") in _OWN_SIGNALS
     if not prepare_streams() and not keeps_log:
-        report(f"{name}: standard output is closed: send it to a file, or to {os.devnull}.")
+        report(f"{name}: standard output is closed: redirect it to a file, or to {os.devnull}.")
         return 1
     with SignalsAsExceptions(termination=not keeps_log) as signals:
         try:
@@ -75,11 +75,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 raise
             return 1
         except OSError:
-            if _is_written_out(name):  # it was not the output's
+            if _is_written_out(name):  # the error came from elsewhere
                 raise
             return 1
         except MemoryError:
-            report(f"{name}: memory does not suffice.")
+            report(f"{name}: out of memory.")
             status = 1
         except KeyboardInterrupt:
             report(f"{name}: stopped by {signals.name}.")
@@ -88,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(name: str, arguments: Sequence[str], signals: SignalsAsExceptions) -> int:
-    """Run a command; its exit status."""
+    """Run a command and return its exit status."""
     parser = argparse.ArgumentParser(prog="lightbsr", description="Blind super-resolution with LightBSR, in BasicSR.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for command, (_, text) in _COMMANDS.items():
@@ -97,11 +97,11 @@ def _run(name: str, arguments: Sequence[str], signals: SignalsAsExceptions) -> i
     command = parser.parse_known_args(arguments[:1])[0].command
     try:
         module = importlib.import_module(_COMMANDS[command][0])
-        if signals.received is not None:  # something swallowed it while libraries were loaded
+        if signals.received is not None:  # swallowed while libraries were being imported
             raise KeyboardInterrupt
         module.run(command, arguments[1:])
     except ImportError as error:
-        if signals.received is not None:  # libraries' C code makes an ImportError of a signal while it imports
+        if signals.received is not None:  # C code turns a signal during an import into an ImportError
             raise KeyboardInterrupt from error
         if error.name not in (None, "basicsr"):
             raise
@@ -117,9 +117,9 @@ def _run(name: str, arguments: Sequence[str], signals: SignalsAsExceptions) -> i
 
 
 def _is_written_out(name: str) -> bool:
-    """Write out what was printed; if that fails, say so."""
+    """Flush standard output, and report a failure."""
     failure = write_out()
-    # A reader that has gone, as `head` does, needs no message.
+    # A reader that has closed the pipe, as `head` does, needs no message.
     if failure is not None and not isinstance(failure, BrokenPipeError):
         report(f"{name}: standard output cannot be written: {failure.strerror}.")
     return failure is None

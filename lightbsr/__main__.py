@@ -6,17 +6,17 @@ import sys
 
 
 def forget_working_directory() -> None:
-    """Take the working directory, which ``python -m`` puts first, off Python's path.
+    """Remove the working directory, which ``python -m`` puts first, from Python's path.
 
-    Nothing that lies there may stand in for a package that an installed one imports. It stays where this package itself
-    is run from there, and where the user put it on the path (PYTHONPATH).
+    Nothing in it may shadow a package that an installed one imports. It stays if this package itself is run from there, and
+    if the user put it on the path (PYTHONPATH).
     """
     if getattr(sys.flags, "safe_path", False) or sys.flags.isolated:
-        return  # Python has put nothing there (-P, -I)
+        return  # Python has not added it (-P, -I)
     try:
         here = os.getcwd()
         ours = os.path.samefile(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), here)
-    except OSError:  # the working directory is gone, and nothing can be imported from it
+    except OSError:  # the working directory no longer exists, so nothing can be imported from it
         return
     if sys.path[:1] in ([""], [here]) and not ours:
         del sys.path[0]

@@ -1,4 +1,4 @@
-"""Where the option files are."""
+"""Find option files: the user's, and those that come with the package."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from lightbsr_arch.errors import MissingFileError
 
 
 def shipped_options() -> Path:
-    """The folder of option files: installed in the package, or in the clone of an editable install."""
-    # Found, not imported: that would load BasicSR.
+    """The folder of option files: in the installed package, or in the clone of an editable install."""
+    # Found without importing it, which would load BasicSR.
     spec = find_spec("lightbsr_model")
     if spec is None or spec.origin is None:
         raise MissingFileError("lightbsr_model, which holds the option files, is not installed: reinstall lightbsr.")
@@ -21,23 +21,23 @@ def shipped_options() -> Path:
 
 
 def with_shipped_options(arguments: Sequence[str]) -> list[str]:
-    """A command line whose ``-opt`` names a file that exists.
+    """Return a command line whose ``-opt`` names an existing file.
 
     Raises:
-        MissingFileError: There is none.
+        MissingFileError: There is no such file.
     """
-    words = list(arguments)
-    if "-opt" in words[:-1]:
-        place = words.index("-opt") + 1
-        words[place] = str(find_option_file(words[place]))
-    return words
+    resolved = list(arguments)
+    if "-opt" in resolved[:-1]:
+        position = resolved.index("-opt") + 1
+        resolved[position] = str(find_option_file(resolved[position]))
+    return resolved
 
 
 def find_option_file(name: str) -> Path:
-    """Find an option file: as it is named, or ``options/...`` among those that come with the package.
+    """Find an option file by its path, or ``options/...`` among those that come with the package.
 
     Raises:
-        MissingFileError: There is none.
+        MissingFileError: There is no such file.
     """
     path = Path(name)
     if path.is_file():
@@ -47,4 +47,4 @@ def find_option_file(name: str) -> Path:
     ours = sorted(
         f"options/{file.relative_to(shipped_options()).as_posix()}" for file in shipped_options().rglob("*.yml")
     )
-    raise MissingFileError(f"-opt: there is no file {name}. Those that come with lightbsr: {', '.join(ours)}.")
+    raise MissingFileError(f"-opt: there is no file {name}. Option files that come with lightbsr: {', '.join(ours)}.")

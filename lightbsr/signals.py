@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGHUP end a command in order: its temporary files go, and its exit status names the signal."""
+"""Ctrl-C, SIGTERM and SIGHUP end a command cleanly: temporary files are removed, and the exit status shows the signal."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from typing import Any
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM or SIGHUP asked the command to end: handled by whatever handles Ctrl-C."""
+    """SIGTERM or SIGHUP asked the command to end; handled like Ctrl-C."""
 
 
 class SignalsAsExceptions:
-    """A context in which signals raise: Ctrl-C KeyboardInterrupt, SIGTERM and SIGHUP Terminated, each of these once.
+    """A context in which signals raise: Ctrl-C KeyboardInterrupt; SIGTERM and SIGHUP Terminated, once.
 
-    Handlers that are not Python's or the system's own stay as they are (nohup's, those of a program that calls this one).
-    Outside the main thread, where Python has no signals, it does nothing.
+    Handlers other than Python's or the system's defaults are kept (nohup's, those of a calling program). Outside the main
+    thread, where Python has no signal handling, this does nothing.
 
     Args:
-        termination: Whether to take SIGTERM and SIGHUP too.
+        termination: Whether to handle SIGTERM and SIGHUP too.
     """
 
     def __init__(self, termination: bool = True) -> None:
         self.received: signal.Signals | None = None
-        """The signal that came first."""
+        """The first signal received."""
         self._termination = termination
         self._process = os.getpid()
         self._previous: dict[int, Any] = {}
@@ -54,11 +54,11 @@ class SignalsAsExceptions:
 
     @property
     def name(self) -> str:
-        """What ended the command, for a message."""
+        """Name of the signal that ended the command, for a message."""
         return "Ctrl-C" if self.received in (None, signal.SIGINT) else signal.Signals(self.received or 0).name
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
-        if os.getpid() != self._process:  # a forked worker, which its parent ends by SIGTERM
+        if os.getpid() != self._process:  # a forked worker, which its parent ends with SIGTERM
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
             return
@@ -67,5 +67,5 @@ class SignalsAsExceptions:
             self.received = signal.Signals(number)
         if number == signal.SIGINT:
             raise KeyboardInterrupt
-        if first:  # a repetition would break off the cleaning up
+        if first:  # a repeated signal would interrupt the clean-up
             raise Terminated

@@ -1,4 +1,4 @@
-"""Standard streams that are closed, full, or in an encoding that lacks a file name's characters."""
+"""Standard streams that are closed, full, or in an encoding that cannot represent a file name."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _STANDARD = ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w"))
 
 
 def prepare_streams() -> bool:
-    """Make printing safe: line by line also into a pipe, and escaped where the encoding lacks a character.
+    """Make printing safe: line-buffered even into a pipe, and escaped where the encoding lacks a character.
 
-    Closed descriptors are opened on the null device: the next file that is opened would take their numbers, and get the
-    warnings of libraries that write to descriptor 1 or 2. ``sys.stdin`` stays None where standard input is closed.
+    Closed descriptors are opened on the null device: otherwise the next opened file would get their numbers, and with them
+    the output of libraries that write to descriptor 1 or 2. ``sys.stdin`` stays None if standard input is closed.
 
     Returns:
         Whether standard output is open.
@@ -36,16 +36,16 @@ def prepare_streams() -> bool:
 
 
 def report(message: str) -> None:
-    """Print a line on standard error, if that can be written."""
+    """Print a line on standard error, if that is writable."""
     with contextlib.suppress(OSError):
         print(message, file=sys.stderr, flush=True)
 
 
 def write_out() -> OSError | None:
-    """Flush the standard streams, so that nothing is left to fail when the interpreter ends.
+    """Flush the standard streams, so that nothing can fail when the interpreter exits.
 
     Returns:
-        Why standard output could not be written, now or before, or None. What could not be written is dropped.
+        Why standard output could not be written, now or earlier, or None. What could not be written is dropped.
     """
     try:
         sys.stderr.flush()
@@ -62,12 +62,12 @@ def write_out() -> OSError | None:
 
 
 def _with_memory_for_errors(stream: TextIO) -> TextIO:
-    """Standard output over a RecordedFile, where it is the interpreter's own and a file."""
+    """Standard output over a RecordedFile, if it is the interpreter's own and a file."""
     if stream is not sys.__stdout__ or not isinstance(stream, io.TextIOWrapper):
         return stream
     unbuffered = isinstance(stream.buffer, io.FileIO)  # python -u
     if type(stream.buffer if unbuffered else getattr(stream.buffer, "raw", None)) is not io.FileIO:
-        return stream  # Windows' console has a class of its own
+        return stream  # the Windows console uses another class
     stream.flush()
     raw = RecordedFile(stream.fileno(), "wb", closefd=False)
     return io.TextIOWrapper(
@@ -84,7 +84,7 @@ def _remembered(stream: TextIO) -> OSError | None:
 
 
 def _drop(stream: TextIO) -> None:
-    """Let the rest go nowhere: the interpreter flushes again when it ends, and would complain in its own words."""
+    """Discard the rest: the interpreter flushes again when it exits, and would print its own error."""
     with contextlib.suppress(OSError):
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, stream.fileno())

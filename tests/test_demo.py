@@ -41,7 +41,7 @@ def test_first_word_needs_neither_torch_nor_basicsr(tmp_path):
         "lightbsr.main(['demo'])"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60)
-    assert done.stdout.startswith("Two short trainings and their tests")
+    assert done.stdout.startswith("Running two short trainings and their tests")
     assert "[1/5] teacher" in done.stdout
     assert "loaded: set()" in done.stderr
 
@@ -100,7 +100,7 @@ def test_progress_is_read_off_basicsr_log():
 def test_a_failed_step_ends_the_demo_with_the_end_of_its_log(tmp_path, progress, monkeypatch):
     monkeypatch.setattr("lightbsr.cli.demo.sys.executable", "/bin/echo")
     monkeypatch.setattr("subprocess.Popen.wait", lambda self, timeout=None: setattr(self, "returncode", 3))
-    with pytest.raises(CommandFailed, match=r"ended with 3\. The end of .*none\.log:\n-u -m lightbsr train -opt"):
+    with pytest.raises(CommandFailed, match=r"exited with 3\. The end of .*none\.log:\n-u -m lightbsr train -opt"):
         _run_step("train", tmp_path / "none.yml", tmp_path, progress)
 
 

@@ -1,1 +1,1 @@
-"""The commands of ``lightbsr``; each module has ``run(command, arguments)``. Importing one loads what it needs."""
+"""The commands of ``lightbsr``; each module has ``run(command, arguments)`` and imports what it needs."""

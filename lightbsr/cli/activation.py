@@ -24,8 +24,8 @@ def run(command: str, arguments: Sequence[str]) -> None:
             action="store_true",
             help="also link the installed basicsr into the working directory, for `python basicsr/train.py`"
             if command == "activate"
-            else "remove a link named basicsr in the working directory wherever it leads (the link to the installed basicsr "
-            "is removed in any case)",
+            else "also remove a link named basicsr in the working directory that points elsewhere than to the installed "
+            "basicsr (a link to the installed one is always removed)",
         )
     options = parser.parse_args(arguments)
     if command == "activate":
@@ -37,10 +37,10 @@ def run(command: str, arguments: Sequence[str]) -> None:
 
 
 def _activate(here: bool) -> None:
-    print(f"Activated by {activation.activate()}: programs of {sys.prefix} that import basicsr know LightBSR.")
+    print(f"Activated by {activation.activate()}: LightBSR is known to programs of {sys.prefix} that import basicsr.")
     if here:
         link = activation.link_here(Path.cwd())
-        print(f"{link} leads to {link.resolve()}: `python basicsr/train.py -opt FILE` works here.")
+        print(f"{link} points to {link.resolve()}: `python basicsr/train.py -opt FILE` works here.")
 
 
 def _deactivate(here: bool) -> None:
@@ -59,4 +59,4 @@ def _status() -> None:
     )
     print(f"{'activated' if active else 'not activated'} ({activation.startup_files()[1]})")
     if not active:
-        print("`lightbsr train` works as it is; `lightbsr activate` is for BasicSR's own scripts.")
+        print("`lightbsr train` needs no activation; `lightbsr activate` is for BasicSR's own scripts.")

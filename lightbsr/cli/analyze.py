@@ -1,4 +1,4 @@
-"""``lightbsr analyze``: what networks' representations of degradations know."""
+"""``lightbsr analyze``: measure what networks' representations encode of degradations."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from lightbsr_model.option_files.dotted_names import ALLOW_LOCAL_CODE, LOCAL_COD
 
 
 def run(command: str, arguments: Sequence[str]) -> None:
-    """Analyse the codes of what a YAML lists.
+    """Analyse the codes of the models that a YAML lists.
 
     Raises:
-        OptionError: Something in the file does not fit; all problems at once.
+        OptionError: The file has problems; all are reported at once.
     """
     parser = argparse.ArgumentParser(
         prog=f"lightbsr {command}",
-        description="Encode many images under a grid of degradations and tell what the codes know: t-SNE and PCA pictures, "
-        "silhouettes, linear probes on unseen images, retrieval. options/compare/analyze_setting1_x4.yml is a YAML with "
-        "comments.",
+        description="Encode many images under a grid of degradations and measure what the codes contain: t-SNE and PCA "
+        "plots, silhouettes, linear probes on unseen images, retrieval. options/compare/analyze_setting1_x4.yml is an "
+        "example with comments.",
     )
-    parser.add_argument("-opt", required=True, metavar="FILE", help="the YAML")
-    parser.add_argument("-o", "--output", type=Path, help="folder (default: analyses/ and the YAML's name)")
+    parser.add_argument("-opt", required=True, metavar="FILE", help="YAML file")
+    parser.add_argument("-o", "--output", type=Path, help="output folder (default: analyses/NAME, the YAML's `name`)")
     parser.add_argument("--force_yml", nargs="+", default=[], metavar="KEY=VALUE", help="override keys")
     parser.add_argument(ALLOW_LOCAL_CODE, action="store_true", help=LOCAL_CODE_HELP)
     args = parser.parse_args(arguments)
@@ -50,4 +50,4 @@ def run(command: str, arguments: Sequence[str]) -> None:
     folder = args.output or Path("analyses") / settings.name
     table = write_analysis(settings, collect_codes(settings, methods), folder)
     print(to_markdown(table))
-    print(f"Page: {folder / 'index.html'}. Table, pictures and codes are beside it.")
+    print(f"Page: {folder / 'index.html'}. Table, plots and codes are in the same folder.")

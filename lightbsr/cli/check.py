@@ -1,4 +1,4 @@
-"""``lightbsr check``: tell everything that is wrong with an option file, without starting anything."""
+"""``lightbsr check``: report all problems of an option file, without starting anything."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lightbsr_model.option_files.dotted_names import allow_local_code
 
 
 def run(command: str, arguments: Sequence[str]) -> None:
-    """Check an option file as the start of a training or a test does; a file with a ``train`` section is for training.
+    """Check an option file as the start of a training or a test does; one with a ``train`` section is for training.
 
     The YAMLs of ``lightbsr compare`` and ``lightbsr analyze``, which list ``models``, are checked as those commands do.
 
@@ -26,7 +26,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
     content = read_document(Path(args.opt))
     if "models" in content.options:
         force_options(content, args.force_yml or [])
-        # An analysis has images, a comparison sets.
+        # An analysis has `images`, a comparison has `sets`.
         (read_analysis if "images" in content.options else read_settings)(content, args.opt)
         print(f"{args.opt}: {len(content.lines)} keys, no problem found.")
         return

@@ -1,4 +1,4 @@
-"""``lightbsr compare``: methods side by side, on the same LR images, with intervals."""
+"""``lightbsr compare``: compare methods on the same LR images, with confidence intervals."""
 
 from __future__ import annotations
 
@@ -20,19 +20,22 @@ from lightbsr_model.option_files.dotted_names import ALLOW_LOCAL_CODE, LOCAL_COD
 
 
 def run(command: str, arguments: Sequence[str]) -> None:
-    """Compare what a YAML lists.
+    """Compare the models that a YAML lists.
 
     Raises:
-        OptionError: Something in the file does not fit; all problems at once.
+        OptionError: The file has problems; all are reported at once.
         CommandFailed: The LR images have changed since the comparison in the output folder began.
     """
     parser = argparse.ArgumentParser(
         prog=f"lightbsr {command}",
-        description="Restore the same LR images by all models of a YAML (options/compare/compare_setting1_x4.yml is one with "
-        "comments), measure them, and write tables, pictures and a page. Started again it goes on where it stopped.",
+        description="Restore the same LR images with all models of a YAML (options/compare/compare_setting1_x4.yml is an "
+        "example with comments), measure the results, and write tables, figures and an HTML page. Run again, it continues "
+        "where it stopped.",
     )
-    parser.add_argument("-opt", required=True, metavar="FILE", help="the YAML")
-    parser.add_argument("-o", "--output", type=Path, help="folder (default: comparisons/ and the YAML's name)")
+    parser.add_argument("-opt", required=True, metavar="FILE", help="YAML file")
+    parser.add_argument(
+        "-o", "--output", type=Path, help="output folder (default: comparisons/NAME, the YAML's `name`)"
+    )
     parser.add_argument("--force_yml", nargs="+", default=[], metavar="KEY=VALUE", help="override keys")
     parser.add_argument(ALLOW_LOCAL_CODE, action="store_true", help=LOCAL_CODE_HELP)
     args = parser.parse_args(arguments)
@@ -48,15 +51,15 @@ def run(command: str, arguments: Sequence[str]) -> None:
     files = write_report(results, folder, device)
     for preset in settings.presets:
         print(to_markdown(preset_table(results, preset)))
-    print(f"Page: {files[0]}. Tables, pictures and the figures of every image are beside it.")
+    print(f"Page: {files[0]}. Tables, figures and the results of every image are in the same folder.")
 
 
 def choose_device(name: str) -> torch.device:
-    """The device of ``auto``, ``cpu`` or ``cuda``.
+    """The device that ``auto``, ``cpu`` or ``cuda`` stands for.
 
     Raises:
-        OptionError: There is no GPU for ``cuda``.
+        OptionError: ``cuda`` without a GPU.
     """
     if name == "cuda" and not torch.cuda.is_available():
-        raise OptionError("device: cuda asked for, but torch finds no GPU; `auto` takes what there is.")
+        raise OptionError("device: cuda was requested, but torch finds no GPU; `auto` uses the CPU then.")
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")

@@ -1,9 +1,8 @@
-"""``lightbsr demo``: the main job on an embedded default.
+"""``lightbsr demo``: train and test a small teacher and student on bundled images.
 
-A small teacher and a small student go through the two phases of BasicSR's loop on scikit-image's bundled images, then
-the student is tested on images that were held out, at three blurs. Every step is an ordinary command with an option file
-of options/demo/, run as a process of its own. This process loads torch and BasicSR only for the figures at the end, so
-that it reports progress from its first moment.
+Both go through the two training phases in BasicSR's loop on scikit-image's bundled images; then the student is tested on
+held-out images at three blurs. Each step is an ordinary command with an option file of options/demo/, run in a separate
+process. This process loads torch and BasicSR only for the figures at the end, so that it reports progress immediately.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ _STAGES = (
     Stage("student on held-out images", 6),
     Stage("PSNR, SSIM and comparison images", 4),
 )
-"""What is shown, with the seconds that each stage takes on two quiet CPU cores: only their ratios matter later on."""
+"""Stages with the seconds that each takes on two idle CPU cores; only their ratios matter once measurements exist."""
 
 _STEPS = (
     ("train", "train_teacher.yml"),
@@ -49,7 +48,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
     """Run the demo.
 
     Raises:
-        CommandFailed: A step failed, or the student does not beat bicubic interpolation.
+        CommandFailed: A step failed, or the student is not better than bicubic interpolation.
         ImportError: BasicSR is not installed.
     """
     parser = argparse.ArgumentParser(
@@ -57,12 +56,12 @@ def run(command: str, arguments: Sequence[str]) -> None:
         description="Train a small teacher and student on bundled images and test them: a few minutes on a CPU.",
     )
     parser.add_argument(
-        "-o", "--output", type=Path, default=Path("lightbsr_demo"), help="folder (default: %(default)s)"
+        "-o", "--output", type=Path, default=Path("lightbsr_demo"), help="output folder (default: %(default)s)"
     )
     folder: Path = parser.parse_args(arguments).output.absolute()
     if find_spec("basicsr") is None:
-        importlib.import_module("lightbsr_model")  # raises, with the reason and what to do
-    print(f"Two short trainings and their tests, into {folder}.", flush=True)
+        importlib.import_module("lightbsr_model")  # raises an ImportError that says what to do
+    print(f"Running two short trainings and their tests in {folder}.", flush=True)
     folder.mkdir(parents=True, exist_ok=True)
     with DemoProgress(_STAGES) as progress:
         for verb, name in _STEPS:
@@ -75,13 +74,13 @@ def run(command: str, arguments: Sequence[str]) -> None:
     write_whole(folder / "table.md", result.table)
     print(f"\nHeld-out images, x{result.scale}:\n\n{result.table}")
     print(f"Images: {folder / 'pictures'}. Checkpoints and logs: {folder / 'experiments'}.")
-    print(f"{progress.elapsed:.0f} s in all.")
+    print(f"Total time: {progress.elapsed:.0f} s.")
     if result.worse:
-        raise CommandFailed(f"the student does not beat bicubic under {', '.join(result.worse)}.")
+        raise CommandFailed(f"the student is not better than bicubic interpolation for {', '.join(result.worse)}.")
 
 
 def _run_step(verb: str, options: Path, folder: Path, progress: DemoProgress) -> None:
-    """Run a command as a process of its own, show its progress, and keep its output beside its results."""
+    """Run a command in a separate process, show its progress, and log its output next to its results."""
     log = folder / f"{options.stem}.log"
     command = [sys.executable, "-u", "-m", "lightbsr", verb, "-opt", str(options)]
     last: deque[str] = deque(maxlen=30)
@@ -106,9 +105,9 @@ def _run_step(verb: str, options: Path, folder: Path, progress: DemoProgress) ->
                 if match:
                     progress.show(int(match[1].replace(",", "")), match[2].strip())
         except KeyboardInterrupt:
-            process.terminate()  # SIGTERM came to this process alone; a training saves and stops
+            process.terminate()  # only this process received SIGTERM; a training then saves and stops
             raise
     if process.returncode:
         raise CommandFailed(
-            f"`{' '.join(command)}` ended with {process.returncode}. The end of {log}:\n{''.join(last)}"
+            f"`{' '.join(command)}` exited with {process.returncode}. The end of {log}:\n{''.join(last)}"
         )

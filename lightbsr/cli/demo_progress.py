@@ -1,4 +1,4 @@
-"""Progress of the demo: at every moment what it does, how far it is, and about how long it still takes."""
+"""Progress of the demo: the current step, how far it is, and about how long the rest will take."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from types import TracebackType
 from typing import TextIO
 
 _REDRAW_SECONDS = 0.5
-"""On a terminal, where the last line is drawn anew."""
+"""On a terminal, where the last line is redrawn."""
 
 _LINE_SECONDS = 10.0
-"""Elsewhere, where each report is a line of its own."""
+"""Elsewhere, where each report is a separate line."""
 
 _PRIOR_SECONDS = 5.0
-"""For so long this machine is taken to be as fast as a quiet one: the first moments say little."""
+"""Weight of the assumption that this machine is as fast as an idle one: the first measurements are unreliable."""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A part of the demo, with the seconds that it takes on a quiet machine."""
+    """A part of the demo, with the seconds that it takes on an idle machine."""
 
     title: str
     start: float
-    """Until its first iteration, or, without iterations, until its end."""
+    """Seconds until its first iteration, or, without iterations, until its end."""
     phases: tuple[tuple[int, float], ...] = ()
-    """Iterations of each phase of a training, and the seconds that they take together."""
+    """Number of iterations of each training phase, and the seconds that they take together."""
 
     @property
     def iterations(self) -> int:
-        """Of all phases."""
+        """Number of iterations of all phases."""
         return sum(count for count, _ in self.phases)
 
     @property
@@ -51,15 +51,15 @@ class Stage:
 
 
 class DemoProgress:
-    """Reports a sequence of stages from a thread of its own, so that nothing to report is reported too.
+    """Reports a sequence of stages from a separate thread, so that a stage without output is reported too.
 
-    Used as a context; a stage is announced at once when it begins. The time left assumes that what is left is as many times
-    slower than on a quiet machine as what is done was.
+    Used as a context; a stage is announced when it begins. The remaining time assumes that the rest is slower than on an
+    idle machine by the same factor as the part already done.
 
     Args:
         stages: All of them, in order.
-        file: Where reports go; default standard output. On a terminal its last line is redrawn.
-        clock: Seconds from any start.
+        file: Where reports go; standard output by default. On a terminal the last line is redrawn.
+        clock: Returns seconds since any fixed time.
     """
 
     def __init__(
@@ -101,12 +101,12 @@ class DemoProgress:
             self._write(f"{chr(13) + chr(27) + '[K' if self._on_terminal else ''}{title}\n")
 
     def show(self, iteration: int, losses: str) -> None:
-        """Note an iteration of the current stage; it is reported with the next report."""
+        """Record an iteration of the current stage for the next report."""
         with self._lock:
             self._iteration, self._losses = iteration, losses
 
     def report(self) -> str:
-        """What is done, and the time left, in one line."""
+        """What has been done, and the remaining time, in one line."""
         with self._lock:
             stage, elapsed = self._stages[self._number], self.elapsed
             in_stage = self._clock() - self._stage_began

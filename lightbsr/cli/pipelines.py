@@ -10,7 +10,7 @@ from lightbsr_model.bridge import launcher
 
 
 def run(command: str, arguments: Sequence[str]) -> None:
-    """Hand BasicSR's flags on to its pipeline.
+    """Pass BasicSR's flags on to its pipeline.
 
     Raises:
         MissingFileError: There is no such option file.

@@ -72,7 +72,7 @@ def test_ctrl_c_ends_with_one_line(end, code):
 
 def test_memory_that_does_not_suffice_to_start_is_one_line(end):
     code = "import resource\nresource.setrlimit(resource.RLIMIT_AS, (1 << 28, 1 << 28))\nbytearray(1 << 30)\n"
-    assert end(code) == (1, "", "lightbsr info: memory does not suffice.\n")
+    assert end(code) == (1, "", "lightbsr info: out of memory.\n")
 
 
 def test_sigterm_leaves_no_temporary_file(end, tmp_path):
@@ -143,7 +143,7 @@ def test_other_errors_of_the_system_are_not_taken_for_the_output(end):
 
 def test_closed_standard_output_is_refused_before_the_work(end, tmp_path):
     status, _, err = end(PRINT, shell=">&-")
-    assert (status, err) == (1, "lightbsr info: standard output is closed: send it to a file, or to /dev/null.\n")
+    assert (status, err) == (1, "lightbsr info: standard output is closed: redirect it to a file, or to /dev/null.\n")
     assert not (tmp_path / "went_on").exists()
     # A training has its log.
     assert end(PRINT, command="train", shell=">&-") == (0, "", "")
