@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lightbsr_arch.errors import OptionError
+from lightbsr_model.training.compilation import compiler_errors_explained
 
 AMP_CHOICES = {"off": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 """Values of ``train.amp``, and what they compute in."""
@@ -45,4 +46,5 @@ class MixedPrecision:
     def backward(self, loss: Tensor) -> None:
         """Gradients of a loss, scaled where there is a scaler."""
         scaled: Tensor = loss if self.scaler is None else self.scaler.scale(loss)
-        scaled.backward()
+        with compiler_errors_explained():  # a compiled pass loads its backward pass here
+            scaled.backward()
