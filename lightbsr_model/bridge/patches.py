@@ -64,6 +64,7 @@ def apply_patches() -> None:
     SRModel.dist_validation = validation.dist_validation
     MultiStepRestartLR.get_lr = schedules.multistep_rates
     LmdbBackend.__init__ = lmdb_backend.open_clients
+    LmdbBackend.get = lmdb_backend.get_record
     hand_errors_on(PrefetchGenerator)
     side_products.guard_images()
     keep_batches_in_use(CUDAPrefetcher)
@@ -80,7 +81,9 @@ def _parse_options(root_path: str, is_train: bool = True) -> Any:
     main = sys.modules["__main__"]
     if hasattr(main, "load_resume_state") and hasattr(main, "train_pipeline"):
         _patch_training_script(main)
-    return option_parsing.parse_options(root_path, is_train)
+    opt, args = option_parsing.parse_options(root_path, is_train)
+    side_products.begin_run(opt)
+    return opt, args
 
 
 def _patch_training_script(module: Any) -> None:

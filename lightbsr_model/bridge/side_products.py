@@ -4,10 +4,16 @@
   the middle of BasicSR's loop.
 - ``utils/img_util.py:152``: a validation image that cannot be written raises, and OpenCV may leave half of one, unreported.
   Here it appears whole or not at all. In a test the images are the product, and their failure ends it.
+- The path of a validation image is made of names from the data (``lq_path`` of a record, ``folder`` of a video's list):
+  ``..`` in them leads out of the run's folder (sr_model.py:172, video_base_model.py:80), equal names in two folders
+  overwrite each other, and BasicSR's progress bar sends them to the terminal as they are. Here nothing is written outside
+  the folder for the run's images, a second image of a name is reported, and the bar shows names escaped.
 """
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -18,24 +24,39 @@ from typing import Any
 
 import cv2
 from basicsr.utils import get_root_logger
+from tqdm import tqdm
 
+from lightbsr_arch.display import printable
 from lightbsr_arch.saving import WriteFailed, write_whole
 
 _is_training: ContextVar[bool] = ContextVar("_is_training", default=False)
 _reported: set[str] = set()
+_written: set[Path] = set()
+"""Images of the current validation of a training, or of a whole test."""
+_image_folder: Path | None = None
+"""Where the images of this process's run belong; None before a run's options are read."""
+
+
+def begin_run(opt: dict[str, Any]) -> None:
+    """Take note of where a run's images belong, and forget an earlier run of this process."""
+    global _image_folder
+    _image_folder = Path(opt["path"]["visualization"])
+    _reported.clear()
+    _written.clear()
 
 
 def report_once(what: str, error: Exception) -> None:
     """Warn of a side product that cannot be written, the first time in a run."""
     if what not in _reported:
         _reported.add(what)
-        get_root_logger().warning(f"{what} cannot be written ({error}): the training goes on without.")
+        get_root_logger().warning(f"{what} cannot be written ({printable(error, 1000)}): the training goes on without.")
 
 
 @contextmanager
 def validation_of_a_training() -> Iterator[None]:
     """Where images are a side product."""
     token = _is_training.set(True)
+    _written.clear()
     try:
         yield
     finally:
@@ -52,15 +73,38 @@ def write_image(img: Any, file_path: str, params: Any = None, auto_mkdir: bool =
         auto_mkdir: Taken as true.
 
     Raises:
-        WriteFailed: It cannot be written, and is the product of a test.
+        WriteFailed: It cannot be written or does not belong where its name leads, and is the product of a test.
     """
-    path = Path(file_path)
+    path = Path(os.path.abspath(file_path))
     try:
+        _check_place(path)
         write_whole(path, cv2.imencode(path.suffix, img, params or [])[1].tobytes())
     except WriteFailed as error:
         if not _is_training.get():
             raise
         report_once("A validation image", error)
+
+
+def _check_place(path: Path) -> None:
+    if "\0" in str(path):
+        raise WriteFailed(path, OSError(errno.EINVAL, "a name cannot hold NUL"))
+    if _image_folder is not None and not path.is_relative_to(os.path.abspath(_image_folder)):
+        raise WriteFailed(path, OSError(errno.EPERM, f"the image's name leads out of {_image_folder}"))
+    if path in _written and "equal names" not in _reported:
+        _reported.add("equal names")
+        get_root_logger().warning(
+            f"Several validation images have the name {printable(path.name)}: of equal names in different folders, only "
+            "the last image is kept."
+        )
+    _written.add(path)
+
+
+class EscapingBar(tqdm):  # type: ignore[type-arg]
+    """BasicSR's progress bar over a validation, with an image's name shown escaped."""
+
+    def set_description(self, desc: str | None = None, refresh: bool | None = True) -> None:
+        """Show what is being restored."""
+        super().set_description(printable(desc or ""), refresh)
 
 
 class GuardedLogger:
@@ -98,7 +142,6 @@ def open_guarded(open_loggers: Callable[[dict[str, Any]], Any], opt: dict[str, A
 
     A folder that cannot be made ends the run: nothing has begun yet.
     """
-    _reported.clear()
     writer = open_loggers(opt)
     return None if writer is None else GuardedLogger(writer)
 
@@ -118,7 +161,10 @@ def _silence_writer_threads() -> None:
 
 
 def guard_images() -> None:
-    """Let BasicSR's models write images through :func:`write_image`."""
+    """Let BasicSR's models write images through :func:`write_image`, and show their names by :class:`EscapingBar`."""
+    replacements = {"imwrite": write_image, "tqdm": EscapingBar}
     for name, module in list(sys.modules.items()):
-        if name.startswith("basicsr.models.") and hasattr(module, "imwrite"):
-            module.imwrite = write_image  # type: ignore[attr-defined]
+        if name.startswith("basicsr.models."):
+            for function, replacement in replacements.items():
+                if hasattr(module, function):
+                    setattr(module, function, replacement)

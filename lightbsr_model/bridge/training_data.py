@@ -25,6 +25,7 @@ from basicsr.data import build_dataloader, build_dataset
 from basicsr.data.prefetch_dataloader import CUDAPrefetcher, PrefetchGenerator
 from torch.utils.data import Dataset, Sampler
 
+from lightbsr_arch.display import printable
 from lightbsr_arch.errors import OptionError
 from lightbsr_model.bridge.run import Run
 from lightbsr_model.bridge.stopping import shield_worker
@@ -265,8 +266,8 @@ def keep_batches_in_use(prefetcher: type[CUDAPrefetcher]) -> None:
 
 
 def batch_names(batch: dict[str, Any]) -> list[str]:
-    """The files of a batch."""
+    """The files of a batch, for messages."""
     for key in ("gt_path", "lq_path", "key"):
         if key in batch:
-            return [str(name) for name in batch[key]]
+            return [printable(name) for name in batch[key]]
     return []
