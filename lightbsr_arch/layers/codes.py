@@ -7,6 +7,8 @@ from typing import NamedTuple
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lightbsr_arch.layers.image import crop
+
 
 class Codes(NamedTuple):
     """What the SR network needs to know of a degradation, before any refinement."""
@@ -48,5 +50,5 @@ class IDRConverters(nn.Module):
         """
         height, width = size
         channel = F.gelu(self.channel(idr.mean(dim=(2, 3))))
-        spatial = F.gelu(self.spatial(F.pixel_shuffle(idr, 4)[:, :, :height, :width]))
+        spatial = F.gelu(self.spatial(crop(F.pixel_shuffle(idr, 4), height, width)))
         return Codes(channel, spatial)

@@ -1,7 +1,8 @@
-"""The check that every network makes of its input."""
+"""What every network does to images: check its input, and crop a map to an image's size."""
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 
@@ -16,3 +17,13 @@ def check_image(lq: Tensor) -> None:
             f"lq: expected a float image batch (N, 3, H, W) in [0, 1] with H and W >= 1, "
             f"got {tuple(lq.shape)} of {lq.dtype}."
         )
+
+
+def crop(x: Tensor, height: int, width: int) -> Tensor:
+    """The top left part of (N, C, H, W), (N, C, height, width)."""
+    if isinstance(height, torch.SymInt):
+        # An exported graph with a slice would only hold for sizes at which there is something, or nothing, to cut off.
+        for dim, size in ((2, height), (3, width)):
+            x = x.index_select(dim, torch.arange(size, device=x.device))
+        return x
+    return x[:, :, :height, :width]

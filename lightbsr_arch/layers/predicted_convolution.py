@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -24,7 +25,22 @@ class PredictedDepthwiseConv(nn.Module):
     def forward(self, x: Tensor, code: Tensor) -> Tensor:
         """Filter (N, num_feat, H, W) features by the kernels of (N, num_feat) codes; zeros outside the border."""
         samples, channels, height, width = x.shape
-        kernels = self.kernel(code).view(samples * channels, 1, 3, 3)
+        predicted = self.kernel(code)
+        if isinstance(samples, torch.SymInt):
+            return _as_shifted_sum(x, predicted.view(samples, channels, 9, 1, 1))
+        kernels = predicted.view(samples * channels, 1, 3, 3)
         # All channels of all samples side by side: one grouped convolution for the batch.
         filtered = F.conv2d(x.reshape(1, -1, height, width), kernels, padding=1, groups=samples * channels)
         return filtered.view(samples, channels, height, width)
+
+
+def _as_shifted_sum(x: Tensor, kernels: Tensor) -> Tensor:
+    """The same for an exported graph: its convolutions have a fixed number of groups, which here depends on the batch."""
+    height, width = x.shape[2:]
+    padded = F.pad(x, (1, 1, 1, 1))
+    total = torch.zeros_like(x)
+    for row in range(3):
+        for column in range(3):
+            shifted = padded[:, :, row : row + height, column : column + width]
+            total = total + shifted * kernels[:, :, 3 * row + column]
+    return total

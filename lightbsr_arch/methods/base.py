@@ -63,6 +63,11 @@ class Method:
     """The student, the teacher, and what they share."""
     runs_by: Mapping[str, str] = field(default_factory=dict)
     """Network -> ``model_type`` that tests it, where BasicSR's SRModel cannot: it needs more than the LR image."""
+    needs: Mapping[str, str] = field(default_factory=dict)
+    """Network -> what it must be given besides the LR image (``"the GT image"``); such a network cannot restore photos."""
+    tiling: str = ""
+    """Dotted name of the :class:`~lightbsr_arch.inference.tiled_network.TiledNetwork` that runs its student; empty for the
+    one that runs any network. A name, since a method is read without what runs it."""
     namesake_hint: Callable[[Mapping[str, Tensor]], str] | None = None
     """A sentence for weights of another network that has the same name; empty for any other weights."""
     adaptations: Mapping[str, Callable[..., Adaptation]] = field(default_factory=dict)

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from lightbsr_arch.layers.codes import Codes
 from lightbsr_arch.layers.convnext import ConvNeXtTail
 from lightbsr_arch.layers.degradation_encoder import DegradationEncoder
-from lightbsr_arch.layers.image import check_image
+from lightbsr_arch.layers.image import check_image, crop
 from lightbsr_arch.layers.in_batch_contrast import FastMomentumContrast, PieceProjections
 from lightbsr_arch.layers.residual_sr import ResidualSR
 from lightbsr_arch.methods.base import Method
@@ -54,7 +54,7 @@ class CodeConverters(nn.Module):
         height, width = size
         channel = F.gelu(self.channel(feature_map.mean(dim=(2, 3))))
         # Cropped after the convolutions: they see the whole shuffled map.
-        return Codes(channel, self.spatial(F.pixel_shuffle(feature_map, 4))[:, :, :height, :width])
+        return Codes(channel, crop(self.spatial(F.pixel_shuffle(feature_map, 4)), height, width))
 
 
 class AdaptiveBlock(nn.Module):

@@ -211,4 +211,5 @@ METHOD = Method(
         recipe="options/compare/train_kdsr_m_teacher.yml",
     ),
     runs_by={"KDSRTeacher": "KDSRTeacherModel"},
+    needs={"KDSRTeacher": "the GT image"},
 )

@@ -422,4 +422,6 @@ METHOD = Method(
         recipe="options/train_teacher.yml",
     ),
     runs_by={"LightBSRTeacher": "LightBSRTeacherModel"},
+    needs={"LightBSRTeacher": "the true degradation"},
+    tiling="lightbsr_arch.inference.lightbsr.tiling.TiledLightBSR",
 )

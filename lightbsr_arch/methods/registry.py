@@ -95,6 +95,12 @@ def method_with(network_name: Any) -> Method | None:
     return next((method.load() for method in registered() if network_name in method.networks), None)
 
 
+def method_of_network(net: nn.Module) -> Method | None:
+    """The method that a network is of; None for any other network, and for classes derived from one of ours."""
+    method = method_with(type(net).__name__)
+    return method if method is not None and method.networks[type(net).__name__] is type(net) else None
+
+
 def method_of_weights(names: Collection[str]) -> Method | None:
     """The method that a state dict with these names of weights belongs to; None if it is none of ours."""
     for method in registered():
