@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -55,31 +54,19 @@ def free_memory(device: torch.device) -> int:
     return max(free, 0)
 
 
-def bytes_per_pixel(options: dict[str, Any], itemsize: int) -> int:
-    """About how much memory a network takes for each LR pixel that it restores at a time.
-
-    Args:
-        options: Of the network.
-        itemsize: Bytes of a value.
-    """
-    # Features and their copies, the encoder's first two maps, the output before and after the shuffle and as a float.
-    features = 6 * options["num_feat"] + 2 * options["num_encoder_feat"]
-    return itemsize * (features + 6 * options["scale"] ** 2) + 12 * int(options["scale"] ** 2)
-
-
-def fitting_tile(options: dict[str, Any], width: int, device: torch.device, dtype: torch.dtype) -> int:
+def fitting_tile(bytes_per_pixel: int, scale: int, width: int, device: torch.device) -> int:
     """Side of the largest tile, in LR pixels, that is computed in a fair share of the free memory.
 
     Args:
-        options: Of the network.
+        bytes_per_pixel: What the network takes for each LR pixel.
+        scale: Of the network.
         width: Of the image in LR pixels: a row of tiles is joined in the computer's memory.
         device: Where it is computed.
-        dtype: What it is computed in.
     """
     budget = min(_SHARE * free_memory(device), _LIMITS.get(device.type, _LIMITS["cpu"]))
-    tile = math.isqrt(int(budget) // bytes_per_pixel(options, dtype.itemsize))
+    tile = math.isqrt(int(budget) // bytes_per_pixel)
     joined = _SHARE * free_memory(torch.device("cpu"))
-    row = min(joined, _LIMITS["cpu"]) / (width * options["scale"] ** 2 * 12)
+    row = min(joined, _LIMITS["cpu"]) / (width * scale**2 * 12)
     return max(min(tile, int(row)) // ALIGNMENT * ALIGNMENT, SMALLEST_TILE)
 
 

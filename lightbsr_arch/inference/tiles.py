@@ -23,6 +23,18 @@ SMALLEST_TILE = 3 * OVERLAP
 
 
 @dataclass(frozen=True)
+class Grid:
+    """How the tiles of a network lie, in LR pixels."""
+
+    alignment: int = ALIGNMENT
+    """Tiles begin at multiples of it."""
+    overlap: int = OVERLAP
+    """What a tile shares with the next one."""
+    untrusted: int = UNTRUSTED
+    """Pixels next to a tile's inner edges that are not used."""
+
+
+@dataclass(frozen=True)
 class Span:
     """A tile's place along one axis, in LR pixels."""
 
@@ -52,12 +64,13 @@ class Span:
         return weights.astype(np.float32, copy=False)
 
 
-def spans(length: int, tile: int) -> list[Span]:
+def spans(length: int, tile: int, grid: Grid = Grid()) -> list[Span]:
     """Cut an axis into overlapping tiles.
 
     Args:
         length: Pixels of the axis.
-        tile: Pixels of a tile, ``SMALLEST_TILE`` or more; the last one may have up to ``ALIGNMENT`` more.
+        tile: Pixels of a tile, ``SMALLEST_TILE`` or more; the last one may have up to the grid's alignment more.
+        grid: How the tiles lie.
 
     Returns:
         One span if the axis is not longer than a tile; else as few as cover it.
@@ -69,18 +82,15 @@ def spans(length: int, tile: int) -> list[Span]:
         return [Span(0, length, None, None)]
     if tile < SMALLEST_TILE:
         raise ValueError(f"tile: expected {SMALLEST_TILE} or more, got {tile}.")
-    tile -= tile % ALIGNMENT
-    count = -(-(length - OVERLAP) // (tile - OVERLAP))
-    starts = [_aligned(number * (length - tile) / (count - 1)) for number in range(count)]
+    tile -= tile % grid.alignment
+    count = -(-(length - grid.overlap) // (tile - grid.overlap))
+    ideal = [number * (length - tile) / (count - 1) for number in range(count)]
+    starts = [int(start) // grid.alignment * grid.alignment for start in ideal]
     stops = [*(start + tile for start in starts[:-1]), length]
-    half = OVERLAP // 2 - UNTRUSTED
+    half = grid.overlap // 2 - grid.untrusted
     middles = [(start + stop) // 2 for start, stop in zip(starts[1:], stops[:-1], strict=True)]
     ramps = [None, *((middle - half, middle + half) for middle in middles), None]
     return [Span(*place) for place in zip(starts, stops, ramps[:-1], ramps[1:], strict=True)]
-
-
-def _aligned(position: float) -> int:
-    return int(position) // ALIGNMENT * ALIGNMENT
 
 
 Canvas = NDArray[Any]

@@ -12,18 +12,17 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from lightbsr_arch.errors import OptionError
 from lightbsr_arch.inference.images import like, take_apart, to_array
-from lightbsr_arch.inference.lightbsr.network import InferenceLightBSR
-from lightbsr_arch.inference.lightbsr.whole_image import represent
 from lightbsr_arch.inference.memory import fitting_tile, is_out_of_memory
+from lightbsr_arch.inference.preparing import tiled_network
 from lightbsr_arch.inference.resizing import enlarge, shrink
 from lightbsr_arch.inference.restoring import NotFiniteError, Progress, restore
 from lightbsr_arch.inference.source import ORIENTATIONS, UPRIGHT, Source
+from lightbsr_arch.inference.tiled_network import TiledNetwork
 from lightbsr_arch.inference.tiles import SMALLEST_TILE, Canvas
-from lightbsr_arch.methods.lightbsr import LightBSR
 from lightbsr_arch.weights.degradation_probe import DegradationProbe
 from lightbsr_arch.weights.model_files import load_model
 
@@ -42,13 +41,13 @@ _READ_AT_A_TIME = 512
 
 
 class Upscaler:
-    """Enlarges and restores pictures with a trained LightBSR.
+    """Enlarges and restores images with a trained network.
 
     Several threads may use one upscaler at once. It prints nothing; what a caller should know comes as a warning
     (``UserWarning``).
 
     Args:
-        net: The network.
+        net: Any network from one LR image (N, 3, H, W) in [0, 1] to one SR image; its weights are copied.
         device: ``auto`` (CUDA or Apple's GPU where there is one, else the CPU), or a device by name.
         precision: ``fp32``, ``bf16`` or ``fp16``. A picture that comes out with values that are not finite is done again
             in fp32, with a warning.
@@ -59,9 +58,13 @@ class Upscaler:
         downscale_first: Shrink the picture by this factor before restoring it, for large pictures that are blurred all
             over. The output is then ``scale / downscale_first`` times as large as the picture.
         probe: Reads the degradation off the network's representation, see :meth:`read_degradation`.
+        scale: The factor between the network's input and its output; None reads it off the network.
+        size_multiple: What the sides of the network's input must be multiples of, as windows demand it: images are padded
+            by reflection, and the result is cropped. None finds it out.
 
     Raises:
-        OptionError: An argument that is none of these, or a device that is not there.
+        OptionError: An argument that is none of these, a device that is not there, a network that needs more than an LR
+            image, or whose scale cannot be found out.
 
     Example:
         >>> net = LightBSR(scale=2, num_feat=16, num_group=1, num_block=1, num_spatial_feat=4, num_encoder_feat=8)
@@ -71,13 +74,15 @@ class Upscaler:
 
     def __init__(
         self,
-        net: LightBSR,
+        net: nn.Module,
         device: str | torch.device = "auto",
         precision: Literal["fp32", "bf16", "fp16"] = "fp32",
         tile: int | Literal["auto", "off"] = "auto",
         self_ensemble: bool = False,
         downscale_first: float = 1.0,
         probe: DegradationProbe | None = None,
+        scale: int | None = None,
+        size_multiple: int | None = None,
     ) -> None:
         if precision not in PRECISIONS:
             raise OptionError(f"precision: expected {', '.join(PRECISIONS)}, got {precision!r}.")
@@ -86,13 +91,13 @@ class Upscaler:
             raise OptionError(f"tile: expected auto, off or a number from {SMALLEST_TILE} up, got {tile!r}.")
         if not 1 <= downscale_first <= 64:
             raise OptionError(f"downscale_first: expected a factor from 1 to 64, got {downscale_first!r}.")
-        self.scale = net.scale
         self.device = _device(device)
         self.precision, self.tile, self.probe = precision, tile, probe
         self.orientations = ORIENTATIONS if self_ensemble else UPRIGHT
         self.downscale_first = downscale_first
-        # Folding is done in float64 on the CPU, before the device sees it.
-        self._nets = {torch.float32: InferenceLightBSR(net).to(self.device)}
+        # What is made of the network is made on the CPU, before the device sees it.
+        self._nets = {torch.float32: tiled_network(net, scale, size_multiple).to(self.device)}
+        self.scale = self._nets[torch.float32].scale
         self._largest: int | None = None
         self._lock = threading.Lock()
 
@@ -101,15 +106,15 @@ class Upscaler:
         """Make an upscaler of a model file; no code in it is run.
 
         Args:
-            path: A ``.safetensors`` of ``lightbsr export``, a checkpoint of a training of LightBSR (the averaged copy is
-                preferred), or one of the published code; or the name of a model that comes with the package,
+            path: A ``.safetensors`` of ``lightbsr export``, a checkpoint of a training (the averaged copy is preferred),
+                or one of a published code, of any method that is here; or the name of a model that comes with the package,
                 ``lightbsr_small_x4``.
             device: See the class.
             options: The class's other arguments, such as ``precision`` and ``tile``.
 
         Raises:
             FileNotFoundError: No such file, and no such name.
-            OptionError: No model, or another method's or a teacher's; the message names the file.
+            OptionError: No model, that of a method that is not here, or a teacher; the message names the file.
         """
         model = load_model(path)
         return cls(model.net, device, probe=model.card.probe, **options)
@@ -172,10 +177,10 @@ class Upscaler:
         if self.downscale_first != 1:
             colour = shrink(colour, self.downscale_first)
         with torch.inference_mode():
-            representation = represent(self._net(torch.float32), Source(colour, self.device), _READ_AT_A_TIME)
+            representation = self._net(torch.float32).represent(Source(colour, self.device), _READ_AT_A_TIME)
         return self.probe.read(representation[0].cpu().numpy())
 
-    def _net(self, dtype: torch.dtype) -> InferenceLightBSR:
+    def _net(self, dtype: torch.dtype) -> TiledNetwork:
         with self._lock:
             if dtype not in self._nets:
                 self._nets[dtype] = deepcopy(self._nets[torch.float32]).to(dtype)
@@ -214,7 +219,8 @@ class Upscaler:
         if self.tile == "off":
             return self._largest
         if self.tile == "auto":
-            tile = fitting_tile(self._nets[torch.float32].options, colour.shape[1], self.device, dtype)
+            needed = self._nets[torch.float32].bytes_per_pixel(dtype.itemsize)
+            tile = fitting_tile(needed, self.scale, colour.shape[1], self.device)
         else:
             tile = int(self.tile)
         tile = tile if self._largest is None else min(tile, self._largest)

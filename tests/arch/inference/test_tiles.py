@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from lightbsr_arch.inference.lightbsr.network import InferenceLightBSR
+from lightbsr_arch.inference.lightbsr.tiling import TiledLightBSR
 from lightbsr_arch.inference.lightbsr.whole_image import look_at, represent
 from lightbsr_arch.inference.restoring import NotFiniteError, restore
 from lightbsr_arch.inference.source import ORIENTATIONS, Source
@@ -89,7 +90,7 @@ def test_the_representation_is_that_of_the_whole_image(size):
 def _restored(net, pixels, tile, orientations=ORIENTATIONS[:1]):
     canvas = np.empty((pixels.shape[0] * net.scale, pixels.shape[1] * net.scale, 3), np.float32)
     with torch.inference_mode():
-        restore(InferenceLightBSR(net), pixels, canvas, tile, orientations)
+        restore(TiledLightBSR(net), pixels, canvas, tile, orientations)
     return canvas
 
 
@@ -162,7 +163,7 @@ def test_progress_goes_to_one(photograph):
     seen = []
     canvas = np.empty((800, 1000, 3), np.float32)
     with torch.inference_mode():
-        restore(InferenceLightBSR(tiny_student()), photograph, canvas, 128, ORIENTATIONS[:1], seen.append)
+        restore(TiledLightBSR(tiny_student()), photograph, canvas, 128, ORIENTATIONS[:1], seen.append)
     assert seen == sorted(seen)
     assert len(seen) == 6
     assert seen[-1] == 1

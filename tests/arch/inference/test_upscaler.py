@@ -269,22 +269,21 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory(net, photograph, monkey
     assert not memory.is_out_of_memory(RuntimeError("shape mismatch"))
 
 
-def test_the_automatic_tile_follows_the_memory(net, monkeypatch):
-    options = net.options
+def test_the_automatic_tile_follows_the_memory(monkeypatch):
     cpu, free = torch.device("cpu"), []
     monkeypatch.setattr(memory, "free_memory", lambda device: free[-1])
     sides = []
     for size in (1 << 20, 256 << 20, 1 << 30, 64 << 30, 1 << 40):
         free.append(size)
-        sides.append(memory.fitting_tile(options, 1000, cpu, torch.float32))
+        sides.append(memory.fitting_tile(2368, 4, 1000, cpu))
     assert sides == sorted(sides)
     assert sides[0] == 96
     assert sides[1] < sides[2]
     assert sides[-1] == sides[-2]
     assert all(side % 4 == 0 for side in sides)
-    assert memory.fitting_tile(options, 1000, cpu, torch.float16) > sides[-1]
+    assert memory.fitting_tile(1280, 4, 1000, cpu) > sides[-1]
     # A row of tiles is joined in memory: the wider the picture, the lower the row.
-    assert memory.fitting_tile(options, 200_000, cpu, torch.float32) == 96
+    assert memory.fitting_tile(2368, 4, 200_000, cpu) == 96
 
 
 @pytest.mark.parametrize("files", [{}, {"memory.max": "max", "memory.current": "5"}])

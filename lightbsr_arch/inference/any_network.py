@@ -1,0 +1,118 @@
+"""Any network from one LR image to one SR image, run as a whole or in blended tiles."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lightbsr_arch.inference.averages import SharedAverages
+from lightbsr_arch.inference.parts import parts, sample
+from lightbsr_arch.inference.source import Source
+from lightbsr_arch.inference.tiled_network import TiledNetwork
+from lightbsr_arch.inference.tiles import ALIGNMENT, Grid
+from lightbsr_arch.inference.traits import find_traits
+
+_CONTEXT, _PART_ALIGNMENT = 32, 16
+"""LR pixels around a part whose averages are taken, and where parts begin: at multiples of any encoder's stride."""
+
+_UNMEASURED = 32 * 1024
+"""Bytes for an LR pixel where they cannot be measured: 64 maps of 64 channels at twice the size."""
+
+_LARGEST_ALIGNMENT = 16
+"""Tiles begin where a network's windows do, unless these are larger: then too much would overlap."""
+
+
+class AnyNetwork(TiledNetwork):
+    """A network as it is; its tiles share the averages over all pixels that it takes inside, such as its code.
+
+    Averages that a network's ``encode`` takes are those of the whole image, computed part by part; averages taken later are
+    those of a sample of patches where an image is larger than a tile. Sides that the network cannot take are padded by
+    reflection, and cut off again.
+
+    Args:
+        net: From (N, 3, H, W) to (N, 3, scale * H, scale * W). It is not changed.
+        scale: The factor; None reads it off the network.
+        size_multiple: What its input's sides must be multiples of; None finds it out.
+
+    Raises:
+        OptionError: The scale cannot be found out, or is another.
+    """
+
+    def __init__(self, net: nn.Module, scale: int | None = None, size_multiple: int | None = None) -> None:
+        net = copy.deepcopy(net).eval().requires_grad_(False)
+        traits = find_traits(net, scale, size_multiple)
+        alignment = math.lcm(ALIGNMENT, traits.size_multiple)
+        if alignment > _LARGEST_ALIGNMENT:
+            alignment = ALIGNMENT
+        super().__init__(traits.scale, Grid(alignment, overlap=48, untrusted=16))
+        self.net, self.traits = net, traits
+
+    def look_at(self, source: Source, tile: int) -> list[Tensor]:
+        """The averages, in the order in which the network takes them."""
+        if self.traits.averages == 0:
+            return []
+        encode = getattr(self.net, "encode", None) if hasattr(self.net, "restore") else None
+        given = [] if encode is None else self._averages_of(encode, source, tile)
+        with SharedAverages(given) as averages:
+            self._run(torch.cat(list(sample(source, tile))))
+        return averages.values
+
+    def forward(self, lq: Tensor, shared: list[Tensor] | None = None) -> Tensor:
+        """As :meth:`TiledNetwork.forward`."""
+        if not shared:
+            return self._run(lq)
+        with SharedAverages(shared):
+            return self._run(lq)
+
+    def represent(self, source: Source, tile: int) -> Tensor:
+        """As :meth:`TiledNetwork.represent`."""
+        represent: Any = self.net.represent
+        with SharedAverages(self._averages_of(represent, source, tile)):
+            vector: Tensor = represent(source.piece(0, _CONTEXT, 0, _CONTEXT).to(self.dtype))
+        return vector
+
+    def bytes_per_pixel(self, itemsize: int) -> int:
+        """As :meth:`TiledNetwork.bytes_per_pixel`; as measured by :func:`~lightbsr_arch.inference.traits.find_traits`."""
+        measured = self.traits.values_per_pixel
+        activations = _UNMEASURED if measured is None else itemsize * measured
+        return activations + 12 * self.scale**2  # and the output as floats
+
+    def _averages_of(self, function: Any, source: Source, tile: int) -> list[Tensor]:
+        """The averages over the whole image that a function of an image takes, computed part by part."""
+        totals: list[Tensor] = []
+        cells: list[int] = []
+        for part in parts(source, tile, _CONTEXT, _PART_ALIGNMENT):
+            with SharedAverages(part=part) as averages:
+                function(part.pixels.to(self.dtype))
+            sums = [mean * count for mean, count in zip(averages.values, averages.cells, strict=True)]
+            totals = [a + b for a, b in zip(totals, sums, strict=True)] if totals else sums
+            cells = [a + b for a, b in zip(cells, averages.cells, strict=True)] if cells else averages.cells
+        return [total / count for total, count in zip(totals, cells, strict=True)]
+
+    def _run(self, lq: Tensor) -> Tensor:
+        height, width = lq.shape[2:]
+        output = self.net(reflected(lq, self.traits.size_multiple).to(self.dtype))
+        rows, columns = self.scale * height, self.scale * width
+        if not isinstance(output, Tensor) or output.dim() != 4 or output.shape[1] != 3:
+            got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+            raise ValueError(f"the network gave {got}; expected an image (N, 3, {rows}, {columns})")
+        if output.shape[2] < rows or output.shape[3] < columns:
+            raise ValueError(f"the network gave {tuple(output.shape)}; expected an image (N, 3, {rows}, {columns})")
+        return output[:, :, :rows, :columns]
+
+
+def reflected(lq: Tensor, multiple: int) -> Tensor:
+    """Pad (N, C, H, W) at the bottom and on the right by reflection, so that its sides are multiples of a number."""
+    for dim in (2, 3):
+        side = lq.shape[dim]
+        missing = -side % multiple
+        if missing:
+            # As often back and forth as it takes, for images that are smaller than what is missing.
+            period = max(2 * side - 2, 1)
+            place = torch.arange(side + missing, device=lq.device) % period
+            lq = lq.index_select(dim, torch.minimum(place, period - place if side > 1 else place))
+    return lq
