@@ -19,9 +19,6 @@ from lightbsr_arch.inference.traits import find_traits
 _CONTEXT, _PART_ALIGNMENT = 32, 16
 """LR pixels around a part whose averages are taken, and where parts begin: at multiples of any encoder's stride."""
 
-_UNMEASURED = 32 * 1024
-"""Bytes for an LR pixel where they cannot be measured: 64 maps of 64 channels at twice the size."""
-
 _LARGEST_ALIGNMENT = 16
 """Tiles begin where a network's windows do, unless these are larger: then too much would overlap."""
 
@@ -39,7 +36,7 @@ class AnyNetwork(TiledNetwork):
         size_multiple: What its input's sides must be multiples of; None finds it out.
 
     Raises:
-        OptionError: The scale cannot be found out, or is another.
+        OptionError: The scale is another, or it is no network from one RGB image to one.
     """
 
     def __init__(self, net: nn.Module, scale: int | None = None, size_multiple: int | None = None) -> None:
@@ -77,9 +74,8 @@ class AnyNetwork(TiledNetwork):
 
     def bytes_per_pixel(self, itemsize: int) -> int:
         """As :meth:`TiledNetwork.bytes_per_pixel`; as measured by :func:`~lightbsr_arch.inference.traits.find_traits`."""
-        measured = self.traits.values_per_pixel
-        activations = _UNMEASURED if measured is None else itemsize * measured
-        return activations + 12 * self.scale**2  # and the output as floats
+        # What libraries' convolutions take beside their output is not measured; and the output as floats.
+        return 2 * itemsize * self.traits.values_per_pixel + 12 * self.scale**2
 
     def _averages_of(self, function: Any, source: Source, tile: int) -> list[Tensor]:
         """The averages over the whole image that a function of an image takes, computed part by part."""
@@ -95,11 +91,8 @@ class AnyNetwork(TiledNetwork):
 
     def _run(self, lq: Tensor) -> Tensor:
         height, width = lq.shape[2:]
-        output = self.net(reflected(lq, self.traits.size_multiple).to(self.dtype))
+        output: Tensor = self.net(reflected(lq, self.traits.size_multiple).to(self.dtype))
         rows, columns = self.scale * height, self.scale * width
-        if not isinstance(output, Tensor) or output.dim() != 4 or output.shape[1] != 3:
-            got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
-            raise ValueError(f"the network gave {got}; expected an image (N, 3, {rows}, {columns})")
         if output.shape[2] < rows or output.shape[3] < columns:
             raise ValueError(f"the network gave {tuple(output.shape)}; expected an image (N, 3, {rows}, {columns})")
         return output[:, :, :rows, :columns]
