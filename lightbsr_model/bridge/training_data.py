@@ -119,7 +119,7 @@ class SupervisedDataset(Dataset[Any]):
     def __getitem__(self, index: int) -> Any:
         seed = index.seed if isinstance(index, SampleIndex) else derive_seed("sample", index)
         for step in range(len(self)):
-            number = (int(index) + step) % len(self)
+            number = SampleIndex((int(index) + step) % len(self), seed)
             try:
                 with seeded(seed):
                     return self.dataset[number]

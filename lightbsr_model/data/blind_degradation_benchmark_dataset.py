@@ -16,17 +16,22 @@ from lightbsr_arch.errors import ImageError
 from lightbsr_model.data.decoding import RGBImage
 from lightbsr_model.data.image_sources import ImageReader, open_images
 from lightbsr_model.data.lq_images import degradation_or_lq_images
-from lightbsr_model.degradation import DrawnDegradation, blur_and_downsample, quantise
+from lightbsr_model.degradation import blur_and_downsample, quantise
+from lightbsr_model.degradation.base import Degradation, Params, in_float32
+from lightbsr_model.degradation.jpeg import encode_and_decode_jpeg
 
 _SNAP = 2.0**20
 
 
-def benchmark_lq(gt: Tensor, kernel: Tensor, noise_level: float, scale: int, border: str, seed: int) -> Tensor:
+def benchmark_lq(
+    gt: Tensor, kernel: Tensor, noise_level: float, scale: int, border: str, seed: int, jpeg_quality: int = 0
+) -> Tensor:
     """Degrade one HR image so that every machine, thread count and device gives the same bits.
 
     The arithmetic is float64, and values are snapped to a grid of 2^-20 grey levels before the noise and the rounding,
     so that sums taken in another order do not fall on the other side of a half. The noise is NumPy's ``RandomState``,
-    whose stream NumPy's compatibility policy freezes.
+    whose stream NumPy's compatibility policy freezes. JPEG is a real encoder's (Pillow's), as in the files that users have;
+    training has BasicSR's DiffJPEG on the device instead, see :mod:`lightbsr_model.degradation.jpeg`.
 
     Args:
         gt: (3, H, W), 0..255.
@@ -35,6 +40,7 @@ def benchmark_lq(gt: Tensor, kernel: Tensor, noise_level: float, scale: int, bor
         scale: The factor.
         border: What the downsampling sees outside the image, see :mod:`lightbsr_model.degradation.resize`.
         seed: Of the noise.
+        jpeg_quality: 1 to 100; 0 is no JPEG.
 
     Returns:
         (3, H / scale, W / scale), float32 in [0, 1], multiples of 1/255.
@@ -44,7 +50,12 @@ def benchmark_lq(gt: Tensor, kernel: Tensor, noise_level: float, scale: int, bor
     if noise_level > 0:
         noise = np.random.RandomState(seed).standard_normal(tuple(low.shape))
         low = low + noise_level * torch.from_numpy(noise).to(low.device)
-    return quantise(low).float()
+    lq = quantise(low).float()
+    if jpeg_quality:
+        pixels = (lq * 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
+        decoded = encode_and_decode_jpeg(pixels, jpeg_quality)
+        lq = torch.from_numpy(decoded.transpose(2, 0, 1).copy()).to(lq) / 255
+    return lq
 
 
 @DATASET_REGISTRY.register()
@@ -63,10 +74,11 @@ class BlindDegradationBenchmarkDataset(Dataset[dict[str, Any]]):
             seed (int): Of the noise and of parameters that are a range. Each picture has a stream of its own, which
                 depends on the seed and on the picture's name alone. Default: 0.
 
-    A sample has ``lq`` (3, H / scale, W / scale) and ``gt`` (3, H, W), float32 in [0, 1], RGB; ``kernel`` (21, 21) and
-    ``noise_level`` (scalar, 0..255), float32; ``gt_path`` and ``lq_path``, which carries the preset's name, so that
-    pictures saved under several presets do not overwrite each other. With ``dataroot_lq`` it has no kernel and no noise
-    level, ``lq_path`` is the file's, and the GT image is cut to the LQ image's size times the scale, as BasicSR does.
+    A sample has ``lq`` (3, H / scale, W / scale) and ``gt`` (3, H, W), float32 in [0, 1], RGB; ``kernel`` (21, 21),
+    ``noise_level`` (scalar, 0..255) and ``jpeg_quality`` (scalar, 1 to 100, 0 for none), float32; ``gt_path`` and
+    ``lq_path``, which carries the preset's name, so that images saved under several presets do not overwrite each other. With
+    ``dataroot_lq`` it has no parameters of a degradation, ``lq_path`` is the file's, and the GT image is cut to the LQ image's
+    size times the scale, as BasicSR does.
 
     Raises:
         OptionError: Options that do not fit, by key.
@@ -96,26 +108,39 @@ class BlindDegradationBenchmarkDataset(Dataset[dict[str, Any]]):
                 "a 21x21 kernel reflects at the border, so 11 pixels after cropping to a multiple of the scale are the least."
             )
         gt = torch.from_numpy(np.ascontiguousarray(image[:height, :width].transpose(2, 0, 1)))
-        seed, (kernel, noise_level) = self.drawn(index)
+        seed, params = self.drawn(index)
+        noise_level, quality = float(params["noise_level"]), int(params["jpeg_quality"])
         return {
-            "lq": benchmark_lq(gt, kernel, float(noise_level), self.scale, self.border, seed),
+            "lq": benchmark_lq(gt, params["kernel"], noise_level, self.scale, self.border, seed, quality),
             "gt": gt.float() / 255,
-            "kernel": kernel.float(),
-            "noise_level": noise_level.float(),
+            **in_float32(params),
             "lq_path": f"{self.images.stem(index)}_{self.opt['preset']}.png",
             "gt_path": path,
         }
 
-    def drawn(self, index: int) -> tuple[int, DrawnDegradation]:
-        """A picture's seed, and the degradation that it gives, in float64.
+    @property
+    def _degradation(self) -> Degradation:
+        if isinstance(self.lq_source, ImageReader):
+            raise TypeError("the degradation of finished LQ images is not known.")
+        return self.lq_source
+
+    def drawn(self, index: int) -> tuple[int, Params]:
+        """An image's seed, and the parameters of the degradation that it gives, in float64.
 
         Raises:
             TypeError: The LQ images exist already.
         """
-        if isinstance(self.lq_source, ImageReader):
-            raise TypeError("the degradation of finished LQ images is not known.")
         seed = zlib.crc32(f"{self.seed}/{self.images.stem(index)}".encode("utf-8", "surrogateescape"))
-        return seed, self.lq_source.draw(torch.Generator().manual_seed(seed))
+        return seed, self._degradation.draw(torch.Generator().manual_seed(seed))
+
+    def described(self, index: int) -> tuple[int, dict[str, Any]]:
+        """An image's seed, and its degradation as plain values.
+
+        Raises:
+            TypeError: The LQ images exist already.
+        """
+        seed, params = self.drawn(index)
+        return seed, self._degradation.describe(params)
 
     def _finished_pair(self, gt_path: str, gt: RGBImage, lq_path: str, lq: RGBImage) -> dict[str, Any]:
         height, width = lq.shape[0] * self.scale, lq.shape[1] * self.scale

@@ -7,20 +7,18 @@ from typing import Any
 
 import torch
 from basicsr.utils.registry import DATASET_REGISTRY
-from torch import Tensor
 from torch.utils.data import Dataset
 
-from lightbsr_arch.errors import ImageError, OptionError
-from lightbsr_model.data.crops import Crop, cut_crops, draw_crop
-from lightbsr_model.data.image_sources import ImageReader, open_images
-from lightbsr_model.data.lq_images import degradation_or_lq_images
-from lightbsr_model.data.row_decoding import EncodedImage
-from lightbsr_model.degradation import degrade
+from lightbsr_arch.errors import OptionError
+from lightbsr_model.data.image_sources import ImageReader
+from lightbsr_model.data.lq_images import degradation_of_batches
+from lightbsr_model.data.mixing import ImageMix, mix_sections
+from lightbsr_model.data.patches import PatchSource
 
 
 @DATASET_REGISTRY.register()
 class BlindDegradationPairedDataset(Dataset[dict[str, Any]]):
-    """Random GT crops with a random degradation a sample, or random crops of LQ and GT images that exist already.
+    """Random GT crops with a random degradation per sample, or random crops of LQ and GT images that exist already.
 
     Args:
         opt: Options of the data set. It contains the following keys:
@@ -42,13 +40,27 @@ class BlindDegradationPairedDataset(Dataset[dict[str, Any]]):
                 finished pairs that any model trains on, whatever it makes of a batch.
             degradation_per (str): sample (default), or batch: all samples of a batch take the first one's kernel and
                 noise level (arXiv 2211.16928); the model does that, so only with ``degrade_in: device``.
+            mix (list[dict]): Optional: several sets of images. An entry has a ``weight`` (a number above 0, default 1) and
+                overrides keys from ``dataroot_gt`` to ``pictures``, ``use_hflip``, ``use_rot``, ``preset`` and
+                ``degradation`` above; it inherits what it does not give. A sample is of an entry with a probability of its
+                weight by the sum of all, and there of any image with equal probability. An epoch has as many samples as the
+                entries have images together (times ``dataset_enlarge_ratio``). Either all entries have a ``preset``, or all
+                have ``dataroot_lq``.
+
+    Example of a mix::
+
+        type: BlindDegradationPairedDataset
+        preset: setting1_x4
+        mix:
+          - {dataroot_gt: datasets/DF2K, weight: 3}
+          - {dataroot_gt: datasets/faces, preset: setting2_x4, degradation: {jpeg: [30, 95]}}
 
     A sample has ``gt_path``, and
     with ``degrade_in: device``: ``gt_views`` (views, 3, gt_size, gt_size), uint8;
     with ``degrade_in: loader`` or ``dataroot_lq``: ``lq`` (3, gt_size / scale, gt_size / scale) and ``gt``
     (3, gt_size, gt_size), float32 in [0, 1], RGB, and ``lq_path``; with more than one view they are those of the first
-    view, and ``views`` and ``gt_views`` have those of all. With a ``preset`` it has
-    ``kernel`` (21, 21) and ``noise_level`` (scalar, 0..255) too, float32.
+    view, and ``views`` and ``gt_views`` have those of all. With a ``preset`` it has ``kernel`` (21, 21), ``noise_level``
+    (scalar, 0..255) and ``jpeg_quality`` (scalar, 1 to 100, 0 for none) too, float32.
 
     Images are decoded only as far as the crops need, see :mod:`lightbsr_model.data.row_decoding`.
 
@@ -77,8 +89,21 @@ class BlindDegradationPairedDataset(Dataset[dict[str, Any]]):
             raise OptionError(f"degradation_per: expected sample or batch, got {opt['degradation_per']!r}.")
         if opt.get("degradation_per") == "batch" and self.degrade_in == "loader":
             raise OptionError("degradation_per: a loader degrades each sample alone; batch needs degrade_in: device.")
-        self.images = open_images(opt)
-        self.lq_source = degradation_or_lq_images(opt, self.images)
+        self.sources = [self._open(section, number) for number, section in enumerate(mix_sections(opt))]
+        self.degradation = degradation_of_batches(opt)
+        """What applies a batch of samples; None if they are finished pairs."""
+        self.images: ImageReader | ImageMix = self.sources[0].images
+        if opt.get("mix") is not None:
+            weights = [entry.get("weight", 1) for entry in opt["mix"]]
+            self.images = ImageMix([source.images for source in self.sources], weights)
+
+    def _open(self, section: Mapping[str, Any], number: int) -> PatchSource:
+        try:
+            return PatchSource(section)
+        except OptionError as error:
+            if self.opt.get("mix") is None:
+                raise
+            raise type(error)(f"mix[{number}].{error}") from error
 
     def __len__(self) -> int:
         return len(self.images)
@@ -86,43 +111,8 @@ class BlindDegradationPairedDataset(Dataset[dict[str, Any]]):
     def __getitem__(self, index: int) -> dict[str, Any]:
         # A generator of the sample's own, from torch's global one: of manual_seed, of the worker and the epoch in a plain
         # loader; of the sample's place in the run under lightbsr's launcher.
-        generator = torch.Generator().manual_seed(int(torch.randint(2**62, ())))
-        image = self.images.open(index)
-        height, width = image.size
-        if min(height, width) < self.gt_size:
-            raise ImageError(
-                f"{self.images.name(index)}: {width}x{height} is too small for a crop of gt_size {self.gt_size}; "
-                "leave it out, or lower gt_size."
-            )
-        if isinstance(self.lq_source, ImageReader):
-            return self._finished_pair(image, self.lq_source.open(index), generator)
-        gt = cut_crops(image, self._draw_crops(image.size, self.gt_size, generator))
-        drawn = self.lq_source.draw(generator)
-        kernel, noise_level = drawn.kernel.float(), drawn.noise_level.float()
-        sample = {"kernel": kernel, "noise_level": noise_level, "gt_path": image.name}
-        if self.degrade_in == "device":
-            return {"gt_views": gt, **sample}
-        noise = noise_level[None] if self.lq_source.is_noisy else None
-        lq = degrade(gt[None], kernel[None], noise, self.scale, self.border, generator)[0]
-        return {**self._as_pair(lq, gt), **sample, "lq_path": image.name}
-
-    def _finished_pair(self, image: EncodedImage, lq_image: EncodedImage, generator: torch.Generator) -> dict[str, Any]:
-        (height, width), (lq_height, lq_width) = image.size, lq_image.size
-        if (lq_height * self.scale, lq_width * self.scale) != (height, width):
-            raise ImageError(
-                f"{lq_image.name}: {lq_width}x{lq_height}, times the scale {self.scale}, is not the {width}x{height} of "
-                f"its GT image {image.name}."
-            )
-        crops = self._draw_crops(lq_image.size, self.gt_size // self.scale, generator)
-        gt = cut_crops(image, [crop.enlarged(self.scale) for crop in crops])
-        lq = cut_crops(lq_image, crops).float() / 255
-        return {**self._as_pair(lq, gt), "gt_path": image.name, "lq_path": lq_image.name}
-
-    def _draw_crops(self, image_size: tuple[int, int], size: int, generator: torch.Generator) -> list[Crop]:
-        flip, rot = self.opt.get("use_hflip", True), self.opt.get("use_rot", True)
-        return [draw_crop(image_size, size, flip, rot, generator) for _ in range(self.views)]
-
-    def _as_pair(self, lq: Tensor, gt: Tensor) -> dict[str, Tensor]:
-        gt = gt.float() / 255
-        pair = {"lq": lq[0], "gt": gt[0]}
-        return pair if self.views == 1 else {**pair, "views": lq, "gt_views": gt}
+        seed = int(torch.randint(2**62, ()))
+        number, image = 0, int(index)
+        if isinstance(self.images, ImageMix):
+            number, image = self.images.choose(index, getattr(index, "seed", seed))
+        return self.sources[number].sample(image, torch.Generator().manual_seed(seed))

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL
 import torch
+from PIL import features
 
 from lightbsr_arch import __version__
 from lightbsr_arch.errors import ImageError, OptionError
@@ -21,7 +23,7 @@ from lightbsr_model.data.preparing import encode_png
 from lightbsr_model.data.set_making import Task
 from lightbsr_model.data.set_stores import EncodedPng, ImageEntry
 from lightbsr_model.degradation import get_degradation
-from lightbsr_model.degradation.kernel_shape import kernel_picture, kernel_shape
+from lightbsr_model.degradation.kernel_shape import kernel_picture
 
 METHOD = (
     "The HR image, 8-bit RGB, is cropped at the bottom and right to a multiple of the scale; convolved in float64 with the "
@@ -32,6 +34,12 @@ METHOD = (
     "clipped to 0..255."
 )
 """In words, for the JSON."""
+
+METHOD_OF_JPEG = (
+    " Then Pillow compresses the image as JPEG of jpeg_quality, with chroma subsampled 4:2:0 and no other setting changed, and "
+    "decompresses it."
+)
+"""What follows where the preset has JPEG."""
 
 
 def lr_image(sample: Mapping[str, Any]) -> RGBImage:
@@ -61,15 +69,15 @@ class LrRendering:
         except OptionError as error:
             raise ImageError(f"{self.dataset.opt['dataroot_gt']}: {error}") from error
         sample = self.dataset[index]
-        seed, (kernel, noise_level) = self.dataset.drawn(index)
+        seed, described = self.dataset.described(index)
         lr = lr_image(sample)
+        kernel = described.pop("kernel")
         facts = {
             "gt_size": list(sample["gt"].shape[1:]),
             "lr_sha256": pixels_sha256(lr),
-            "kernel_shape": kernel_shape(kernel)._asdict(),
-            "noise_level": float(noise_level),
+            **described,
             "seed": seed,
-            "kernel": kernel.tolist(),
+            "kernel": kernel,
         }
         height, width, channels = lr.shape
         return [EncodedPng(name, encode_png(lr, self.png_level), (height, width, channels), facts)]
@@ -87,10 +95,9 @@ def tasks_of(dataset: BlindDegradationBenchmarkDataset) -> list[Task[int]]:
 
 def recipe_of(options: Mapping[str, Any]) -> dict[str, Any]:
     """What decides the LR images of a data set's options, with the preset spelt out."""
-    degradation = get_degradation(options["preset"], options.get("degradation"))
     return {
         "preset": options["preset"],
-        "degradation": asdict(degradation),
+        "degradation": get_degradation(options["preset"], options.get("degradation")).recipe(),
         "scale": options["scale"],
         "border": options.get("border", "clamp"),
         "seed": options.get("seed", 0),
@@ -105,7 +112,11 @@ def degradation_files(recipe: Mapping[str, Any], entries: Sequence[ImageEntry]) 
     """
     images = [{"name": entry.name, "lr_size": [entry.height, entry.width], **entry.facts} for entry in entries]
     versions = {"lightbsr": __version__, "torch": torch.__version__, "numpy": np.__version__}
-    head = json.dumps({**recipe, "versions": versions, "method": METHOD}, ensure_ascii=False)
+    method = METHOD
+    if "jpeg" in recipe["degradation"]:
+        versions |= {"pillow": PIL.__version__, "libjpeg_turbo": str(features.version("libjpeg_turbo"))}
+        method += METHOD_OF_JPEG
+    head = json.dumps({**recipe, "versions": versions, "method": method}, ensure_ascii=False)
     # A line an image: kernels are 441 numbers.
     lines = ",\n".join(json.dumps(image, ensure_ascii=False) for image in images)
     document = f'{head[:-1]},\n"images": [\n{lines}\n]}}\n'

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from lightbsr_arch.errors import MissingFileError, OptionError
 from lightbsr_model.data.image_sources import ImageReader, ImageSource, open_source
-from lightbsr_model.degradation import Degradation, get_degradation
+from lightbsr_model.data.mixing import mix_sections
+from lightbsr_model.degradation import GaussianDegradation, get_degradation
+from lightbsr_model.degradation.base import Degradation
 
 
 class _Chosen:
@@ -27,7 +30,7 @@ class _Chosen:
         return self._source.stamp(self._places[index])
 
 
-def degradation_or_lq_images(opt: Mapping[str, Any], gt_images: ImageReader) -> Degradation | ImageReader:
+def degradation_or_lq_images(opt: Mapping[str, Any], gt_images: ImageReader) -> GaussianDegradation | ImageReader:
     """Look up the degradation of ``preset``, or open the images of ``dataroot_lq``.
 
     Args:
@@ -43,13 +46,39 @@ def degradation_or_lq_images(opt: Mapping[str, Any], gt_images: ImageReader) -> 
     if opt.get("dataroot_lq") is None:
         if opt.get("preset") is None:
             raise OptionError("preset: missing; give a degradation, or finished LQ images by dataroot_lq.")
-        return get_degradation(opt["preset"], opt.get("degradation"), opt.get("scale"))
+        return degradation_of_section(opt)
     for key in ("preset", "degradation"):
         if opt.get(key) is not None:
             raise OptionError(
                 f"{key}: has no effect on the finished LQ images of dataroot_lq; leave out one of the two."
             )
     return open_lq_images(opt, gt_images)
+
+
+def degradation_of_section(opt: Mapping[str, Any]) -> GaussianDegradation:
+    """The degradation of a section with a ``preset``.
+
+    Args:
+        opt: ``preset``; optionally ``degradation`` (overrides), ``scale`` and ``border``.
+
+    Raises:
+        OptionError: See :func:`~lightbsr_model.degradation.presets.get_degradation`.
+    """
+    degradation = get_degradation(opt["preset"], opt.get("degradation"), opt.get("scale"))
+    return replace(degradation, border=opt.get("border", "clamp"))
+
+
+def degradation_of_batches(opt: Mapping[str, Any]) -> Degradation | None:
+    """What applies the batches of a training section, whose samples may be of several sets (``mix``).
+
+    Returns:
+        None for finished pairs, and for data sets that have no preset.
+
+    Raises:
+        OptionError: Degradations that cannot share a batch, or see :func:`degradation_of_section`.
+    """
+    degradations = [degradation_of_section(part) for part in mix_sections(opt) if part.get("preset") is not None]
+    return degradations[0].covering(degradations[1:]) if degradations else None
 
 
 def open_lq_images(opt: Mapping[str, Any], gt_images: ImageReader) -> ImageReader:

@@ -1,4 +1,4 @@
-"""From HR patches to LR patches: blur, bicubic downsampling, noise, rounding (LightBSR, section 2)."""
+"""From HR patches to LR patches: blur, bicubic downsampling, noise, JPEG, rounding (LightBSR, section 2)."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from lightbsr_model.degradation.blur import blur
+from lightbsr_model.degradation.jpeg import compress_jpeg
 from lightbsr_model.degradation.noise import add_gaussian_noise, quantise
 from lightbsr_model.degradation.resize import Border, bicubic_downsample
 from lightbsr_model.degradation.structured import LONGEST_SIDE, structured_blur_and_downsample
@@ -48,8 +49,9 @@ def degrade(
     border: Border = "clamp",
     generator: torch.Generator | None = None,
     separable: bool = False,
+    jpeg_quality: Tensor | None = None,
 ) -> Tensor:
-    """Degrade HR images; the views of a sample share a kernel and a noise level, and have noise of their own.
+    """Degrade HR images; the views of a sample share its parameters, and have noise of their own.
 
     Args:
         gt: (N, C, H, W) or (N, V, C, H, W) in 0..255, uint8 or float.
@@ -59,6 +61,7 @@ def degrade(
         border: What the downsampling sees outside the image.
         generator: Of the noise, on ``gt``'s device.
         separable: Every kernel is an outer product, see :func:`blur_and_downsample`.
+        jpeg_quality: (N,), 1 to 100, 0 for none; or None for none at all. Images are RGB then.
 
     Returns:
         LR images in [0, 1], multiples of 1/255, of ``kernels``' dtype: (N, C, H / scale, W / scale), or with V.
@@ -74,4 +77,7 @@ def degrade(
     if noise_level is not None:
         low = add_gaussian_noise(low, noise_level.repeat_interleave(views, dim=0), generator)
     low = quantise(low)
+    if jpeg_quality is not None:
+        # What is compressed has 8 bits already.
+        low = quantise(compress_jpeg(low * 255, jpeg_quality.repeat_interleave(views, dim=0)))
     return low.unflatten(0, (-1, views)) if gt.dim() == 5 else low

@@ -3,92 +3,24 @@
 from __future__ import annotations
 
 import difflib
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
-from typing import Any, Literal, NamedTuple
-
-import torch
-from torch import Tensor
+from dataclasses import replace
+from typing import Any
 
 from lightbsr_arch.errors import OptionError
-from lightbsr_model.degradation.kernels import anisotropic_gaussian_kernels, isotropic_gaussian_kernels
-
-Range = tuple[float, float]
-"""The two ends of a uniform distribution; equal ends mean one fixed value."""
-
-
-class DrawnDegradation(NamedTuple):
-    """One degradation, drawn from a preset."""
-
-    kernel: Tensor
-    """(21, 21), sums to 1."""
-    noise_level: Tensor
-    """Scalar in 0..255 units."""
-
-
-@dataclass(frozen=True)
-class Degradation:
-    """A distribution over blur kernels and noise levels. All draws are uniform and independent."""
-
-    kernel: Literal["isotropic", "anisotropic"] = "isotropic"
-    """Which of the parameters below count: ``sigma``, or ``lambda_1``, ``lambda_2`` and ``theta``."""
-    sigma: Range = (0.0, 0.0)
-    """Standard deviation of isotropic kernels in HR pixels; 0 is no blur."""
-    lambda_1: Range = (0.0, 0.0)
-    """Standard deviation of anisotropic kernels along the first axis, in HR pixels."""
-    lambda_2: Range = (0.0, 0.0)
-    """Standard deviation along the second axis."""
-    theta: Range = (0.0, 0.0)
-    """Angle of the first axis against the image's x axis, in degrees."""
-    noise_level: Range = (0.0, 0.0)
-    """Standard deviation of the Gaussian noise in 0..255 units."""
-
-    def __post_init__(self) -> None:
-        """Check the ranges.
-
-        Raises:
-            ValueError: Naming the parameter, what came and what was expected.
-        """
-        if self.kernel not in ("isotropic", "anisotropic"):
-            raise OptionError(f"kernel: expected isotropic or anisotropic, got {self.kernel!r}.")
-        for name, low, high in (("sigma", 0, 100), ("lambda_1", 0, 100), ("lambda_2", 0, 100), ("noise_level", 0, 255)):
-            ends = getattr(self, name)
-            if not low <= ends[0] <= ends[1] <= high:
-                raise OptionError(f"{name}: expected {low} <= first <= second <= {high}, got {list(ends)}.")
-
-    @property
-    def is_noisy(self) -> bool:
-        """Whether any draw can have noise."""
-        return self.noise_level[1] > 0
-
-    def draw(self, generator: torch.Generator | None = None) -> DrawnDegradation:
-        """Draw a kernel and a noise level, in float64.
-
-        Args:
-            generator: On the CPU. Every draw takes the same number of values from it, whatever the ranges.
-        """
-        names = ("sigma", "lambda_1", "lambda_2", "theta", "noise_level")
-        ends = torch.tensor([getattr(self, name) for name in names], dtype=torch.float64)
-        u = torch.rand(len(names), generator=generator, dtype=torch.float64)
-        sigma, lambda_1, lambda_2, theta, noise_level = (ends[:, 0] + (ends[:, 1] - ends[:, 0]) * u).split(1)
-        if self.kernel == "isotropic":
-            kernel = isotropic_gaussian_kernels(sigma)
-        else:
-            kernel = anisotropic_gaussian_kernels(lambda_1, lambda_2, theta * math.pi / 180)
-        return DrawnDegradation(kernel[0], noise_level[0])
+from lightbsr_model.degradation.gaussian import RANGES, GaussianDegradation, Range
 
 
 def _fixed(value: float) -> Range:
     return (value, value)
 
 
-def _isotropic(sigma: float) -> Degradation:
-    return Degradation("isotropic", sigma=_fixed(sigma))
+def _isotropic(sigma: float) -> GaussianDegradation:
+    return GaussianDegradation("isotropic", sigma=_fixed(sigma))
 
 
-def _anisotropic(lambda_1: float, lambda_2: float, theta: float, noise_level: float) -> Degradation:
-    return Degradation(
+def _anisotropic(lambda_1: float, lambda_2: float, theta: float, noise_level: float) -> GaussianDegradation:
+    return GaussianDegradation(
         "anisotropic",
         lambda_1=_fixed(lambda_1),
         lambda_2=_fixed(lambda_2),
@@ -115,11 +47,11 @@ TEST_NOISE_LEVELS = (0, 5, 10)
 """Noise levels of setting 2's tests."""
 
 
-def _all_presets() -> dict[str, Degradation]:
+def _all_presets() -> dict[str, GaussianDegradation]:
     presets = {}
     for scale, most in MAX_SIGMA.items():
-        presets[f"setting1_x{scale}"] = Degradation("isotropic", sigma=(0.2, most))
-        presets[f"setting2_x{scale}"] = Degradation(
+        presets[f"setting1_x{scale}"] = GaussianDegradation("isotropic", sigma=(0.2, most))
+        presets[f"setting2_x{scale}"] = GaussianDegradation(
             "anisotropic", lambda_1=(0.2, most), lambda_2=(0.2, most), theta=(0, 180), noise_level=(0, 25)
         )
     presets["bicubic"] = _isotropic(0)
@@ -144,12 +76,15 @@ PRESETS = _all_presets()
 ``aniso_k<1..9>_n<0|5|10>`` and ``aniso_k1old_n<0|5|10>`` are for tests."""
 
 
-def get_degradation(preset: str, overrides: Mapping[str, Any] | None = None, scale: int | None = None) -> Degradation:
+def get_degradation(
+    preset: str, overrides: Mapping[str, Any] | None = None, scale: int | None = None
+) -> GaussianDegradation:
     """Look a preset up and override some of its parameters.
 
     Args:
         preset: A name in :data:`PRESETS`.
-        overrides: Fields of :class:`Degradation` by name; a number fixes a parameter, two numbers are a range.
+        overrides: Fields of :class:`~lightbsr_model.degradation.gaussian.GaussianDegradation` by name, ``kernel`` or a
+            range: a number fixes a parameter, two numbers are a range.
         scale: The factor it is for; None leaves that open.
 
     Raises:
@@ -164,7 +99,7 @@ def get_degradation(preset: str, overrides: Mapping[str, Any] | None = None, sca
         raise OptionError(f"preset: no degradation is named {preset!r}{_nearest(preset, PRESETS)}.")
     if scale is not None and SCALES.get(preset, scale) != scale:
         raise OptionError(f"preset: {_of_another_scale(preset, scale)}")
-    known = [field.name for field in fields(Degradation)]
+    known = ["kernel", *RANGES]
     values: dict[str, Any] = {}
     for name, value in (overrides or {}).items():
         if name not in known:

@@ -17,6 +17,7 @@ from lightbsr_arch.methods.lightbsr import LightBSR
 from lightbsr_arch.weights.degradation_probe import DegradationProbe, Reading
 from lightbsr_model.data.image_sources import open_all
 from lightbsr_model.degradation import Degradation, degrade, get_degradation
+from lightbsr_model.degradation.base import as_batch, in_float32
 from lightbsr_model.evaluation.analysis.probing import split_images
 from lightbsr_model.evaluation.plotting import require
 
@@ -110,9 +111,12 @@ def _samples(
         }
         drawn = replace(degradation, **{name: (value, value) for name, value in fixed.items()})  # type: ignore[arg-type]
         patch = gt[:, top : top + height, left : left + width]
-        kernel, noise_level = drawn.draw()
-        lq = degrade(patch[None], kernel[None].float(), noise_level[None].float(), scale, generator=generator)[0]
-        yield lq, {"sigma": _sigma(degradation, fixed), "noise_level": fixed["noise_level"]}
+        params = as_batch(in_float32(drawn.draw()))
+        quality = params["jpeg_quality"] if drawn.has_jpeg else None
+        lq = degrade(
+            patch[None], params["kernel"], params["noise_level"], scale, generator=generator, jpeg_quality=quality
+        )
+        yield lq[0], {"sigma": _sigma(degradation, fixed), "noise_level": fixed["noise_level"]}
 
 
 def _sigma(degradation: Degradation, fixed: dict[str, float]) -> float:

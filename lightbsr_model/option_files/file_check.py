@@ -20,6 +20,7 @@ from lightbsr_arch.weights.identify import namesake_hint
 from lightbsr_model.data.image_sources import ImageReader, open_images
 from lightbsr_model.data.lmdb_file import check_whole
 from lightbsr_model.data.lq_images import degradation_or_lq_images
+from lightbsr_model.data.mixing import mix_problems, mix_sections
 from lightbsr_model.degradation import get_degradation
 from lightbsr_model.option_files.class_lookup import look_up
 from lightbsr_model.option_files.document import KeyPath, OptionDocument, Problem, sections
@@ -78,7 +79,10 @@ def _check_dataset(
 ) -> Iterator[tuple[KeyPath, str]]:
     if (reason := code_of_storage(dataset)) is not None:
         yield (*place, "io_backend"), reason
-    if "preset" in dataset:
+    if dataset.get("mix") is not None and place[1:] == ("train",):
+        yield from _check_mix(place, dataset, options)
+        return
+    if dataset.get("preset") is not None:
         try:
             get_degradation(dataset["preset"], dataset.get("degradation"), options.get("scale", dataset.get("scale")))
         except OptionError as error:
@@ -95,7 +99,7 @@ def _check_dataset(
             yield (*place, "dataroot_lq"), str(error)
             return
     if dataset.get("dataroot_gt") is None and dataset.get("io_backend", {}).get("type") != "bundled":
-        if "preset" in dataset:
+        if dataset.get("preset") is not None:
             yield (*place, "dataroot_gt"), "missing; give the folder or the LMDB that holds the GT images"
         return
     try:
@@ -111,29 +115,45 @@ def _check_dataset(
         yield (*place, "dataroot_gt"), f"cannot be read: {error}"
         return
     # A preset alone, and a folder that is missing, have been looked at.
-    is_open = "preset" not in dataset if lq_root is None else Path(lq_root).expanduser().is_dir()
+    is_open = dataset.get("preset") is None if lq_root is None else Path(lq_root).expanduser().is_dir()
     if is_open and str(dataset.get("type")).startswith("BlindDegradation"):
         try:
             degradation_or_lq_images(dataset, images)
         except OptionError as error:
             key, _, message = str(error).partition(": ")
             yield (*place, key), message
+    if place[1:] == ("train",):
+        yield from _check_batch(place, dataset, len(images))
     if place[1] == "train":
         yield from _check_training_images(place, dataset, images, reads_lmdb, options)
+
+
+def _check_mix(place: KeyPath, dataset: Mapping[str, Any], options: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
+    found = [((*place, *key), message) for key, message in mix_problems(dataset)]
+    if not found:
+        entries = mix_sections(dataset)
+        for number, entry in enumerate(entries):
+            found += _check_dataset((*place, "mix", str(number)), entry, options)
+        if not found:
+            found += _check_batch(place, dataset, sum(len(open_images(entry)) for entry in entries))
+    yield from found
+
+
+def _check_batch(place: KeyPath, dataset: Mapping[str, Any], images: int) -> Iterator[tuple[KeyPath, str]]:
+    ratio = dataset.get("dataset_enlarge_ratio", 1)
+    batch = dataset["batch_size_per_gpu"]
+    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    if images * ratio / world_size < batch:
+        yield (
+            (*place, "batch_size_per_gpu"),
+            f"{batch}, but {images} images x dataset_enlarge_ratio {ratio} are fewer than a batch on every process "
+            f"({world_size} processes): raise dataset_enlarge_ratio or lower it",
+        )
 
 
 def _check_training_images(
     place: KeyPath, dataset: Mapping[str, Any], images: ImageReader, reads_lmdb: bool, options: Mapping[str, Any]
 ) -> Iterator[tuple[KeyPath, str]]:
-    ratio = dataset.get("dataset_enlarge_ratio", 1)
-    batch = dataset["batch_size_per_gpu"]
-    world_size = int(os.environ.get("WORLD_SIZE", "1"))
-    if len(images) * ratio / world_size < batch:
-        yield (
-            (*place, "batch_size_per_gpu"),
-            f"{batch}, but {len(images)} images x dataset_enlarge_ratio {ratio} are fewer than a batch on every process "
-            f"({world_size} processes): raise dataset_enlarge_ratio or lower it",
-        )
     size, scale = dataset.get("gt_size"), dataset.get("scale", options.get("scale"))
     if size is None:
         return

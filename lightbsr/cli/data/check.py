@@ -15,6 +15,7 @@ from lightbsr_arch.errors import CommandFailed, OptionError
 from lightbsr_model.data.image_sources import backend_of, open_images
 from lightbsr_model.data.inspection import Findings, inspect_images, ranges, size_mismatches
 from lightbsr_model.data.lq_images import open_lq_images
+from lightbsr_model.data.mixing import mix_sections
 from lightbsr_model.data.set_writer import names_digest
 from lightbsr_model.option_files.document import read_document
 
@@ -82,9 +83,11 @@ def _of_option_file(path: Path) -> Iterator[_Set]:
         raise OptionError(f"{path}: {document.problems[0] if document.problems else 'there is no section datasets'}.")
     for key, options in document.options["datasets"].items():
         scale = options.get("scale", document.options.get("scale", 1))
-        # The least that the 21x21 kernel asks for, see the benchmark data set.
-        smallest = options.get("gt_size", 1) if key == "train" else (10 + scale if "preset" in options else 1)
-        yield _Set(f"{path} datasets:{key}", {**options, "scale": scale}, smallest)
+        for number, part in enumerate(mix_sections(options)):
+            # The least that the 21x21 kernel asks for, see the benchmark data set.
+            smallest = part.get("gt_size", 1) if key == "train" else (10 + scale if "preset" in part else 1)
+            entry = f":mix:{number}" if options.get("mix") is not None else ""
+            yield _Set(f"{path} datasets:{key}{entry}", {**part, "scale": scale}, smallest)
 
 
 def _check(one: _Set, workers: int, read: dict[str, Findings]) -> int:

@@ -30,8 +30,8 @@ def run(command: str, arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(
         prog=f"lightbsr {command}",
         description="Write the LR images of a preset as PNG, the very pixels that a BlindDegradationBenchmarkDataset gives; "
-        "beside them, in info/ of a folder or in the LMDB's, degradation.json (every kernel, noise level, seed, version, and "
-        "the method in words) and kernels/ (their pictures).",
+        "beside them, in info/ of a folder or in the LMDB's, degradation.json (every kernel, noise level, JPEG quality, seed, "
+        "version, and the method in words) and kernels/ (their pictures).",
         epilog="Presets: " + ", ".join(PRESETS),
     )
     parser.add_argument("source", type=Path, metavar="HR", help="folder or LMDB of HR images")
@@ -47,7 +47,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
         nargs="+",
         default=[],
         metavar="NAME=VALUE",
-        help="override parameters of the preset: noise_level=5, sigma=[1,2]",
+        help="override parameters of the preset: noise_level=5, sigma=[1,2], jpeg=[30,95]",
     )
     add_writing(parser)
     args = parser.parse_args(arguments)

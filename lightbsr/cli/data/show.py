@@ -18,7 +18,7 @@ from lightbsr_arch.errors import OptionError
 from lightbsr_arch.inference.picture_writing import FORMATS, write_picture
 from lightbsr_model.data.decoding import RGBImage
 from lightbsr_model.data.worker_pool import usable_cores
-from lightbsr_model.degradation import degrade
+from lightbsr_model.degradation.base import as_batch, params_of
 from lightbsr_model.degradation.kernel_shape import kernel_picture, kernel_shape
 from lightbsr_model.evaluation.data_picture import Cell, rows_picture
 from lightbsr_model.option_files.document import read_document
@@ -63,20 +63,19 @@ def run(command: str, arguments: Sequence[str]) -> None:
     torch.manual_seed(seed)
     dataset = build_dataset({"phase": "train", "scale": options.get("scale", 1), **train_set})
     order = torch.randperm(len(dataset)).repeat(-(-args.samples // len(dataset)))[: args.samples]
-    rows = [_row(dataset[int(index)], train_set, int(options.get("scale", 1))) for index in order]
+    rows = [_row(dataset[int(index)], dataset, int(options.get("scale", 1))) for index in order]
     write_picture(args.output, rows_picture(rows), overwrite=True)
     for title, _ in rows:
         print(printable(title, 1000))
     print(f"{args.output}: {len(rows)} samples of {len(dataset)}, seed {seed}.")
 
 
-def _row(sample: dict[str, Any], train_set: dict[str, Any], scale: int) -> tuple[str, list[Cell]]:
+def _row(sample: dict[str, Any], dataset: Any, scale: int) -> tuple[str, list[Cell]]:
     gt = sample["gt_views"] if "gt_views" in sample else sample["gt"][None]
     if "lq" in sample:
         lq = sample["views"] if "views" in sample else sample["lq"][None]
     else:
-        kernels, noise_levels = sample["kernel"][None], sample["noise_level"][None]
-        lq = degrade(gt[None], kernels, noise_levels, scale, train_set.get("border", "clamp"))[0]
+        lq = dataset.degradation.apply(gt[None], as_batch(params_of(dataset.degradation, sample)), scale)[0]
     cells = []
     for view, (high, low) in enumerate(zip(gt, lq, strict=True), 1):
         suffix = f", view {view}" if len(gt) > 1 else ""
@@ -93,6 +92,8 @@ def _row(sample: dict[str, Any], train_set: dict[str, Any], scale: int) -> tuple
             size += f" at {shape.theta:.0f} deg"
         cells.append(Cell(np.repeat(kernel_picture(kernel)[:, :, None], 3, axis=2), size))
         title += f": kernel {size}, noise level {float(sample['noise_level']):.1f}"
+        if sample["jpeg_quality"] > 0:
+            title += f", JPEG quality {int(sample['jpeg_quality'])}"
     return title, cells
 
 

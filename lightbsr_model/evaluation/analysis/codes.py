@@ -67,7 +67,7 @@ def degraded(settings: AnalysisSettings, images: ImageReader) -> Iterator[tuple[
             image = image[:height, :width]
         gt = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
         for place, point in enumerate(grid):
-            kernel = point.degradation.draw(torch.Generator().manual_seed(0)).kernel
+            kernel = point.degradation.draw(torch.Generator().manual_seed(0))["kernel"]
             seed = zlib.crc32(f"{settings.seed}/{images.stem(number)}/{place}".encode("utf-8", "surrogateescape"))
             lq = benchmark_lq(gt, kernel, point.noise_level, settings.scale, settings.border, seed)
             sample = {

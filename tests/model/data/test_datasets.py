@@ -123,7 +123,7 @@ def test_benchmark_sample(image_folder):
     assert sample["gt_path"].endswith("chelsea0.png")
     assert sample["noise_level"] == 0
     gt = (sample["gt"] * 255).round()[None].double()
-    expected = blur_and_downsample(gt, get_degradation("iso_1.2").draw().kernel[None], 4)[0]
+    expected = blur_and_downsample(gt, get_degradation("iso_1.2").draw()["kernel"][None], 4)[0]
     assert (sample["lq"] * 255 - expected).abs().max() <= 0.5 + 1e-4
 
 

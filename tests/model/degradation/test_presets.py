@@ -42,7 +42,7 @@ def test_test_presets_are_points():
     assert noise_level == 0
     assert get_degradation("aniso_k1_n0").lambda_2 == (0.5, 0.5)
     assert get_degradation("aniso_k1old_n0").lambda_2 == (0.2, 0.2)
-    assert float(get_degradation("bicubic").draw().kernel[10, 10]) == 1.0
+    assert float(get_degradation("bicubic").draw()["kernel"][10, 10]) == 1.0
 
 
 def test_draws_come_from_the_generator_alone():

@@ -49,7 +49,7 @@ def test_what_the_representation_tells_is_read_on_unseen_images():
 
     told = []
     for sigma in (0.5, 2.0, 3.5):
-        kernel = get_degradation("bicubic", {"sigma": sigma}).draw().kernel
+        kernel = get_degradation("bicubic", {"sigma": sigma}).draw()["kernel"]
         lq = benchmark_lq(gt, kernel, 0, 4, "clamp", 0)
         told.append(probe.read(_Seeing().represent(lq[None])[0].numpy())["sigma"])
     assert told == sorted(told)

@@ -1,0 +1,190 @@
+"""LightBSR's degradation: Gaussian blur, bicubic downsampling, Gaussian noise, and optionally JPEG (LightBSR, section 2)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from lightbsr_arch.errors import OptionError
+from lightbsr_model.degradation.base import Degradation, Params
+from lightbsr_model.degradation.kernel_shape import kernel_shape
+from lightbsr_model.degradation.kernels import anisotropic_gaussian_kernels, isotropic_gaussian_kernels
+from lightbsr_model.degradation.pipeline import degrade
+from lightbsr_model.degradation.resize import Border
+
+Range = tuple[float, float]
+"""The two ends of a uniform distribution; equal ends mean one fixed value."""
+
+RANGES = ("sigma", "lambda_1", "lambda_2", "theta", "noise_level", "jpeg")
+"""The parameters that are ranges."""
+
+_HIGHEST = {"sigma": 100, "lambda_1": 100, "lambda_2": 100, "noise_level": 255, "jpeg": 100}
+
+_ALWAYS_DRAWN = RANGES[:-1]
+
+
+@dataclass(frozen=True)
+class GaussianDegradation(Degradation):
+    """A distribution over Gaussian kernels, noise levels and JPEG qualities. All draws are uniform and independent.
+
+    Its parameters are ``kernel`` (21, 21), which sums to 1; ``noise_level``, a scalar in 0..255 units; and ``jpeg_quality``,
+    a scalar with an integer value of 1 to 100, or 0 for no JPEG.
+
+    Raises:
+        OptionError: A range beyond its limits; naming the parameter, what came and what was expected.
+
+    Example:
+        >>> degradation = GaussianDegradation("isotropic", sigma=(0.2, 4.0), jpeg=(30, 95))
+        >>> params = degradation.draw(torch.Generator().manual_seed(0))
+        >>> batch = {name: value[None].float() for name, value in params.items()}
+        >>> tuple(degradation.apply(torch.zeros(1, 3, 64, 64), batch, scale=4).shape)
+        (1, 3, 16, 16)
+    """
+
+    kernel: Literal["isotropic", "anisotropic"] = "isotropic"
+    """Which of the parameters below count: ``sigma``, or ``lambda_1``, ``lambda_2`` and ``theta``."""
+    sigma: Range = (0.0, 0.0)
+    """Standard deviation of isotropic kernels in HR pixels; 0 is no blur."""
+    lambda_1: Range = (0.0, 0.0)
+    """Standard deviation of anisotropic kernels along the first axis, in HR pixels."""
+    lambda_2: Range = (0.0, 0.0)
+    """Standard deviation along the second axis."""
+    theta: Range = (0.0, 0.0)
+    """Angle of the first axis against the image's x axis, in degrees."""
+    noise_level: Range = (0.0, 0.0)
+    """Standard deviation of the Gaussian noise in 0..255 units."""
+    jpeg: Range = (0.0, 0.0)
+    """Quality of the JPEG compression that follows the noise, integers of 1 to 100; 0 is none."""
+    border: Border = "clamp"
+    """What the downsampling sees outside the image."""
+    as_outer_products: bool = True
+    """Apply isotropic kernels as outer products, in fewer steps. The results differ by rounding errors of float32."""
+
+    def __post_init__(self) -> None:
+        if self.kernel not in ("isotropic", "anisotropic"):
+            raise OptionError(f"kernel: expected isotropic or anisotropic, got {self.kernel!r}.")
+        for name, high in _HIGHEST.items():
+            ends = getattr(self, name)
+            if not 0 <= ends[0] <= ends[1] <= high:
+                raise OptionError(f"{name}: expected 0 <= first <= second <= {high}, got {list(ends)}.")
+        if any(not float(end).is_integer() for end in self.jpeg):
+            raise OptionError(f"jpeg: expected integers, as encoders take them, got {list(self.jpeg)}.")
+        if self.border not in get_args(Border):
+            raise OptionError(f"border: expected clamp or symmetric, got {self.border!r}.")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """``kernel``, ``noise_level`` and ``jpeg_quality``."""
+        return ("kernel", "noise_level", "jpeg_quality")
+
+    @property
+    def is_noisy(self) -> bool:
+        """Whether any draw can have noise."""
+        return self.noise_level[1] > 0
+
+    @property
+    def has_jpeg(self) -> bool:
+        """Whether any draw can have JPEG."""
+        return self.jpeg[1] > 0
+
+    def draw(self, generator: torch.Generator | None = None) -> Params:
+        """Draw a kernel, a noise level and a JPEG quality, in float64.
+
+        Args:
+            generator: On the CPU. Every draw takes five values from it, whatever the ranges, and a sixth for JPEG if there
+                is some: without JPEG the sequence is that of the versions before it.
+        """
+        ends = torch.tensor([getattr(self, name) for name in _ALWAYS_DRAWN], dtype=torch.float64)
+        u = torch.rand(len(_ALWAYS_DRAWN), generator=generator, dtype=torch.float64)
+        sigma, lambda_1, lambda_2, theta, noise_level = (ends[:, 0] + (ends[:, 1] - ends[:, 0]) * u).split(1)
+        if self.kernel == "isotropic":
+            kernel = isotropic_gaussian_kernels(sigma)
+        else:
+            kernel = anisotropic_gaussian_kernels(lambda_1, lambda_2, theta * math.pi / 180)
+        quality = torch.zeros((), dtype=torch.float64)
+        if self.has_jpeg:
+            low, high = self.jpeg
+            quality = (low + (high - low + 1) * torch.rand((), generator=generator, dtype=torch.float64)).floor()
+        return {"kernel": kernel[0], "noise_level": noise_level[0], "jpeg_quality": quality}
+
+    def apply(
+        self, gt: Tensor, params: Mapping[str, Tensor], scale: int, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Blur, downsample, add noise, compress and round, see :func:`~lightbsr_model.degradation.pipeline.degrade`.
+
+        Steps that no draw of this distribution needs are left out, without a look at the parameters: reading them would make
+        the host wait for the device.
+        """
+        return degrade(
+            gt,
+            params["kernel"],
+            params.get("noise_level") if self.is_noisy else None,
+            scale,
+            self.border,
+            generator,
+            separable=self.as_outer_products and self.kernel == "isotropic",
+            jpeg_quality=params.get("jpeg_quality") if self.has_jpeg else None,
+        )
+
+    def describe(self, params: Mapping[str, Tensor]) -> dict[str, Any]:
+        """One sample's parameters as plain values.
+
+        Returns:
+            ``kernel_shape`` (``lambda_1`` and ``lambda_2`` in pixels, ``theta`` in degrees, as measured on the kernel),
+            ``noise_level``, ``jpeg_quality`` if there is JPEG, and ``kernel``, row by row.
+        """
+        quality = int(params["jpeg_quality"])
+        return {
+            "kernel_shape": kernel_shape(params["kernel"])._asdict(),
+            "noise_level": float(params["noise_level"]),
+            **({"jpeg_quality": quality} if quality else {}),
+            "kernel": params["kernel"].tolist(),
+        }
+
+    def recipe(self) -> dict[str, Any]:
+        """The kind of kernels and the ranges; ``jpeg`` only where there is some."""
+        names = [name for name in RANGES if name != "jpeg" or self.has_jpeg]
+        return {"kernel": self.kernel, **{name: getattr(self, name) for name in names}}
+
+    def covering(self, others: Sequence[Degradation]) -> GaussianDegradation:
+        """The narrowest Gaussian degradation whose ranges hold those of this one and of others.
+
+        Where isotropic and anisotropic kernels meet, an isotropic one is an anisotropic one of two equal axes.
+
+        Raises:
+            OptionError: One is of another kind, or has another border.
+        """
+        members = [self]
+        for other in others:
+            if not isinstance(other, GaussianDegradation):
+                raise OptionError("preset: a Gaussian degradation and one of another kind cannot share a batch.")
+            if other.border != self.border:
+                raise OptionError(
+                    f"border: expected one for all that share a batch, got {self.border} and {other.border}."
+                )
+            members.append(other)
+        if len({member.kernel for member in members}) > 1:
+            members = [member._as_anisotropic() for member in members]
+        hulls = {name: _hull([getattr(member, name) for member in members]) for name in RANGES}
+        outer = all(member.as_outer_products for member in members)
+        return replace(members[0], as_outer_products=outer, **hulls)  # type: ignore[arg-type]
+
+    def _as_anisotropic(self) -> GaussianDegradation:
+        if self.kernel == "anisotropic":
+            return self
+        return replace(self, kernel="anisotropic", lambda_1=self.sigma, lambda_2=self.sigma)
+
+
+def _hull(ranges: Sequence[Range]) -> Range:
+    return (min(low for low, _ in ranges), max(high for _, high in ranges))
+
+
+ANY_GAUSSIAN = GaussianDegradation(
+    "anisotropic", lambda_1=(0, 100), lambda_2=(0, 100), theta=(0, 180), noise_level=(0, 255), jpeg=(0, 100)
+)
+"""Applies any kernels, noise levels and JPEG qualities: for batches of which no preset says what is in them."""
