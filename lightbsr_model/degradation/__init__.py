@@ -1,6 +1,7 @@
 """The degradations of blind super-resolution: kernels, blur, resize, noise, JPEG, presets."""
 
 from lightbsr_arch.layers.degradation_prior import kernel_pca_basis
+from lightbsr_model.degradation.base import Degradation
 from lightbsr_model.degradation.blur import blur
 from lightbsr_model.degradation.gaussian import GaussianDegradation
 from lightbsr_model.degradation.jpeg import compress_jpeg
@@ -9,9 +10,6 @@ from lightbsr_model.degradation.noise import add_gaussian_noise, quantise
 from lightbsr_model.degradation.pipeline import blur_and_downsample, degrade
 from lightbsr_model.degradation.presets import PRESETS, get_degradation
 from lightbsr_model.degradation.resize import bicubic_downsample
-
-Degradation = GaussianDegradation
-"""The Gaussian degradation by its earlier name; :class:`lightbsr_model.degradation.base.Degradation` is the protocol."""
 
 __all__ = [
     "PRESETS",

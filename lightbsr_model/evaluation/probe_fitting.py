@@ -16,7 +16,7 @@ from lightbsr_arch.errors import OptionError
 from lightbsr_arch.methods.lightbsr import LightBSR
 from lightbsr_arch.weights.degradation_probe import DegradationProbe, Reading
 from lightbsr_model.data.image_sources import open_all
-from lightbsr_model.degradation import Degradation, degrade, get_degradation
+from lightbsr_model.degradation import GaussianDegradation, degrade, get_degradation
 from lightbsr_model.degradation.base import as_batch, in_float32
 from lightbsr_model.evaluation.analysis.probing import split_images
 from lightbsr_model.evaluation.plotting import require
@@ -34,7 +34,7 @@ _SEEN = 0.6
 """Share of the images that the probe learns on."""
 
 
-def degradation_of(setting: str) -> Degradation:
+def degradation_of(setting: str) -> GaussianDegradation:
     """The degradation that a model card's setting names: a preset, perhaps ``with`` overrides as JSON.
 
     Raises:
@@ -97,7 +97,7 @@ def fit_probe(net: LightBSR, setting: str, images: str, seed: int = 0) -> Degrad
 
 
 def _samples(
-    gt: Tensor, degradation: Degradation, scale: int, generator: torch.Generator
+    gt: Tensor, degradation: GaussianDegradation, scale: int, generator: torch.Generator
 ) -> Iterator[tuple[Tensor, dict[str, float]]]:
     """LR patches of an image, and what was done to them."""
     for _ in range(_DRAWS):
@@ -119,7 +119,7 @@ def _samples(
         yield lq[0], {"sigma": _sigma(degradation, fixed), "noise_level": fixed["noise_level"]}
 
 
-def _sigma(degradation: Degradation, fixed: dict[str, float]) -> float:
+def _sigma(degradation: GaussianDegradation, fixed: dict[str, float]) -> float:
     """Standard deviation of the blur in HR pixels, over both axes."""
     if degradation.kernel == "isotropic":
         return fixed["sigma"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -10,7 +11,9 @@ from basicsr.models.sr_model import SRModel
 from torch import Tensor
 
 from lightbsr_arch.errors import OptionError
-from lightbsr_model.degradation import Degradation, degrade, get_degradation
+from lightbsr_model.data.lq_images import degradation_of_batches
+from lightbsr_model.degradation.base import params_of, shared_by_batch
+from lightbsr_model.degradation.gaussian import ANY_GAUSSIAN
 from lightbsr_model.runtime.random_streams import derive_seed
 from lightbsr_model.training.batch import Batch
 
@@ -25,8 +28,8 @@ class BatchDegrader:
     iteration's batch, so that a resumed run draws the same.
 
     Args:
-        opt: A run's options; of ``datasets.train`` it reads ``preset``, ``degradation``, ``scale``, ``border`` and
-            ``degradation_per``.
+        opt: A run's options; of ``datasets.train`` it reads what draws the degradations (``preset``, ``degradation``,
+            ``border``, ``mix``), ``scale`` and ``degradation_per``.
         device: Of the training.
 
     Raises:
@@ -36,10 +39,9 @@ class BatchDegrader:
     def __init__(self, opt: Mapping[str, Any], device: torch.device) -> None:
         self._seed, self._rank = opt["manual_seed"], opt["rank"]
         train_set = opt["datasets"].get("train", {})
-        self.degradation: Degradation | None = None
-        if train_set.get("preset") is not None:
-            self.degradation = get_degradation(train_set["preset"], train_set.get("degradation"))
-        self.scale, self.border = train_set.get("scale"), train_set.get("border", "clamp")
+        degradation = degradation_of_batches(train_set)
+        self.degradation = degradation or replace(ANY_GAUSSIAN, border=train_set.get("border", "clamp"))
+        self.scale = train_set.get("scale")
         self.per_batch = train_set.get("degradation_per") == "batch"
         self._noise = torch.Generator(device)
         self.iteration = self._part = 0
@@ -56,29 +58,23 @@ class BatchDegrader:
         """Degrade the next part of the iteration's batch.
 
         Args:
-            tensors: ``gt_views`` (N, V, 3, H, W) uint8, ``kernel`` (N, k, k) and ``noise_level`` (N,), on the device.
+            tensors: ``gt_views`` (N, V, 3, H, W) uint8 and the parameters of the degradation, on the device.
             arrange: Changes the views before they are degraded.
         """
-        if "kernel" not in tensors:
-            raise OptionError(f"a batch has {', '.join(tensors)}: expected `kernel` beside `gt_views`.")
+        params = params_of(self.degradation, tensors)
+        if not params:
+            raise OptionError(
+                f"a batch has {', '.join(tensors)}: expected {', '.join(self.degradation.names)} beside `gt_views`."
+            )
         self._part += 1
-        kernel, noise_level = tensors["kernel"], tensors.get("noise_level")
         if self.per_batch:
-            kernel = kernel[:1].expand_as(kernel)
-            noise_level = None if noise_level is None else noise_level[:1].expand_as(noise_level)
+            params = shared_by_batch(params)
         gt_views = tensors["gt_views"] if arrange is None else arrange(tensors["gt_views"])
-        is_noisy = self.degradation is None or self.degradation.is_noisy
-        views = degrade(
-            gt_views,
-            kernel,
-            noise_level if is_noisy else None,
-            self.scale,
-            self.border,
-            self.seeded("noise", self._noise),
-            separable=self.degradation is not None and self.degradation.kernel == "isotropic",
-        )
-        gt = gt_views[:, 0].float() / 255
-        return Batch(views[:, 0], gt, views, kernel=kernel, noise_level=noise_level, prior=tensors.get("prior"))
+        views = self.degradation.apply(gt_views, params, self.scale, self.seeded("noise", self._noise))
+        known = {
+            name: value for name, value in {**tensors, **params}.items() if name in ("kernel", "noise_level", "prior")
+        }
+        return Batch(views[:, 0], gt_views[:, 0].float() / 255, views, **known)
 
 
 def to_device(data: Mapping[str, Any], device: torch.device) -> dict[str, Tensor]:

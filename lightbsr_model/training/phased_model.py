@@ -18,6 +18,7 @@ from lightbsr_model.runtime.processes import synchronise_batchnorm, wrap_for_pro
 from lightbsr_model.training.adaptation import adapted
 from lightbsr_model.training.batch import Batch
 from lightbsr_model.training.batch_degrader import BatchDegrader, to_device
+from lightbsr_model.training.compilation import compile_pass
 from lightbsr_model.training.mixed_precision import MixedPrecision
 from lightbsr_model.training.phases import LearningPass, Phase
 from lightbsr_model.training.schedule import TWO_PHASE_SCHEDULES
@@ -174,7 +175,7 @@ class PhasedModel(SRModel):
         self._learning_pass = None
         learning_pass: nn.Module = LearningPass(self.net_g, phase.call)
         if self.opt["train"].get("compile"):
-            learning_pass = cast(nn.Module, torch.compile(learning_pass, dynamic=False))
+            learning_pass = compile_pass(learning_pass)
         self._learning_pass = wrap_for_processes(
             learning_pass, self.device, self.opt.get("find_unused_parameters", False)
         )

@@ -12,7 +12,7 @@ from lightbsr_arch.errors import MissingFileError, OptionError
 from lightbsr_arch.methods.base import Pairing
 from lightbsr_arch.methods.registry import network, pairings
 from lightbsr_arch.weights.checkpoints import load_state_dict
-from lightbsr_model.degradation import get_degradation
+from lightbsr_model.data.lq_images import degradation_of_batches
 
 
 def pairing_of(student: type[Any] | None) -> Pairing:
@@ -83,10 +83,9 @@ def load_teacher(teacher_opt: Mapping[str, Any], pairing: Pairing) -> Any:
 
 
 def data_are_noisy(train_set: Mapping[str, Any]) -> bool | None:
-    """Whether a training set's preset has noise; None for a set without one."""
-    if "preset" not in train_set:
-        return None
-    return get_degradation(train_set["preset"], train_set.get("degradation")).is_noisy
+    """Whether a training set's degradations have noise; None for a set without a preset."""
+    degradation = degradation_of_batches(train_set)
+    return None if degradation is None else degradation.is_noisy
 
 
 def check_fit(teacher: Any, student: Any, pairing: Pairing, same_network: bool, noisy_data: bool | None) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lightbsr_arch.errors import OptionError
-from lightbsr_model.degradation import Degradation
+from lightbsr_model.degradation import GaussianDegradation
 from lightbsr_model.evaluation.model_entries import ModelEntry, ModelListReader
 from lightbsr_model.evaluation.settings_reader import SettingsReader
 from lightbsr_model.option_files.document import OptionDocument
@@ -24,7 +24,7 @@ class GridPoint(NamedTuple):
     """Of an isotropic kernel, in HR pixels; None for an anisotropic one."""
     noise_level: float
     """In 0..255 units."""
-    degradation: Degradation
+    degradation: GaussianDegradation
     """What makes the LR images."""
 
 
@@ -70,7 +70,7 @@ class AnalysisSettings:
             label = f"{first:g}, {second:g}, {theta:g} degrees"
             shapes.append((label, None, {"kernel": "anisotropic", **parameters}))
         return tuple(
-            GridPoint(number, label, sigma, level, Degradation(**parameters, noise_level=(level, level)))
+            GridPoint(number, label, sigma, level, GaussianDegradation(**parameters, noise_level=(level, level)))
             for number, (label, sigma, parameters) in enumerate(shapes)
             for level in self.noise_levels
         )
