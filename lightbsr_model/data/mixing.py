@@ -78,8 +78,8 @@ class ImageMix:
     """The images of several sets, drawn by weight.
 
     A sample is of set i with probability weight_i / sum of the weights, and of each of its images with equal probability:
-    both are a function of the sample's seed and index. So an epoch of a mix is a number of samples, not a pass over all
-    images.
+    both are drawn from the sample's seed. The index moves on from the image drawn, so that the next index is the next image
+    of the same set (``skip_bad_images``). So an epoch of a mix is a number of samples, not a pass over all images.
 
     Args:
         readers: The sets.
@@ -96,10 +96,11 @@ class ImageMix:
 
     def choose(self, index: int, seed: int) -> tuple[int, int]:
         """The set of a sample, and the image's index in it."""
-        generator = torch.Generator().manual_seed(derive_seed("mix", seed, int(index)))
+        generator = torch.Generator().manual_seed(derive_seed("mix", seed))
         place = torch.rand((), generator=generator, dtype=torch.float64) * self._limits[-1]
         number = min(int(torch.searchsorted(self._limits, place, right=True)), len(self.readers) - 1)
-        return number, int(torch.randint(len(self.readers[number]), (), generator=generator))
+        count = len(self.readers[number])
+        return number, (int(torch.randint(count, (), generator=generator)) + int(index)) % count
 
     def name(self, index: int) -> str:
         """The path or name of a sample's image.
