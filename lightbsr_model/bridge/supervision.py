@@ -88,6 +88,7 @@ class Supervisor:
             "validation",
             "resume_training",
             "get_current_visuals",
+            "get_current_log",
         ):
             setattr(model, name, self._supervised(getattr(self, f"_{name}"), getattr(model, name)))
         self.stop.install()
@@ -123,7 +124,7 @@ class Supervisor:
         before = self._changed_by_a_pass()
         self.steps.begin()
         logs = []
-        with _recorded(self.model, "model_ema") as averagings:
+        with _recorded(self.model, "model_ema") as averagings, _losses_unread(self.model):
             for number, part in enumerate(parts):
                 self.steps.begin_part(number, len(parts))
                 self._feed_model(part)
@@ -151,6 +152,11 @@ class Supervisor:
         if is_due:
             add_rates(self.run.tb_logger, self.model, current_iter)
             self._tell_of_skipped_images()
+
+    def _get_current_log(self, original: Callable[..., Any]) -> Any:
+        """The losses as numbers, averaged over the processes; BasicSR's loop asks for them on all ranks when it logs."""
+        log = original()
+        return self.model.reduce_loss_dict(log) if any(torch.is_tensor(value) for value in log.values()) else log
 
     def _tell_of_skipped_images(self) -> None:
         skipped = self.run.train_set.skipped
@@ -322,6 +328,22 @@ def _recorded(owner: Any, name: str) -> Iterator[list[tuple[tuple[Any, ...], dic
         yield calls
     finally:
         delattr(owner, name)
+
+
+@contextmanager
+def _losses_unread(model: Any) -> Iterator[None]:
+    """A context in which BasicSR's models keep their losses on the device.
+
+    ``models/base_model.py:378`` reads every loss in every iteration, which makes the host wait for the device, and
+    averages them over the processes before; both are for the log alone (:meth:`Supervisor._get_current_log`).
+    """
+    model.reduce_loss_dict = lambda losses: OrderedDict(
+        (name, loss.detach() if torch.is_tensor(loss) else loss) for name, loss in losses.items()
+    )
+    try:
+        yield
+    finally:
+        del model.reduce_loss_dict
 
 
 def _split(batch: dict[str, Any], parts: int) -> list[dict[str, Any]]:

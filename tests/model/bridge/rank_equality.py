@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
+import basicsr.models
 import basicsr.train
 import torch
 
@@ -92,8 +94,31 @@ def main(out: str, kinds: list[str], teacher_files: dict[str, str]) -> None:
         torch.distributed.barrier()
         opt = options_of(kind, teacher_files.get(kind, ""))
         opt["path"] = {"pretrain_network_g": str(checkpoint), "strict_load_g": False}
+        if kind in ("SRModel", "SRGANModel"):
+            held[f"{kind}, logged"] = {
+                name: torch.tensor(list(logged(kind, build).values()))
+                for name, build in (("BasicSR", basicsr.models.build_model), ("here", basicsr.train.build_model))
+            }
         held[f"{kind}, from a checkpoint"] = values_of(basicsr.train.build_model(opt))
     torch.save(held, Path(out) / f"rank{rank}.pth")
+
+
+def logged(kind: str, build: Callable[[Any], Any]) -> dict[str, float]:
+    """What a step of one of BasicSR's own models logs, under supervision or not."""
+    opt = options_of(kind, "")
+    opt["train"]["accum_iter"] = 1
+    torch.manual_seed(10)
+    model = build(opt)
+    generator = torch.Generator().manual_seed(20 + opt["rank"])
+    model.update_learning_rate(1)
+    model.feed_data(
+        {
+            "lq": torch.rand(4, 3, 16, 16, generator=generator),
+            "gt": torch.rand(4, 3, 64, 64, generator=generator),
+        }
+    )
+    model.optimize_parameters(1)
+    return dict(model.get_current_log())
 
 
 class _Images(list[Any]):

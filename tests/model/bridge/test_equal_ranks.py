@@ -45,6 +45,15 @@ def test_ranks_hold_the_same(held, kind, when):
         assert any(not torch.equal(first[key], initial[key]) for key in first)
 
 
+@pytest.mark.parametrize("kind", ["SRModel", "SRGANModel"])
+def test_losses_are_logged_as_basicsr_logs_them(held, kind):
+    logs = held[0][f"{kind}, logged"]
+    assert len(logs["here"]) == (1 if kind == "SRModel" else 6)
+    assert torch.equal(logs["here"], logs["BasicSR"])
+    # Averaged over the ranks, whose batches differ.
+    assert not torch.equal(logs["here"], held[1][f"{kind}, logged"]["here"])
+
+
 def test_ranks_with_different_networks_are_an_error(tmp_path, fork_server):
     code, log = fork_server.run(tmp_path, str(tmp_path), calls="rank_equality:different_networks", ranks=2)
     assert code != 0
