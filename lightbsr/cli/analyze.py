@@ -16,8 +16,8 @@ from lightbsr_model.evaluation.analysis.settings import read_analysis
 from lightbsr_model.evaluation.comparison.methods import NetworkRestoration
 from lightbsr_model.evaluation.comparison.tables import to_markdown
 from lightbsr_model.evaluation.plotting import require
-from lightbsr_model.option_files.document import force_options, read_document
 from lightbsr_model.option_files.dotted_names import ALLOW_LOCAL_CODE, LOCAL_CODE_HELP, allow_local_code
+from lightbsr_model.option_files.whole_options import read_options
 
 
 def run(command: str, arguments: Sequence[str]) -> None:
@@ -38,8 +38,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
     parser.add_argument(ALLOW_LOCAL_CODE, action="store_true", help=LOCAL_CODE_HELP)
     args = parser.parse_args(arguments)
     allow_local_code(args.allow_local_code)
-    document = read_document(find_option_file(args.opt))
-    force_options(document, args.force_yml)
+    document = read_options(find_option_file(args.opt), args.force_yml)
     settings = read_analysis(document, args.opt)
     require("matplotlib", "sklearn")
     device = choose_device(settings.device)

@@ -1,36 +1,46 @@
-"""``lightbsr check``: report all problems of an option file, without starting anything."""
+"""``lightbsr check``: tell everything that is wrong with an option file, without starting anything."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from lightbsr.shipped_options import with_shipped_options
-from lightbsr_model.bridge.option_parsing import command_line, read_and_check
+from lightbsr_model.bridge.option_parsing import option_parser, read_and_check
 from lightbsr_model.evaluation.analysis.settings import read_analysis
 from lightbsr_model.evaluation.comparison.settings import read_settings
-from lightbsr_model.option_files.document import force_options, read_document
 from lightbsr_model.option_files.dotted_names import allow_local_code
+from lightbsr_model.option_files.whole_options import read_options, whole_text
 
 
 def run(command: str, arguments: Sequence[str]) -> None:
-    """Check an option file as the start of a training or a test does; one with a ``train`` section is for training.
+    """Check an option file as the start of a training or a test does; a file with a ``train`` section is for training.
+
+    ``--show`` prints all that the file stands for, alone on standard output.
 
     The YAMLs of ``lightbsr compare`` and ``lightbsr analyze``, which list ``models``, are checked as those commands do.
 
     Raises:
         OptionProblems: With all problems.
     """
-    args = command_line(with_shipped_options(arguments), prog=f"lightbsr {command}")
+    parser = option_parser(f"lightbsr {command}")
+    parser.add_argument(
+        "--show",
+        action="store_true",
+        help="print the whole file as YAML: with what its bases say, forced values, every data set and all defaults",
+    )
+    args = parser.parse_args(with_shipped_options(arguments))
     allow_local_code(args.allow_local_code)
-    content = read_document(Path(args.opt))
-    if "models" in content.options:
-        force_options(content, args.force_yml or [])
-        # An analysis has `images`, a comparison has `sets`.
-        (read_analysis if "images" in content.options else read_settings)(content, args.opt)
-        print(f"{args.opt}: {len(content.lines)} keys, no problem found.")
-        return
-    document, warnings = read_and_check(args)
-    for warning in warnings:
-        print(f"Warning: {warning}")
-    print(f"{args.opt}: {len(document.lines)} keys, no problem found.")
+    document = read_options(Path(args.opt), args.force_yml or [])
+    if args.show and document.was_read:  # also where the check finds problems, such as data that are not there yet
+        print(whole_text(document.options), end="", flush=True)
+    if "models" in document.options:
+        # An analysis has images, a comparison sets.
+        (read_analysis if "images" in document.options else read_settings)(document, args.opt)
+    else:
+        document, warnings = read_and_check(args)
+        for warning in warnings:
+            print(f"Warning: {warning}", file=sys.stderr if args.show else sys.stdout)
+    if not args.show:
+        print(f"{args.opt}: {len(document.lines)} keys, no problem found.")

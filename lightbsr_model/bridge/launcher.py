@@ -14,7 +14,8 @@ from lightbsr_model.bridge import run_lock
 from lightbsr_model.bridge.option_parsing import command_line
 from lightbsr_model.bridge.patches import apply_patches
 from lightbsr_model.bridge.stopping import give_signals_back
-from lightbsr_model.option_files.document import force_options, read_document
+from lightbsr_model.option_files.base_files import read_with_bases
+from lightbsr_model.option_files.document import force_options
 
 
 def train(arguments: Sequence[str], root: Path | None = None) -> None:
@@ -58,7 +59,7 @@ def _enter_root(arguments: list[str]) -> Path:
     option_file = Path(args.opt).resolve()
     if not args.auto_resume or not option_file.is_file():
         return here
-    document = read_document(option_file)
+    document = read_with_bases(option_file)
     force_options(document, args.force_yml or [])
     name = str(document.options.get("name"))
     if args.debug and not name.startswith("debug"):

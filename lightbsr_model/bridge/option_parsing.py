@@ -10,6 +10,8 @@ import copy
 import os
 import random
 import sys
+import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,9 +24,10 @@ from basicsr.utils.registry import MODEL_REGISTRY
 from lightbsr_arch.errors import CommandFailed, MissingFileError
 from lightbsr_model.bridge import run_lock
 from lightbsr_model.option_files.class_lookup import look_up
-from lightbsr_model.option_files.document import OptionDocument, Problem, force_options, read_document
+from lightbsr_model.option_files.document import OptionDocument, Problem
 from lightbsr_model.option_files.dotted_names import ALLOW_LOCAL_CODE, LOCAL_CODE_HELP, allow_local_code
 from lightbsr_model.option_files.option_check import check_options
+from lightbsr_model.option_files.whole_options import read_options, whole_text
 from lightbsr_model.runtime.processes import of_rank_0, start_workers_by_fork
 from lightbsr_model.training.phased_model import PhasedModel
 
@@ -34,9 +37,11 @@ class GivenOptions:
     """What the user gave, kept for the checkpoints: BasicSR's pipeline changes the options as it goes."""
 
     text: str
-    """The option file."""
+    """The option file; with a ``base`` all that it stands for, as ``lightbsr check --show`` prints it."""
     options: dict[str, Any]
     """Its content with the forced values of the command line."""
+    has_base: bool = False
+    """Whether the option file is laid over others."""
 
     def __str__(self) -> str:
         """Nothing to read again: BasicSR logs every entry of the options."""
@@ -45,6 +50,11 @@ class GivenOptions:
 
 def command_line(arguments: list[str], prog: str | None = None) -> argparse.Namespace:
     """Parse BasicSR's flags and ours."""
+    return option_parser(prog).parse_args(arguments)
+
+
+def option_parser(prog: str | None = None) -> argparse.ArgumentParser:
+    """The parser of BasicSR's flags and ours."""
     parser = argparse.ArgumentParser(prog=prog)
     parser.add_argument("-opt", type=str, required=True, help="option file (YAML)")
     parser.add_argument(
@@ -59,7 +69,7 @@ def command_line(arguments: list[str], prog: str | None = None) -> argparse.Name
     parser.add_argument("--force_yml", nargs="+", default=None, metavar="KEY:KEY=VALUE", help="override options")
     parser.add_argument("--strict", action="store_true", help="a missing GPU is an error too")
     parser.add_argument(ALLOW_LOCAL_CODE, action="store_true", help=LOCAL_CODE_HELP)
-    return parser.parse_args(arguments)
+    return parser
 
 
 def read_and_check(args: argparse.Namespace, is_train: bool | None = None) -> tuple[OptionDocument, list[Problem]]:
@@ -80,8 +90,7 @@ def read_and_check(args: argparse.Namespace, is_train: bool | None = None) -> tu
     path = Path(args.opt)
     if not path.is_file():
         raise MissingFileError(f"-opt: there is no file {args.opt}.")
-    document = read_document(path)
-    force_options(document, args.force_yml or [])
+    document = read_options(path, args.force_yml or [])
     if is_train is None:
         is_train = "train" in document.options
     return document, check_options(document, args.opt, is_train, args.strict)
@@ -104,7 +113,8 @@ def parse_options(root_path: str, is_train: bool = True) -> tuple[dict[str, Any]
     args = command_line(sys.argv[1:])
     document, warnings = read_and_check(args, is_train)
     opt = document.options
-    opt["given_options"] = GivenOptions(document.text, copy.deepcopy(opt))
+    text = whole_text(opt) if document.bases else document.text
+    opt["given_options"] = GivenOptions(text, copy.deepcopy(opt), bool(document.bases))
     _start_processes(opt, args)
     seed = opt.get("manual_seed")
     if seed is None:
@@ -134,6 +144,24 @@ def parse_options(root_path: str, is_train: bool = True) -> tuple[dict[str, Any]
     for warning in warnings:
         _warn(opt, f"{args.opt}: {warning}")
     return opt, args
+
+
+def copy_whole_file(copy: Callable[[str, str], Any], given: GivenOptions | None, option_file: str, folder: str) -> None:
+    """Copy an option file into the folder of its run as BasicSR does; one with a ``base`` with all that it stands for.
+
+    Args:
+        copy: BasicSR's ``copy_opt_file``.
+        given: What the user gave.
+        option_file: The file.
+        folder: Of the run.
+    """
+    if given is None or not given.has_base:
+        copy(option_file, folder)
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        whole = Path(temporary) / Path(option_file).name
+        whole.write_text(given.text, encoding="utf-8")
+        copy(str(whole), folder)
 
 
 def _lock_folder(opt: dict[str, Any]) -> None:

@@ -91,11 +91,16 @@ def _patch_training_script(module: Any) -> None:
     run = Run()
     build_model = module.build_model
     init_tb_loggers = getattr(module, "init_tb_loggers", lambda opt: None)
+    copy_opt_file = getattr(module, "copy_opt_file", options.copy_opt_file)
 
     def load_state(opt: dict[str, Any]) -> Any:
         run.reset()
+        run.given_options = opt.get("given_options")
         run.resume_state = resume.load_resume_state(opt)
         return run.resume_state
+
+    def copy_option_file(option_file: str, folder: str) -> None:
+        option_parsing.copy_whole_file(copy_opt_file, run.given_options, option_file, folder)
 
     def open_tb_loggers(opt: dict[str, Any]) -> Any:
         run.tb_logger = side_products.open_guarded(init_tb_loggers, opt) if opt["rank"] == 0 else None
@@ -123,6 +128,7 @@ def _patch_training_script(module: Any) -> None:
         return model
 
     module.load_resume_state = load_state
+    module.copy_opt_file = copy_option_file
     module.init_tb_loggers = open_tb_loggers
     module.create_train_val_dataloader = create_train_val_dataloader
     module.build_model = build_supervised_model

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 import platform
 import sys
@@ -11,16 +10,13 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import torch
-import yaml
-from basicsr.utils.registry import ARCH_REGISTRY, LOSS_REGISTRY
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from lightbsr_arch import __version__
 from lightbsr_arch.methods.bicubic import BicubicUpsampler
 from lightbsr_model.bridge.activation import basicsr_version
-from lightbsr_model.option_files.class_lookup import look_up
-from lightbsr_model.runtime.plain_values import plain
+from lightbsr_model.option_files.whole_options import whole_text
 
 
 class Progress:
@@ -55,7 +51,7 @@ class Progress:
 
 
 def first_page(opt: Mapping[str, Any], device: torch.device) -> str:
-    """What the log begins with: versions, devices, and the options with all defaults of networks and losses."""
+    """What the log begins with: versions, devices, and the options with the defaults of all classes that they name."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
     return "\n".join(
         [
@@ -65,25 +61,9 @@ def first_page(opt: Mapping[str, Any], device: torch.device) -> str:
             f"{device.type} ({name}), {opt['world_size']} processes, {torch.get_num_threads()} threads, "
             f"deterministic: {torch.are_deterministic_algorithms_enabled()}",
             "Options in force, defaults included:",
-            yaml.safe_dump(plain(with_defaults(opt)), sort_keys=False, allow_unicode=True),
+            whole_text(opt),
         ]
     )
-
-
-def with_defaults(opt: Mapping[str, Any]) -> dict[str, Any]:
-    """Options with the defaults of every network and loss that they name."""
-    filled = {key: dict(value) if isinstance(value, Mapping) else value for key, value in opt.items()}
-    for section, registry in ((filled, ARCH_REGISTRY), (filled.get("train", {}), LOSS_REGISTRY)):
-        for key, value in section.items():
-            if isinstance(value, Mapping) and (cls := look_up(registry, value.get("type"))) is not None:
-                section[key] = {**_defaults(cls), **value}
-    filled.pop("given_options", None)
-    return filled
-
-
-def _defaults(cls: type) -> dict[str, Any]:
-    parameters = inspect.signature(cls).parameters
-    return {name: value.default for name, value in parameters.items() if value.default is not inspect.Parameter.empty}
 
 
 def _version(name: str) -> str:

@@ -14,8 +14,8 @@ from typing import Any
 class Run:
     """One training run, from its options to its last iteration."""
 
-    option_file: str = ""
-    """The YAML's text, for the checkpoints."""
+    given_options: Any = None
+    """The options as the user gave them, see ``option_parsing``."""
     resume_state: dict[str, Any] | None = None
     """The state that the run goes on from."""
     val_loaders: list[Any] = field(default_factory=list)

@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
-import yaml
 
 from lightbsr_arch.inference.picture_writing import write_picture
 from lightbsr_arch.inference.side_by_side import Panel, side_by_side
 from lightbsr_model.data.blind_degradation_benchmark_dataset import BlindDegradationBenchmarkDataset
 from lightbsr_model.data.decoding import RGBImage
 from lightbsr_model.evaluation.figures import Figures, mean, measure
+from lightbsr_model.option_files.whole_options import read_options
 
 
 class DemoResult(NamedTuple):
@@ -33,7 +33,7 @@ def compare_demo(option_file: Path, folder: Path) -> DemoResult:
         option_file: Of the student's test.
         folder: Where the demo ran.
     """
-    options = yaml.safe_load(option_file.read_text(encoding="utf-8"))
+    options = read_options(option_file).options
     scale = options["scale"]
     figures = {
         dataset["preset"]: _compare({**dataset, "scale": scale}, folder) for dataset in options["datasets"].values()

@@ -70,4 +70,4 @@ class SettingsReader:
         if not self.document.was_read:
             raise OptionProblems(source, self.document.problems)
         if self.problems:
-            raise OptionProblems(source, sorted(self.problems, key=lambda problem: problem.line or 0))
+            raise OptionProblems(source, sorted(self.problems, key=lambda problem: problem.position))

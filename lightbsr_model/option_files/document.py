@@ -27,10 +27,18 @@ class Problem:
     """What came, what was expected, what to do."""
     line: int | None = None
     """In the file, from 1 up; None for what the command line said."""
+    file: str | None = None
+    """The base file that the line is in; None for the option file itself."""
 
     def __str__(self) -> str:
-        place = f"line {self.line}, " if self.line else ""
-        return f"{place}{':'.join(self.key) or 'the file'}: {self.message}"
+        line = f"line {self.line}" if self.line else ""
+        place = ", ".join(part for part in (self.file, line) if part)
+        return f"{place}{', ' if place else ''}{':'.join(self.key) or 'the file'}: {self.message}"
+
+    @property
+    def position(self) -> tuple[str, int]:
+        """Sorts problems: those of the option file first, then those of its bases, by line."""
+        return self.file or "", self.line or 0
 
 
 @dataclass
@@ -41,10 +49,16 @@ class OptionDocument:
     """The values, as BasicSR's loader would give them."""
     lines: dict[KeyPath, int] = field(default_factory=dict)
     """The line of every key."""
+    files: dict[KeyPath, str] = field(default_factory=dict)
+    """The base file that a key comes from, for the keys that come from one."""
     problems: list[Problem] = field(default_factory=list)
     """What is wrong with the file as YAML."""
     text: str = ""
     """The file."""
+    bases: tuple[Path, ...] = ()
+    """The files below it, nearest first."""
+    size: int = 0
+    """Number of values, aliases written out, those of its bases included."""
     was_read: bool = True
     """Whether it is YAML with keys and values; if not, ``problems`` says why, and nothing else can be said of it."""
 
@@ -53,13 +67,26 @@ class OptionDocument:
         place: KeyPath = key
         while place and place not in self.lines:
             place = place[:-1]
-        return Problem(key, message, self.lines.get(place))
+        return Problem(key, message, self.lines.get(place), self.files.get(place))
+
+    def place(self, key: KeyPath, like: KeyPath) -> None:
+        """Give a key that no file has the line and the file of another one."""
+        self.forget(key)
+        if like in self.lines:
+            self.lines[key] = self.lines[like]
+        if like in self.files:
+            self.files[key] = self.files[like]
+
+    def forget(self, key: KeyPath) -> None:
+        """Drop the line and the file of a key."""
+        self.lines.pop(key, None)
+        self.files.pop(key, None)
 
 
 _DEEPEST = 50
 
 MOST_VALUES = 20_000
-"""So many values an option file may have, aliases written out."""
+"""Most values that an option file and its bases may have together, aliases written out."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -68,9 +95,9 @@ class _Loader(yaml.SafeLoader):
     An alias stands for what it names: a kilobyte of aliases of aliases stands for billions of values.
     """
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, most_values: int) -> None:
         super().__init__(text)
-        self.depth, self.left = 0, MOST_VALUES
+        self.depth, self.left = 0, most_values
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.depth > _DEEPEST:
@@ -86,32 +113,47 @@ def _refused(message: str, mark: Any) -> yaml.MarkedYAMLError:
     return yaml.MarkedYAMLError(problem=message, problem_mark=mark)
 
 
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+0123456789.")
-)
+class _Dumper(yaml.SafeDumper):
+    """Writes what ``_Loader`` reads back as the same values: nothing by alias, lists of plain values in one line."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+    def represent_sequence(self, tag: str, sequence: Any, flow_style: bool | None = None) -> yaml.SequenceNode:
+        plain = not any(isinstance(entry, (list, dict)) for entry in sequence)
+        return super().represent_sequence(tag, sequence, flow_style=plain)
+
+
+for _end in (_Loader, _Dumper):
+    _end.add_implicit_resolver(
+        "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+0123456789.")
+    )
 
 _PLAIN_TAGS = frozenset(f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "int", "float", "str"))
 _MERGE_TAG = "tag:yaml.org,2002:merge"
 
 
-def read_document(path: Path) -> OptionDocument:
-    """Read an option file; all that is wrong with it as YAML is in ``problems``, also that it cannot be read."""
+def read_document(path: Path, most_values: int = MOST_VALUES) -> OptionDocument:
+    """Read one option file, a ``base`` in it left as it is; ``whole_options.read_options`` reads all of it.
+
+    All that is wrong with it as YAML is in ``problems``, also that it cannot be read.
+    """
     try:
         content = path.read_bytes()
     except OSError as error:
         return _unreadable("", f"cannot be read: {error.strerror or error}")
     try:
-        return parse_document(content.decode("utf-8"))
+        return parse_document(content.decode("utf-8"), most_values)
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         return _unreadable("", f"not UTF-8 (byte {content[error.start]:#04x}): save it as UTF-8", line)
 
 
-def parse_document(text: str) -> OptionDocument:
+def parse_document(text: str, most_values: int = MOST_VALUES) -> OptionDocument:
     """Parse an option file's text; all that is wrong with it as YAML is in ``problems``."""
     document = OptionDocument(text=text)
     try:
-        loader = _Loader(text)
+        loader = _Loader(text, most_values)
         node = loader.get_single_node()
         value = _construct(loader, node, (), document) if node is not None else {}
     except yaml.MarkedYAMLError as error:
@@ -123,8 +165,13 @@ def parse_document(text: str) -> OptionDocument:
         return _unreadable(text, f"not YAML: the character {error.character:#04x} is not allowed", line)
     if not isinstance(value, dict):
         return _unreadable(text, f"expected keys and values, got a {type(value).__name__}", 1)
-    document.options = value
+    document.options, document.size = value, most_values - loader.left
     return document
+
+
+def to_yaml(options: Mapping[str, Any]) -> str:
+    """Write plain values so that :func:`parse_document`, and BasicSR's loader, read them back."""
+    return yaml.dump(options, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
 
 
 def _unreadable(text: str, message: str, line: int | None = None) -> OptionDocument:
@@ -217,7 +264,7 @@ def _put(document: OptionDocument, key: KeyPath, value: Any) -> None:
             return
     section[key[-1]] = value
     for known in [known for known in document.lines if known[: len(key)] == key]:
-        del document.lines[known]
+        document.forget(known)
 
 
 def sections(options: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:

@@ -68,7 +68,7 @@ class OptionCheck:
         self._teacher()
         self._scales()
         self.problems += check_files(self.document, self.is_train, self.problems)
-        return sorted(self.problems, key=lambda problem: problem.line or 0)
+        return sorted(self.problems, key=lambda problem: problem.position)
 
     # ---- helpers
 

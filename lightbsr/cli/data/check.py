@@ -17,7 +17,7 @@ from lightbsr_model.data.inspection import Findings, inspect_images, ranges, siz
 from lightbsr_model.data.lq_images import open_lq_images
 from lightbsr_model.data.mixing import mix_sections
 from lightbsr_model.data.set_writer import names_digest
-from lightbsr_model.option_files.document import read_document
+from lightbsr_model.option_files.whole_options import read_options
 
 _LONGEST_LIST = 20
 
@@ -78,7 +78,7 @@ def _of_place(name: str, args: argparse.Namespace) -> _Set:
 
 
 def _of_option_file(path: Path) -> Iterator[_Set]:
-    document = read_document(path)
+    document = read_options(path)
     if document.problems or not isinstance(document.options.get("datasets"), dict):
         raise OptionError(f"{path}: {document.problems[0] if document.problems else 'there is no section datasets'}.")
     for key, options in document.options["datasets"].items():

@@ -21,8 +21,8 @@ from lightbsr_model.data.worker_pool import usable_cores
 from lightbsr_model.degradation.base import as_batch, params_of
 from lightbsr_model.degradation.kernel_shape import kernel_picture, kernel_shape
 from lightbsr_model.evaluation.data_picture import Cell, rows_picture
-from lightbsr_model.option_files.document import read_document
 from lightbsr_model.option_files.dotted_names import code_of_storage
+from lightbsr_model.option_files.whole_options import read_options
 
 _ROUND = 1.02
 """A kernel whose axes differ by less has no direction to speak of."""
@@ -49,7 +49,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
     if args.output.suffix.lower() not in FORMATS:
         raise OptionError(f"-o {args.output}: expected a name that ends with one of {', '.join(FORMATS)}.")
     path = find_option_file(args.opt)
-    document = read_document(path)
+    document = read_options(path)
     if document.problems:
         raise OptionError(f"{path}: {document.problems[0]}")
     options = document.options
