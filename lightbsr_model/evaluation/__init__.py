@@ -1,1 +1,1 @@
-"""Figures and pictures of what a network restores."""
+"""Measuring and showing what networks restore."""

@@ -1,4 +1,4 @@
-"""A picture of what a network will see: GT patches, their LR images, kernels and noise levels."""
+"""A figure of what a network will see: GT patches, their LR images, kernels and noise levels."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def rows_picture(rows: Sequence[tuple[str, Sequence[Cell]]]) -> RGBImage:
         rows: Title and cells.
 
     Returns:
-        The picture, (H, W, 3).
+        The figure, (H, W, 3).
     """
     width = max(len(cells) for _, cells in rows) * (_CELL + _GAP) + _GAP
     height = len(rows) * (_CELL + 2 * _LINE + _GAP)

@@ -1,4 +1,4 @@
-"""What the demo's student and bicubic interpolation score, and both beside each other as images."""
+"""Scores of the demo's student and of bicubic interpolation, and comparison images of both."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from lightbsr_model.option_files.whole_options import read_options
 
 
 class DemoResult(NamedTuple):
-    """What came out of the demo."""
+    """Results of the demo."""
 
     scale: int
     table: str
-    """In Markdown."""
+    """The scores, in Markdown."""
     worse: list[str]
     """Presets under which the student is not better than bicubic interpolation."""
 
@@ -30,7 +30,7 @@ def compare_demo(option_file: Path, folder: Path) -> DemoResult:
     """Measure the images that the demo's two tests saved, and write comparison images.
 
     Args:
-        option_file: Of the student's test.
+        option_file: Option file of the student's test.
         folder: Where the demo ran.
     """
     options = read_options(option_file).options

@@ -1,4 +1,4 @@
-"""PSNR and SSIM as the field reports them: BasicSR's own functions, on Y, without a border of the scale's width."""
+"""PSNR and SSIM as the field reports them: BasicSR's functions, on Y, leaving out a border as wide as the scale."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from lightbsr_model.data.decoding import RGBImage
 
 
 class Figures(NamedTuple):
-    """What one picture, or a mean over pictures, scores."""
+    """Scores of one image, or means over images."""
 
     psnr_y: float
-    """In dB."""
+    """PSNR on Y, in dB."""
     ssim_y: float
-    """Up to 1."""
+    """SSIM on Y, at most 1."""
 
 
 def measure(image: RGBImage, gt: RGBImage, crop_border: int) -> Figures:
@@ -23,8 +23,8 @@ def measure(image: RGBImage, gt: RGBImage, crop_border: int) -> Figures:
 
     Args:
         image: (H, W, 3), RGB, 0..255.
-        gt: Of the same shape.
-        crop_border: Pixels to leave out at each side: the scale.
+        gt: GT image of the same shape.
+        crop_border: Number of pixels to leave out at each side: the scale.
     """
     # BasicSR's colour conversion expects BGR.
     pair = {"img": image[:, :, ::-1], "img2": gt[:, :, ::-1]}
@@ -35,5 +35,5 @@ def measure(image: RGBImage, gt: RGBImage, crop_border: int) -> Figures:
 
 
 def mean(figures: list[Figures]) -> Figures:
-    """Average over pictures."""
+    """Average over images."""
     return Figures(*(sum(values) / len(figures) for values in zip(*figures, strict=True)))

@@ -33,18 +33,18 @@ def model_type_of(network: str) -> str:
 
 @dataclass(frozen=True)
 class ModelEntry:
-    """One of the methods that are compared: a network, or a folder of finished SR images."""
+    """One of the models that are compared: a network, or a folder of existing SR images."""
 
     name: str
-    """In tables and file names; no two alike."""
+    """Name in tables and file names; unique."""
     network: Mapping[str, Any] | None = None
     """``type`` (any arch of BasicSR's registry, or a dotted name) and its arguments. May be left out for a checkpoint of
-    ours or of a published code, whose sizes are read off it."""
+    ours or of a published code, from which the sizes are inferred."""
     path: str | None = None
-    """Its checkpoint, or the name of a model that comes with the package; none runs the network as it starts (bicubic has
-    no weights)."""
+    """Its checkpoint, or the name of a bundled model; without one the network runs as initialised (bicubic has no
+    weights)."""
     param_key: str | None = None
-    """Entry of the checkpoint. Default: params_ema where there is one, else params."""
+    """Entry of the checkpoint. Default: params_ema if present, else params."""
     model_type: str | None = None
     """BasicSR model that runs it. Default: SRModel, or the one that the arch needs."""
     adaptation: Mapping[str, Any] | None = None
@@ -53,20 +53,20 @@ class ModelEntry:
     results: str | None = None
     """Instead of a network: a folder of SR images."""
     results_tmpl: str = "{set}/{preset}/{image}.png"
-    """Where an image lies in that folder."""
+    """Path of an image in that folder."""
     code: str | None = None
-    """For ``lightbsr analyze``: the module whose output is the code, by its dotted name in the network; its average where
-    it is a map. Default: what the network's ``represent`` gives."""
+    """For ``lightbsr analyze``: the module whose output is the code, by its dotted name in the network; a feature map is
+    averaged. Default: what the network's ``represent`` returns."""
     lr: str | None = None
-    """The LR images that those were made of, ordered as they are: checked against ours. None leaves it unchecked, and the
-    tables say so."""
+    """Folder of the LR images that those were made from, laid out in the same way, to compare with ours. Without it the
+    tables note that the LR images were not checked."""
 
 
 def network_of(entry: ModelEntry) -> dict[str, Any]:
-    """The ``network_g`` of an entry: as given, completed by what its checkpoint tells.
+    """The ``network_g`` of an entry: as given, completed from its checkpoint.
 
     Raises:
-        OptionError: No network is given, and the checkpoint does not tell.
+        OptionError: No network is given, and it cannot be inferred from the checkpoint.
     """
     given = dict(entry.network or {})
     if "type" in given:
@@ -77,16 +77,16 @@ def network_of(entry: ModelEntry) -> dict[str, Any]:
         return {**infer_options(load_state_dict(entry.path, entry.param_key)), **given}
     except ValueError as error:
         raise OptionError(
-            f"the network cannot be told from {entry.path} ({error}): give `network` with its type"
+            f"the network cannot be inferred from {entry.path} ({error}): give `network` with its type"
         ) from error
 
 
 class ModelListReader:
-    """Reads the list and collects its problems.
+    """Reads the list of models and collects its problems.
 
     Args:
-        document: What was read.
-        scale: That of the YAML.
+        document: The YAML.
+        scale: Its scale.
     """
 
     def __init__(self, document: OptionDocument, scale: Any) -> None:
@@ -94,11 +94,11 @@ class ModelListReader:
         self.problems: list[Problem] = []
 
     def report(self, key: KeyPath, message: str) -> None:
-        """Note a problem."""
+        """Record a problem."""
         self.problems.append(self.document.problem(key, message))
 
     def read(self, models: Any) -> tuple[ModelEntry, ...]:
-        """The entries of the list, as far as they can be read."""
+        """The entries of the list that can be read."""
         if not isinstance(models, list) or not models:
             self.report(("models",), f"expected a list of models, got {models!r}")
             return ()
@@ -118,7 +118,7 @@ class ModelListReader:
             if (fault := name_fault(entry.name)) is not None:
                 self.report((*place, "name"), fault)
             if any(entry.name == other.name for other in entries):
-                self.report((*place, "name"), f"{entry.name!r} is taken: names tell the models apart")
+                self.report((*place, "name"), f"{entry.name!r} is used twice: each model needs its own name")
             self._check(place, entry)
             entries.append(entry)
         return tuple(entries)
@@ -127,13 +127,13 @@ class ModelListReader:
         if entry.results is not None:
             for key in ("network", "path", "model_type", "param_key", "adaptation"):
                 if getattr(entry, key) is not None:
-                    self.report((*place, key), "has no effect beside `results`; leave out one of the two")
+                    self.report((*place, key), "has no effect together with `results`; leave out one of the two")
             for key, folder in (("results", entry.results), ("lr", entry.lr)):
                 if folder is not None and not Path(folder).expanduser().is_dir():
                     self.report((*place, key), f"there is no folder {folder}")
             return
         if entry.lr is not None:
-            self.report((*place, "lr"), "only finished `results` were made of other LR images; a network sees ours")
+            self.report((*place, "lr"), "only for existing `results`; a network restores our LR images")
         if entry.path is not None and not Path(entry.path).expanduser().is_file():
             self.report((*place, "path"), f"there is no file {entry.path}")
             return
@@ -158,4 +158,4 @@ class ModelListReader:
             return
         scale = network.get("scale", network.get("upscale"))
         if scale is not None and scale != self.scale:
-            self.report(place, f"the network's scale is {scale}, that of the comparison {self.scale!r}")
+            self.report(place, f"the network's scale is {scale}, the comparison's is {self.scale!r}")

@@ -1,4 +1,4 @@
-"""matplotlib and scikit-learn, which the extra ``plot`` brings."""
+"""matplotlib and scikit-learn, which the extra ``plot`` installs."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from lightbsr_arch.errors import OptionError
 
 
 def require(*modules: str) -> None:
-    """Make sure, before anything is computed, that what draws or probes it can be imported.
+    """Make sure, before anything is computed, that modules needed later can be imported.
 
     Raises:
-        OptionError: It cannot; the message says how to install it.
+        OptionError: One cannot; the message says how to install it.
     """
     for name in modules:
         try:
             importlib.import_module(name)
         except ImportError as error:  # noqa: PERF203 - one or two
-            raise OptionError(f"{name} is needed and cannot be imported: pip install 'lightbsr[plot]'.") from error
+            raise OptionError(f"{name} is required and cannot be imported: pip install 'lightbsr[plot]'.") from error
 
 
 def pyplot() -> Any:
@@ -37,5 +37,5 @@ def pyplot() -> Any:
 
 
 def plain_label(name: str) -> str:
-    """A name that matplotlib shows as it is: it takes what is between dollar signs for a formula."""
+    """Escape a name for matplotlib, which reads text between dollar signs as a formula."""
     return name.replace("$", r"\$")

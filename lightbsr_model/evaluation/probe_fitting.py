@@ -1,4 +1,4 @@
-"""Fit the probe that ``lightbsr infer --show-degradation`` reads: a straight line from a representation to a quantity."""
+"""Fit the probe that ``lightbsr infer --show-degradation`` uses: a linear map from a representation to a quantity."""
 
 from __future__ import annotations
 
@@ -22,65 +22,63 @@ from lightbsr_model.evaluation.analysis.probing import split_images
 from lightbsr_model.evaluation.plotting import require
 
 LEAST_R2 = 0.5
-"""R^2 on unseen images below which a reading would mislead, and is not stored."""
+"""R^2 on unseen images below which a reading would be misleading and is not stored."""
 
 _DRAWS = 16
-"""Degradations that each image is seen under."""
+"""Number of degradations drawn per image."""
 
 _PATCH = 192
-"""Largest side of what is cut out of an image for a draw, in HR pixels."""
+"""Largest side of the patch that is cut from an image per draw, in HR pixels."""
 
 _SEEN = 0.6
-"""Share of the images that the probe learns on."""
+"""Share of the images that the probe is fitted on."""
 
 
 def degradation_of(setting: str) -> GaussianDegradation:
     """The degradation that a model card's setting names: a preset, perhaps ``with`` overrides as JSON.
 
     Raises:
-        OptionError: It names none.
+        OptionError: It names no degradation.
     """
     preset, _, overrides = setting.partition(" with ")
     try:
         return get_degradation(preset, json.loads(overrides) if overrides else None)
     except ValueError as error:
         raise OptionError(
-            f"setting {setting!r}: names no degradation that a probe could learn ({error}); give --setting."
+            f"setting {setting!r}: names no degradation to fit a probe for ({error}); give --setting."
         ) from error
 
 
 def fit_probe(net: LightBSR, setting: str, images: str, seed: int = 0) -> DegradationProbe:
-    """Learn to read the degradation off a network's representation, and keep what can be read.
+    """Fit linear probes that predict the degradation from a network's representation, and keep the accurate ones.
 
     Args:
-        net: In evaluation mode.
+        net: Network in evaluation mode.
         setting: The degradations that it was trained for, see :func:`degradation_of`.
-        images: Folder or LMDB of HR images, or ``bundled``; four or more, best ones that no training saw.
-        seed: Of the draws, and of which images the probe learns on.
+        images: Folder or LMDB of HR images, or ``bundled``; at least four, preferably not used in training.
+        seed: Seed of the draws and of the split of the images.
 
     Returns:
-        Readings of the blur and, where the setting has some, of the noise, whichever have ``LEAST_R2`` on images that the
-        probe did not see.
+        Readings of the blur and, if the setting has any, of the noise, as far as their R^2 on unseen images is at least
+        ``LEAST_R2``.
 
     Raises:
-        OptionError: Nothing can be read, too few images, or scikit-learn is not installed.
+        OptionError: No probe is accurate enough, there are too few images, or scikit-learn is not installed.
     """
     degradation = degradation_of(setting)
-    pictures = open_all(images)
-    if len(pictures) < 4:
-        raise OptionError(
-            f"--probe {images}: expected four or more images, some of them to test on; got {len(pictures)}."
-        )
+    reader = open_all(images)
+    if len(reader) < 4:
+        raise OptionError(f"--probe {images}: expected at least 4 images, some of them to test on; got {len(reader)}.")
     vectors, targets, image = [], [], []
     generator = torch.Generator().manual_seed(seed)
-    for number in range(len(pictures)):
-        gt = torch.from_numpy(pictures.read(number).transpose(2, 0, 1).copy())
+    for number in range(len(reader)):
+        gt = torch.from_numpy(reader.read(number).transpose(2, 0, 1).copy())
         for lq, target in _samples(gt, degradation, net.scale, generator):
             with torch.inference_mode():
                 vectors.append(net.represent(lq[None])[0].double().numpy())
             targets.append(target)
             image.append(number)
-    learning, _ = split_images(len(pictures), _SEEN, seed)
+    learning, _ = split_images(len(reader), _SEEN, seed)
     names = [name for name in targets[0] if len({target[name] for target in targets}) > 1]
     readings = {
         name: _fit(np.stack(vectors), np.array([target[name] for target in targets]), np.array(image), learning)
@@ -90,8 +88,8 @@ def fit_probe(net: LightBSR, setting: str, images: str, seed: int = 0) -> Degrad
     if not good:
         found = ", ".join(f"{name} {reading.r2:.2f}" for name, reading in readings.items()) or "nothing varies"
         raise OptionError(
-            f"--probe: the representation does not tell the degradation of unseen images (R^2: {found}; {LEAST_R2} would "
-            "do). No probe is stored: leave --probe out."
+            f"--probe: the degradation of unseen images cannot be predicted from the representation (R^2: {found}; at least "
+            f"{LEAST_R2} is needed). No probe is stored: leave out --probe."
         )
     return DegradationProbe(good)
 
@@ -99,7 +97,7 @@ def fit_probe(net: LightBSR, setting: str, images: str, seed: int = 0) -> Degrad
 def _samples(
     gt: Tensor, degradation: GaussianDegradation, scale: int, generator: torch.Generator
 ) -> Iterator[tuple[Tensor, dict[str, float]]]:
-    """LR patches of an image, and what was done to them."""
+    """LR patches of an image, and their degradations."""
     for _ in range(_DRAWS):
         u = torch.rand(8, generator=generator, dtype=torch.float64).tolist()
         height, width = (min(_PATCH, side) // scale * scale for side in gt.shape[1:])

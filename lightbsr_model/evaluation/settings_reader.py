@@ -1,4 +1,4 @@
-"""What the readers of the YAMLs of ``lightbsr compare`` and ``lightbsr analyze`` have in common."""
+"""Base of the readers of the YAMLs of ``lightbsr compare`` and ``lightbsr analyze``."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from lightbsr_model.option_files.option_check import OptionProblems
 from lightbsr_model.option_files.suggestions import nearest
 
 CHOICES = {"border": ("clamp", "symmetric"), "device": ("auto", "cpu", "cuda")}
-"""Keys that take one of a few words."""
+"""Keys that take one of a few values."""
 
 
 class SettingsReader:
     """Reads a document and collects its problems.
 
     Args:
-        document: What was read.
+        document: The YAML.
     """
 
     def __init__(self, document: OptionDocument) -> None:
@@ -26,11 +26,11 @@ class SettingsReader:
         self.problems: list[Problem] = list(document.problems)
 
     def report(self, key: KeyPath, message: str) -> None:
-        """Note a problem."""
+        """Record a problem."""
         self.problems.append(self.document.problem(key, message))
 
     def known_values(self, names: Collection[str], required: Collection[str]) -> dict[str, Any]:
-        """The values of known keys; unknown and missing ones are reported, unless the file could not be read at all."""
+        """The values of known keys; unknown and missing keys are reported, unless the file could not be read at all."""
         if not self.document.was_read:
             return {}
         for key in self.options:
@@ -42,24 +42,24 @@ class SettingsReader:
         return {key: value for key, value in self.options.items() if key in names}
 
     def check_name(self) -> None:
-        """Report a ``name`` that is no name of a folder."""
+        """Report a ``name`` that cannot be the name of a folder."""
         name = self.options.get("name")
         if name is not None and (fault := name_fault(name)) is not None:
             self.report(("name",), fault)
 
     def check_choices(self, values: Mapping[str, Any]) -> None:
-        """Report a border or a device that is none."""
+        """Report an unknown border or device."""
         for key, choices in CHOICES.items():
             if values.get(key, choices[0]) not in choices:
                 self.report((key,), f"expected {', '.join(choices)}, got {values[key]!r}")
 
     def check_whole(self, values: Mapping[str, Any], limits: Mapping[str, tuple[int, int | None]]) -> None:
-        """Report what is no whole number within its limits; None as upper limit is none."""
+        """Report values that are not integers within their limits; None means no upper limit."""
         for key, (low, high) in limits.items():
             value = values.get(key, low)
             if not isinstance(value, int) or isinstance(value, bool) or value < low or (high and value > high):
-                upper = f" to {high}" if high else " up"
-                self.report((key,), f"expected a whole number from {low}{upper}, got {value!r}")
+                limits_text = f"from {low} to {high}" if high else f">= {low}"
+                self.report((key,), f"expected an integer {limits_text}, got {value!r}")
 
     def refuse(self, source: str) -> None:
         """Raise all problems, in the order of the file, if there are any.

@@ -1,1 +1,1 @@
-"""What a network's representation of degradations knows."""
+"""What networks' representations encode of degradations."""

@@ -21,35 +21,35 @@ from lightbsr_model.evaluation.comparison.methods import NetworkRestoration
 
 @dataclass(frozen=True)
 class Codes:
-    """One network's codes."""
+    """The codes of one network."""
 
     vectors: NDArray[np.float64]
-    """(images * grid points, D), all grid points of an image in a row."""
+    """(images * grid points, D), ordered by image, then by grid point."""
     image: NDArray[np.int64]
-    """Which image each comes of."""
+    """Index of the image of each code."""
     point: NDArray[np.int64]
-    """Which grid point."""
+    """Index of the grid point of each code."""
     names: tuple[str, ...]
-    """Of the images."""
+    """Names of the images."""
 
 
 def open_pictures(settings: AnalysisSettings) -> ImageReader:
-    """The HR images.
+    """Open the HR images.
 
     Raises:
-        OptionError: Fewer than four.
+        OptionError: There are fewer than four.
     """
     images = open_all(settings.images)
     if len(images) < 4:
-        raise OptionError(f"images: expected four or more, some to learn on and some unseen, found {len(images)}.")
+        raise OptionError(f"images: expected at least 4, some to train probes on and some unseen, found {len(images)}.")
     return images
 
 
 def degraded(settings: AnalysisSettings, images: ImageReader) -> Iterator[tuple[int, int, dict[str, Any]]]:
-    """Number of the image, number of the grid point, and a sample as the benchmark data set gives it.
+    """Yield the index of the image, the index of the grid point, and a sample as the benchmark data set returns it.
 
     Raises:
-        ImageError: An image smaller than the patch.
+        ImageError: An image is smaller than the patch.
     """
     grid = settings.grid
     for number in range(min(settings.count, len(images))):
@@ -86,7 +86,7 @@ def collect_codes(
 
     Args:
         settings: The grid and the images.
-        methods: By name: a network, and the module whose output is the code, if it is not ``represent``'s.
+        methods: By name: a network, and the module whose output is the code, if that is not ``represent``'s.
     """
     images = open_pictures(settings)
     vectors: dict[str, list[NDArray[np.float64]]] = {name: [] for name in methods}

@@ -1,4 +1,4 @@
-"""Figures of a representation: what can be read off it by a straight line, and what it is grouped by."""
+"""Figures of a representation: what linear probes predict from it, and what its codes cluster by."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from lightbsr_model.evaluation.plotting import require
 
 
 class Knowledge(NamedTuple):
-    """What a representation knows. None where the grid does not ask."""
+    """What a representation encodes. None for what the grid does not contain."""
 
     silhouette_degradation: float
-    """Of the codes grouped by degradation: 1 for groups far apart, 0 for none, negative for wrong ones."""
+    """Silhouette of the codes grouped by degradation: 1 for well separated groups, 0 for none, negative for wrong ones."""
     silhouette_content: float
-    """Of the codes grouped by image; a representation of degradations alone has it far below the other."""
+    """Silhouette of the codes grouped by image; low if the representation depends on the degradation only."""
     sigma_r2: float | None
-    """R^2 of a linear probe of sigma, on unseen images."""
+    """R^2 of a linear probe for sigma, on unseen images."""
     kernel_accuracy: float | None
-    """Share of the kernels that a linear probe names rightly, on unseen images."""
+    """Accuracy of a linear probe for the kernel, on unseen images."""
     noise_r2: float | None
-    """R^2 of a linear probe of the noise level, on unseen images."""
+    """R^2 of a linear probe for the noise level, on unseen images."""
     retrieval: float
-    """Share of the codes whose nearest neighbour among the other images' codes has their degradation."""
+    """Share of the codes whose nearest neighbour among other images' codes has the same degradation."""
 
 
 def split_images(count: int, seen: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Split images into those that a probe learns on and unseen ones, at least two of each."""
+    """Split images into those that a probe is trained on and unseen ones, at least two of each."""
     order = np.random.default_rng(seed).permutation(count)
     first = min(max(round(seen * count), 2), count - 2)
     return np.sort(order[:first]), np.sort(order[first:])
@@ -39,8 +39,8 @@ def split_images(count: int, seen: float, seed: int) -> tuple[NDArray[np.int64],
 def probe(settings: AnalysisSettings, codes: Codes) -> Knowledge:
     """Measure a representation.
 
-    Codes are standardised first, by the statistics of the images that probes learn on. How strongly a probe is regularised
-    is chosen on those images too, so that an R^2 below 0 means worse than the mean, not a badly tuned probe.
+    Codes are standardised first, with the statistics of the images that probes are trained on. The regularisation is chosen
+    by cross-validation on these images too, so that an R^2 below 0 means worse than the mean, not a badly tuned probe.
 
     Raises:
         OptionError: scikit-learn is not installed.
@@ -66,7 +66,7 @@ def probe(settings: AnalysisSettings, codes: Codes) -> Knowledge:
         return score(Ridge(), {"alpha": np.logspace(-1, 6, 15)}, target, known)
 
     def score(estimator: Any, choices: dict[str, Any], target: NDArray[Any], known: NDArray[np.bool_]) -> float:
-        # How strongly to regularise is chosen on the learning images, whole images held out in turn.
+        # Cross-validation on the training images, leaving out whole images.
         folds = GroupKFold(min(5, len(learning_images)))
         search = GridSearchCV(estimator, choices, cv=folds)
         search.fit(vectors[learning & known], target[learning & known], groups=codes.image[learning & known])
@@ -84,12 +84,12 @@ def probe(settings: AnalysisSettings, codes: Codes) -> Knowledge:
 
 
 def retrieval(vectors: NDArray[np.float64], image: NDArray[np.int64], point: NDArray[np.int64]) -> float:
-    """Share of the codes whose nearest neighbour, by cosine, among other images' codes has their degradation.
+    """Share of the codes whose nearest neighbour, by cosine, among other images' codes has the same degradation.
 
     Args:
-        vectors: (N, D).
-        image: (N,), which image each comes of.
-        point: (N,), which degradation.
+        vectors: Codes, (N, D).
+        image: Index of the image of each code, (N,).
+        point: Index of the degradation of each code, (N,).
     """
     unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
     similarity = unit @ unit.T

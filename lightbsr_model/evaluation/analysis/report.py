@@ -1,4 +1,4 @@
-"""Write what an analysis found: a table, pictures of the codes, the codes themselves, and a page."""
+"""Write the results of an analysis: a table, plots of the codes, the codes themselves, and a page."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ COLUMNS = {
 
 
 def knowledge_table(settings: AnalysisSettings, found: dict[str, Knowledge]) -> Table:
-    """All networks' figures; columns that the grid does not ask for are left out."""
+    """The figures of all networks; columns that do not apply to the grid are left out."""
     asked = [key for key in COLUMNS if any(getattr(each, key) is not None for each in found.values())]
     rows = []
     for name, knowledge in found.items():
@@ -35,9 +35,9 @@ def knowledge_table(settings: AnalysisSettings, found: dict[str, Knowledge]) -> 
         rows.append((name, tuple(Cell("" if value is None else f"{value:.3f}", value) for value in values)))
     grid, kernels = settings.grid, len(settings.sigmas) + len(settings.kernels)
     notes = (
-        f"Linear probes learn on {settings.seen:.0%} of the images and are measured on the others. {len(grid)} degradations; "
-        f"by chance a kernel is named with {1 / kernels:.3f}, and a neighbour has the same degradation with "
-        f"{1 / len(grid):.3f}. Seed {settings.seed}.",
+        f"Linear probes are trained on {settings.seen:.0%} of the images and measured on the others. {len(grid)} degradations; "
+        f"chance level is {1 / kernels:.3f} for the kernel's accuracy and {1 / len(grid):.3f} for retrieval. "
+        f"Seed {settings.seed}.",
     )
     return Table(settings.name, tuple(COLUMNS[key] for key in asked), tuple(rows), notes)
 
@@ -82,11 +82,11 @@ def _degradation_colours(settings: AnalysisSettings, codes: Codes) -> tuple[Any,
     grid = settings.grid
     if not settings.kernels and len(settings.noise_levels) == 1:
         return [grid[place].sigma for place in codes.point], "sigma"
-    return codes.point, "number of the degradation"
+    return codes.point, "index of the degradation"
 
 
 def write_analysis(settings: AnalysisSettings, codes: dict[str, Codes], folder: Path) -> Table:
-    """Probe and draw every network's codes, and write it all.
+    """Probe and plot the codes of every network, and write the results.
 
     Returns:
         The table.
@@ -94,7 +94,7 @@ def write_analysis(settings: AnalysisSettings, codes: dict[str, Codes], folder: 
     folder.mkdir(parents=True, exist_ok=True)
     table = knowledge_table(settings, {name: probe(settings, each) for name, each in codes.items()})
     page = Page(settings.name)
-    page.section("What the representations know")
+    page.section("What the representations encode")
     page.table(table)
     files = {"table.md": to_markdown(table).encode(), "table.csv": to_csv(table).encode()}
     page.section("Codes")
@@ -108,7 +108,7 @@ def write_analysis(settings: AnalysisSettings, codes: dict[str, Codes], folder: 
         )
         files[f"codes_{name}.npz"] = arrays.getvalue()
     points = [f"{point.label}, noise {point.noise_level:g}" for point in settings.grid]
-    notes = ["Degradations by number: " + "; ".join(f"{number}: {words}" for number, words in enumerate(points)) + "."]
+    notes = ["Degradations by index: " + "; ".join(f"{number}: {words}" for number, words in enumerate(points)) + "."]
     files["index.html"] = page.render(notes).encode()
     for name, content in files.items():
         write_whole(inside(folder, name), content)

@@ -1,4 +1,4 @@
-"""The YAML of ``lightbsr analyze``, checked as a whole before anything runs."""
+"""The YAML of ``lightbsr analyze``, checked completely before anything runs."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class GridPoint(NamedTuple):
     """One degradation of the grid."""
 
     kernel: int
-    """Number of its kernel among the grid's kernels: the class that a probe tells."""
+    """Number of its kernel among the grid's kernels: the class that a probe predicts."""
     label: str
-    """Of the kernel, in pictures."""
+    """Label of the kernel in plots."""
     sigma: float | None
-    """Of an isotropic kernel, in HR pixels; None for an anisotropic one."""
+    """Standard deviation of an isotropic kernel, in HR pixels; None for an anisotropic one."""
     noise_level: float
     """In 0..255 units."""
     degradation: GaussianDegradation
@@ -30,30 +30,30 @@ class GridPoint(NamedTuple):
 
 @dataclass(frozen=True)
 class AnalysisSettings:
-    """Whose codes are looked at, of what."""
+    """The networks, images and degradations of an analysis."""
 
     name: str
-    """Of the analysis."""
+    """Name of the analysis and of its folder."""
     scale: int
-    """The factor."""
+    """Scale factor."""
     images: str
-    """Folder or LMDB of HR images, or ``bundled``: scikit-image's pictures."""
+    """Folder or LMDB of HR images, or ``bundled``: scikit-image's images."""
     models: tuple[ModelEntry, ...]
-    """Networks; one without a path is looked at as it starts, seeded by ``seed``."""
+    """The networks; one without a path is analysed as initialised with ``seed``."""
     sigmas: tuple[float, ...] = ()
-    """Isotropic kernels of the grid."""
+    """Standard deviations of the isotropic kernels of the grid."""
     kernels: tuple[tuple[float, float, float], ...] = ()
-    """Anisotropic ones: lambda_1, lambda_2, theta in degrees."""
+    """Anisotropic kernels: lambda_1, lambda_2, theta in degrees."""
     noise_levels: tuple[float, ...] = (0.0,)
-    """Each with every kernel."""
+    """Noise levels; each is combined with every kernel."""
     count: int = 60
-    """Images that are taken, the first by name; fewer where there are fewer."""
+    """At most this many images are used, the first by name."""
     patch: int | None = 192
-    """Side of the middle of an HR image that is taken, so that all codes come of one size; none takes whole images."""
+    """Side of the central crop of an HR image, so that all codes have the same input size; none uses whole images."""
     seen: float = 0.5
-    """Share of the images that a probe learns on. The others are unseen: it is measured on them."""
+    """Share of the images that a probe is trained on. It is measured on the others."""
     seed: int = 0
-    """Of the split, the noise, t-SNE, and networks without weights."""
+    """Seed of the split, the noise, t-SNE, and networks without weights."""
     device: str = "auto"
     """auto, cpu or cuda."""
     border: str = "clamp"
@@ -61,7 +61,7 @@ class AnalysisSettings:
 
     @property
     def grid(self) -> tuple[GridPoint, ...]:
-        """Every kernel with every noise level."""
+        """Every kernel combined with every noise level."""
         shapes: list[tuple[str, float | None, dict[str, Any]]] = [
             (f"sigma {sigma:g}", sigma, {"kernel": "isotropic", "sigma": (sigma, sigma)}) for sigma in self.sigmas
         ]
@@ -77,7 +77,7 @@ class AnalysisSettings:
 
 
 def read_analysis(document: OptionDocument, source: str) -> AnalysisSettings:
-    """Make settings of a document.
+    """Make settings from a document.
 
     Raises:
         OptionProblems: With all problems.
@@ -95,13 +95,13 @@ class _Reader(SettingsReader):
         values = self.known_values(names, ("name", "scale", "images", "models"))
         images = values.get("images")
         if images is not None and images != "bundled" and not Path(str(images)).expanduser().is_dir():
-            self.report(("images",), f"there is no folder {images}; `bundled` takes scikit-image's pictures")
+            self.report(("images",), f"there is no folder {images}; `bundled` uses scikit-image's images")
         models = ModelListReader(self.document, self.options.get("scale"))
         values["models"] = models.read(values.get("models", []))
         self.problems += models.problems
         for number, entry in enumerate(values["models"]):
             if entry.results is not None:
-                self.report(("models", str(number), "results"), "finished images have no codes: give a network")
+                self.report(("models", str(number), "results"), "existing SR images have no codes: give a network")
         self._grid(values)
         self._numbers(values)
         return values
@@ -121,7 +121,7 @@ class _Reader(SettingsReader):
         if self.problems:
             return
         if len(values.get("sigmas", ())) + len(kernels) < 2:
-            self.report(("sigmas",), "expected two kernels or more, isotropic (sigmas) or anisotropic (kernels)")
+            self.report(("sigmas",), "expected at least two kernels, isotropic (sigmas) or anisotropic (kernels)")
             return
         try:
             _ = AnalysisSettings(
@@ -141,4 +141,4 @@ class _Reader(SettingsReader):
             self.report(("patch",), f"expected a multiple of the scale {scale}, got {patch!r}")
         seen = values.get("seen", 0.5)
         if not isinstance(seen, float) or not 0 < seen < 1:
-            self.report(("seen",), f"expected a share between 0 and 1, got {seen!r}")
+            self.report(("seen",), f"expected a fraction between 0 and 1, got {seen!r}")

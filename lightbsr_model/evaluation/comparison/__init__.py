@@ -1,1 +1,1 @@
-"""Comparing methods on equal terms: the same LR images, the same figures, and how sure they are."""
+"""Comparing methods on equal terms: the same LR images and metrics, with confidence intervals."""

@@ -1,4 +1,4 @@
-"""What a method costs: parameters, GMACs, time and memory a picture, on the device at hand."""
+"""The costs of a method: parameters, and GMACs, time and memory per image on the current device."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ _TURNS = 3
 
 
 class Cost(NamedTuple):
-    """Of one picture."""
+    """Costs of restoring one image."""
 
     parameters: int
-    """Values that take part in restoring a picture and are learnt; heads and encoders for training alone are not."""
+    """Number of learnt parameters used to restore an image, without heads and encoders that only training uses."""
     gmacs: float
-    """Multiplications with addition of convolutions and matrix products, in 10^9."""
+    """Multiply-accumulates of convolutions and matrix products, in 10^9."""
     milliseconds: float
-    """Median of a few runs, after one that warms up."""
+    """Median of a few runs after a warm-up run."""
     peak_mib: float | None
-    """Most memory in use above what was in use before, in MiB; None where the system does not tell."""
+    """Peak memory above what was in use before, in MiB; None if the system does not report it."""
 
 
 def measure_cost(method: NetworkRestoration, size: tuple[int, int], scale: int, device: torch.device) -> Cost:
-    """Measure a network, run by its model class, on one picture.
+    """Measure a network, run by its model class, on one image.
 
     Args:
         method: The network.
         size: Height and width of the LR image.
-        scale: The factor.
-        device: Where it runs.
+        scale: Scale factor.
+        device: Device of the network.
     """
     generator = torch.Generator().manual_seed(0)
     sample = _sample(size, scale, generator)
@@ -68,7 +68,7 @@ def _sample(size: tuple[int, int], scale: int, generator: torch.Generator) -> di
 
 
 def _parameters(method: NetworkRestoration, sample: dict[str, Tensor]) -> int:
-    """Count those that a gradient reaches."""
+    """Count the parameters that receive a gradient."""
     learnt = [value for value in method.net.parameters() if value.requires_grad]
     if not learnt:
         return 0
@@ -78,7 +78,7 @@ def _parameters(method: NetworkRestoration, sample: dict[str, Tensor]) -> int:
 
 
 class _PeakMemory:
-    """The most memory that a piece of code takes, above what was in use before."""
+    """Peak memory of a piece of code above what was in use before."""
 
     mib: float | None = None
 
@@ -104,7 +104,7 @@ class _PeakMemory:
 
 def _reset_peak() -> bool:
     try:
-        # Linux: 5 sets the high-water mark of resident memory back.
+        # Linux: 5 resets the peak of the resident memory.
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:
         return False

@@ -1,4 +1,4 @@
-"""What restores the LR images of a comparison: a BasicSR model around any arch, or a folder of finished images."""
+"""The methods of a comparison: a BasicSR model around any arch, or a folder of existing SR images."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from lightbsr_model.evaluation.model_entries import ModelEntry, model_type_of, n
 
 
 class NetworkRestoration:
-    """A network, run by BasicSR's own model class, as its test would.
+    """A network, run by BasicSR's model class as in its tests.
 
     Args:
         entry: The network and its checkpoint.
-        scale: The factor.
-        device: Where it runs.
+        scale: Scale factor.
+        device: Device of the network.
 
     Raises:
-        OptionError: The checkpoint is of another network.
+        OptionError: The checkpoint belongs to another network.
     """
 
     def __init__(self, entry: ModelEntry, scale: int, device: torch.device) -> None:
-        # Before anything of BasicSR's asks for it: its models print whole networks.
+        # Before BasicSR uses it: its models log whole networks.
         get_root_logger().setLevel("WARNING")
         network = network_of(entry)
         self.model_type = entry.model_type or model_type_of(network["type"])
@@ -87,11 +87,11 @@ class NetworkRestoration:
         return image[:, :, ::-1].copy()
 
     def represent(self, sample: Mapping[str, Any], code: str | None = None) -> Tensor:
-        """What the network's encoder makes of a sample's degradation, as one vector.
+        """The network's representation of a sample's degradation, as one vector.
 
         Args:
             sample: As for :meth:`restore`.
-            code: The module whose output is taken instead, by its dotted name.
+            code: Dotted name of a module whose output to use instead.
 
         Raises:
             OptionError: The network has no such encoder or module.
@@ -103,7 +103,7 @@ class NetworkRestoration:
         if not hasattr(self.net, "represent"):
             names = ", ".join(name for name, _ in self.net.named_children())
             raise OptionError(
-                f"{type(self.net).__name__} has no `represent`: name the module whose output is the code by `code` (its parts: "
+                f"{type(self.net).__name__} has no `represent`: set `code` to the module whose output is the code (its parts: "
                 f"{names})."
             )
         represent: Callable[[Any], Tensor] = getattr(
@@ -128,13 +128,13 @@ class NetworkRestoration:
             hook.remove()
         if not seen or not torch.is_tensor(seen[0]) or seen[0].dim() not in (2, 4):
             raise OptionError(
-                f"code: expected {code!r} to give (1, C) or (1, C, H, W), got {type(seen[0]) if seen else None}."
+                f"code: expected {code!r} to return (1, C) or (1, C, H, W), got {type(seen[0]) if seen else None}."
             )
         vector = seen[0].mean(dim=(2, 3)) if seen[0].dim() == 4 else seen[0]
         return vector[0].float().cpu()
 
     def restore_with_gradient(self, sample: Mapping[str, Tensor]) -> Tensor:
-        """One pass in evaluation mode that remembers what it used, for counting parameters."""
+        """One forward pass in evaluation mode with gradient, for counting parameters."""
         self.model.feed_data({key: value[None] for key, value in sample.items()})
         self.net.eval()
         restore: Callable[[Any], Tensor] = getattr(self.model, "restore_batch", lambda net: net(self.model.lq))
@@ -150,10 +150,10 @@ def _weights_sha256(state_dict: Mapping[str, Tensor]) -> str:
 
 
 class FinishedImages:
-    """SR images that exist already.
+    """Existing SR images.
 
     Args:
-        entry: Their folder, and the LR images that they were made of.
+        entry: Their folder, and the LR images that they were made from.
     """
 
     net = None
@@ -165,18 +165,18 @@ class FinishedImages:
         self.fingerprint = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
     def restore(self, sample: Mapping[str, Any], place: Mapping[str, str]) -> RGBImage:
-        """Read an image, after a check of its LR image where that is at hand.
+        """Read an image, after comparing its LR image with ours if that is available.
 
         Raises:
             MissingFileError: An image is missing.
-            ImageError: It has another size than the GT image, or was made of another LR image.
+            ImageError: Its size differs from the GT image's, or it was made from another LR image.
         """
         if self.entry.lr is not None:
             lr_path = Path(self.entry.lr).expanduser() / self.entry.results_tmpl.format(**place)
             if pixels_sha256(self._read(lr_path, "lr")) != pixels_sha256(lr_image(sample)):
                 raise ImageError(
-                    f"models, {self.entry.name}: {lr_path} is another LR image than the one that the other methods see; "
-                    "make its images again from what `lightbsr data degrade` writes."
+                    f"models, {self.entry.name}: {lr_path} is another LR image than the one that the other methods restore; "
+                    "make its SR images from the LR images that `lightbsr data degrade` writes."
                 )
         path = self.folder / self.entry.results_tmpl.format(**place)
         image = self._read(path, "results")

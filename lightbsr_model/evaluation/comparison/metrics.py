@@ -1,4 +1,4 @@
-"""What images are measured by: BasicSR's functions for PSNR, SSIM and NIQE, torchmetrics and pyiqa for learned ones."""
+"""Image metrics: BasicSR's functions for PSNR, SSIM and NIQE, torchmetrics and pyiqa for learned ones."""
 
 from __future__ import annotations
 
@@ -16,24 +16,23 @@ from lightbsr_arch.errors import OptionError
 from lightbsr_model.data.decoding import RGBImage
 
 PYIQA = "pyiqa:"
-"""Before the name of a metric of pyiqa's."""
+"""Prefix of the names of pyiqa's metrics."""
 
 Measure = Callable[[RGBImage, RGBImage, int], float]
 
 
 class Metric(NamedTuple):
-    """How images are measured."""
+    """An image metric."""
 
     label: str
-    """In tables."""
+    """Name in tables."""
     unit: str
-    """Of its values; empty for none."""
+    """Unit of its values; empty for none."""
     higher_is_better: bool
-    """Which way is up."""
     decimals: int
-    """In tables."""
+    """Number of decimals in tables."""
     measure: Measure
-    """SR and GT (H, W, 3), RGB 0..255, of one size, and the border to leave out at each side, to the value."""
+    """Takes SR and GT, (H, W, 3), RGB 0..255, of equal size, and the border to leave out at each side."""
 
 
 def _basicsr(name: str, **options: Any) -> Measure:
@@ -63,14 +62,14 @@ def _learned(name: str) -> Any:
             if lpips
             else DeepImageStructureAndTextureSimilarity()
         )
-        # DISTS fetches its weights when it first measures.
+        # DISTS downloads its weights when it is first called.
         grey = torch.full((1, 3, 64, 64), 0.5)
         metric(grey, grey)
         return metric.eval()
     except (OSError, RuntimeError, ImportError) as error:
         reason = str(error).partition("\n")[0]
         raise OptionError(
-            f"metrics: {name} needs weights that torchvision fetches, which failed ({reason})."
+            f"metrics: {name} needs weights that torchvision downloads, which failed ({reason})."
         ) from error
 
 
@@ -99,14 +98,14 @@ METRICS = {
     "lpips": Metric("LPIPS", "", False, 4, _by_network("lpips")),
     "dists": Metric("DISTS", "", False, 4, _by_network("dists")),
 }
-"""By the names that option files use. LPIPS and DISTS are torchmetrics'; their weights are fetched at the first use."""
+"""By the names that option files use. LPIPS and DISTS are torchmetrics'; their weights are downloaded on first use."""
 
 
 def get_metric(name: str) -> Metric:
-    """Look a metric up, or make one of pyiqa's.
+    """Look up a metric, or create one of pyiqa's.
 
     Raises:
-        OptionError: What it needs is not installed.
+        OptionError: A package that it needs is not installed.
     """
     if name in METRICS:
         metric = METRICS[name]

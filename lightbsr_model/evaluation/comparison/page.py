@@ -1,4 +1,4 @@
-"""All of a comparison in one HTML file that needs nothing else and asks nobody for anything."""
+"""A whole report in one self-contained HTML file, which loads nothing."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ img { max-width: 100%; } figure.crop img { max-width: none; } figure.crop div { 
 nav a { margin-right: 1rem; }
 """
 
-# A click on a column's head sorts by it, empty cells last.
+# A click on a column's header sorts by it, empty cells last.
 _SCRIPT = """
 for (const table of document.querySelectorAll("table")) {
   table.querySelectorAll("th").forEach((head, column) => head.addEventListener("click", () => {
@@ -40,7 +40,7 @@ for (const table of document.querySelectorAll("table")) {
 
 
 class Page:
-    """A page that is put together piece by piece.
+    """A page that is assembled piece by piece.
 
     Args:
         title: Its heading.
@@ -52,7 +52,7 @@ class Page:
         self._sections: list[str] = []
 
     def section(self, title: str) -> None:
-        """Begin a section, which the list at the top leads to."""
+        """Begin a section, with a link in the list at the top."""
         self._sections.append(html_text(title))
         self._parts.append(f'<h2 id="section{len(self._sections)}">{html_text(title)}</h2>')
 
@@ -61,7 +61,7 @@ class Page:
         self._parts.append(f"<p>{html_text(words)}</p>")
 
     def table(self, table: Table) -> None:
-        """Add a table that can be sorted, and its notes."""
+        """Add a sortable table and its notes."""
         heads = "".join(f"<th>{html_text(name)}</th>" for name in (table.title, *table.columns))
         body = "".join(
             f"<tr><td>{html_text(name)}</td>"
@@ -77,13 +77,13 @@ class Page:
         self._parts += [f'<p class="note">{html_text(note)}</p>' for note in table.notes]
 
     def details(self, title: str, table: Table) -> None:
-        """Add a table that is folded away until it is asked for."""
+        """Add a table that is collapsed until it is opened."""
         self._parts.append(f"<details><summary>{html_text(title)}</summary>")
         self.table(table)
         self._parts.append("</details>")
 
     def picture(self, content: bytes, caption: str, kind: str = "plot") -> None:
-        """Add a PNG or JPEG file, in the page itself."""
+        """Add a PNG or JPEG file, embedded in the page."""
         mime = "image/png" if content.startswith(b"\x89PNG") else "image/jpeg"
         data = base64.b64encode(content).decode()
         words = html_text(caption)
@@ -93,7 +93,7 @@ class Page:
         )
 
     def render(self, notes: Sequence[str] = ()) -> str:
-        """The whole file. Its policy forbids a browser to load anything from anywhere."""
+        """The whole file. Its content security policy forbids loading anything."""
         links = "".join(f'<a href="#section{number}">{name}</a>' for number, name in enumerate(self._sections, 1))
         closing = "".join(f'<p class="note">{html_text(note)}</p>' for note in notes)
         policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"

@@ -1,4 +1,4 @@
-"""The pictures of a comparison: crops where the methods differ most, and figures against costs."""
+"""The figures of a comparison: crops where the methods differ most, and plots of quality against cost."""
 
 from __future__ import annotations
 
@@ -28,27 +28,27 @@ class CropPicture:
     """One row of crops."""
 
     title: str
-    """Set, image, preset and place."""
+    """Set, image, preset and position."""
     name: str
-    """Of its file, without extension."""
+    """File name, without extension."""
     image: RGBImage
-    """The picture."""
+    """The crops side by side."""
 
 
 def where_they_differ(images: Sequence[RGBImage], size: int) -> tuple[Box, float]:
-    """Find the square in which several versions of one image differ most.
+    """Find the square where several versions of one image differ most.
 
     Args:
-        images: (H, W, 3), 0..255, of one size.
-        size: Side of the square; less where the image is smaller.
+        images: (H, W, 3), 0..255, of equal size.
+        size: Side of the square; less if the image is smaller.
 
     Returns:
-        The square, and the mean variance between the versions within it.
+        The square, and the mean variance between the versions in it.
     """
     stack = np.stack([image.astype(np.float32).mean(axis=2) for image in images])
     variance = stack.var(axis=0)
     height, width = (min(size, side) for side in variance.shape)
-    # Sums over all squares, from one table of sums.
+    # Sums over all squares, from one summed-area table.
     sums = cv2.integral(variance.astype(np.float64))
     squares = sums[height:, width:] - sums[:-height, width:] - sums[height:, :-width] + sums[:-height, :-width]
     top, left = np.unravel_index(int(squares.argmax()), squares.shape)
@@ -56,7 +56,7 @@ def where_they_differ(images: Sequence[RGBImage], size: int) -> tuple[Box, float
 
 
 def crop_pictures(results: Results, folder: Path) -> list[CropPicture]:
-    """Crops that were asked for, and of each set and preset those where the methods differ most."""
+    """Requested crops, and for each set and preset those where the methods differ most."""
     settings, store = results.settings, Store(folder)
     pictures = []
     for set_name in settings.sets:
@@ -114,10 +114,10 @@ def _caption(metrics: Sequence[str], figures: Mapping[str, float]) -> str:
 
 
 def scatter(results: Results, preset: str) -> bytes | None:
-    """The first metric against parameters and GMACs, a row of two plots a set, as PNG.
+    """Plot the first metric against parameters and GMACs, one row of two plots per set, as PNG.
 
     Returns:
-        The file; None where nothing was measured to plot.
+        The file; None if costs were not measured.
 
     Raises:
         OptionError: matplotlib is not installed.
@@ -145,7 +145,7 @@ def scatter(results: Results, preset: str) -> bytes | None:
             axes.set_title(f"{set_name}, {preset}", fontsize=10)
             axes.margins(x=0.2, y=0.15)
             axes.grid(alpha=0.3)
-        # Names beside the points would hide each other where methods are close.
+        # Names next to the points would overlap where methods are close.
         grid[row][1].legend(loc="center left", bbox_to_anchor=(1.02, 0.5), fontsize=8)
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=110)

@@ -1,4 +1,4 @@
-"""Figures that papers report, to stand beside measured ones, marked as published.
+"""Figures that papers report, added to measured ones and marked as published.
 
 x4, isotropic blur, PSNR-Y in dB; from the tables of CDFormer and arXiv 2104.00416. They were measured by others, on
 their own LR images: no interval and no equality of inputs can be claimed for them.

@@ -1,4 +1,4 @@
-"""Write all that a comparison found: tables, figures of every image, pictures, and the page that holds it all."""
+"""Write the results of a comparison: tables, figures of every image, plots, crops, and the page that contains all of it."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def write_report(results: Results, folder: Path, device: torch.device) -> list[P
     """Write the report of a comparison.
 
     Args:
-        results: What was found.
-        folder: Of the comparison, where its images lie.
-        device: Where it was measured.
+        results: The results.
+        folder: Folder of the comparison, which contains its images.
+        device: Device of the measurements.
 
     Returns:
         The files, the page first.
@@ -75,7 +75,7 @@ def _method(results: Results, device: torch.device) -> list[str]:
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} threads"
     return [
         f"LR images: HR images cropped to a multiple of {settings.scale}, degraded by each preset, border {settings.border}, "
-        f"seed {settings.seed}. All methods saw the same LR images: the SHA-256 of each is in images.csv.",
+        f"seed {settings.seed}. All methods restored the same LR images: the SHA-256 of each is in images.csv.",
         f"Device: {device.type}, {name}; {platform.platform()}, Python {platform.python_version()}, torch {torch.__version__}, "
         f"lightbsr {__version__}.",
         "Networks: "

@@ -1,4 +1,4 @@
-"""Restoring and measuring every image of a comparison; goes on where it was stopped."""
+"""Restoring and measuring every image of a comparison; an interrupted one continues where it stopped."""
 
 from __future__ import annotations
 
@@ -32,37 +32,33 @@ from lightbsr_model.evaluation.model_entries import ModelEntry
 
 @dataclass(frozen=True)
 class Scored:
-    """One restored image."""
+    """The scores of one restored image."""
 
     model: str
-    """By name."""
     set: str
-    """By name."""
     preset: str
-    """By name."""
     image: str
-    """Without extension."""
+    """Name without extension."""
     lr_sha256: str
-    """Of the LR image's pixels."""
+    """Hash of the LR image's pixels."""
     figures: Mapping[str, float]
-    """Metric to value."""
+    """Values by metric."""
 
 
 @dataclass
 class Results:
-    """All that a comparison has found."""
+    """All results of a comparison."""
 
     settings: Settings
-    """What was asked."""
     scored: list[Scored]
-    """By model, set, preset and image, in the settings' order."""
+    """Scores by model, set, preset and image, in the order of the settings."""
     costs: dict[str, Cost] = field(default_factory=dict)
-    """By model; finished images have none."""
+    """Costs by model; existing SR images have none."""
     unchecked: tuple[str, ...] = ()
-    """Models of finished images whose LR images were not at hand."""
+    """Models given as SR images without their LR images."""
 
     def values(self, set_name: str, preset: str, metric: str) -> dict[str, list[float]]:
-        """A metric's values by model, the images in one order."""
+        """Values of a metric by model, with the images in the same order for all."""
         found: dict[str, list[float]] = {}
         for each in self.scored:
             if (each.set, each.preset) == (set_name, preset):
@@ -71,10 +67,10 @@ class Results:
 
 
 class Store:
-    """What a comparison keeps: SR images, and a line for each image and each figure.
+    """The files of a comparison: SR images, and a line for each image and each figure.
 
     Args:
-        folder: Of the comparison.
+        folder: Folder of the comparison.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -85,7 +81,7 @@ class Store:
         self._figures = _Lines(folder / "figures.jsonl")
 
     def check_lr(self, place: Mapping[str, str], lr_sha256: str) -> None:
-        """Note an LR image's hash, or compare it with the one that is noted.
+        """Record the hash of an LR image, or compare it with the recorded one.
 
         Raises:
             CommandFailed: They differ.
@@ -96,12 +92,12 @@ class Store:
             self._lr.put(key, lr_sha256)
         elif known != lr_sha256:
             raise CommandFailed(
-                f"the LR image of {key} is another than when the comparison in {self.folder} began: seed, border or the HR "
-                "image has changed. Take another output folder."
+                f"the LR image of {key} differs from when the comparison in {self.folder} began: the seed, the border or the "
+                "HR image has changed. Use another output folder."
             )
 
     def image_path(self, model: str, place: Mapping[str, str]) -> Path:
-        """Where a restored image lies.
+        """Path of a restored image.
 
         Raises:
             OptionError: A name would lead out of the comparison's folder.
@@ -109,20 +105,20 @@ class Store:
         return inside(self.folder / "images", f"{model}/{place['set']}/{place['preset']}/{place['image']}.png")
 
     def restored(self, model: str, place: Mapping[str, str], made_of: str) -> RGBImage | None:
-        """An image restored before, of the same network and LR image; None if there is none."""
+        """An image restored earlier by the same network from the same LR image; None if there is none."""
         path = self.image_path(model, place)
         if self._restored.get(self._key(model, place)) != made_of or not path.is_file():
             return None
         return decode_rgb(path.read_bytes(), str(path))[0]
 
     def keep(self, model: str, place: Mapping[str, str], made_of: str, image: RGBImage) -> None:
-        """Keep a restored image: the file first, then the line that makes it count."""
+        """Store a restored image: first the file, then the line that marks it as valid."""
         path = self.image_path(model, place)
         write_whole(path, cv2.imencode(".png", image[:, :, ::-1])[1].tobytes())
         self._restored.put(self._key(model, place), made_of)
 
     def figure(self, metric: str, image: RGBImage, gt: RGBImage, border: int) -> float:
-        """Measure an image, or look the value up that the same pixels gave before."""
+        """Measure an image, or look up the value that the same pixels gave before."""
         key = "/".join((metric, str(border), pixels_sha256(image), pixels_sha256(gt)))
         known = self._figures.get(key)
         if known is None:
@@ -136,7 +132,7 @@ class Store:
 
 
 class _Lines:
-    """Keys and values in a file that only grows; the last line of a key counts, a line cut short does not."""
+    """Keys and values in an append-only file; the last line of a key counts, truncated lines are ignored."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -154,7 +150,7 @@ class _Lines:
 
     def put(self, key: str, value: Any) -> None:
         self._values[key] = value
-        # On a line of its own even after one that a kill cut short.
+        # Begin a new line even after one that was truncated by a kill.
         with self._path.open("a", encoding="utf-8", errors="surrogateescape") as file:
             file.write("\n" + json.dumps([key, value], ensure_ascii=False))
 
@@ -176,7 +172,7 @@ def open_set(settings: Settings, set_name: str, preset: str) -> BlindDegradation
 
 
 def samples(settings: Settings, set_name: str, preset: str) -> Iterator[tuple[dict[str, str], dict[str, Any]]]:
-    """Place and sample of every image of a set under a preset."""
+    """Set, preset and image name, and the sample, of every image of a set under a preset."""
     dataset = open_set(settings, set_name, preset)
     for index in range(len(dataset)):
         yield {"set": set_name, "preset": preset, "image": dataset.images.stem(index)}, dataset[index]
@@ -188,15 +184,15 @@ def gt_image(sample: Mapping[str, Any]) -> RGBImage:
 
 
 def run_comparison(settings: Settings, folder: Path, device: torch.device) -> Results:
-    """Restore and measure all that is not done yet, and gather all.
+    """Restore and measure what is not done yet, and collect all results.
 
     Args:
         settings: What to compare.
-        folder: Where images and figures are kept.
-        device: Where networks run.
+        folder: Folder of the comparison's images and figures.
+        device: Device of the networks.
 
     Raises:
-        OptionError: A metric or a checkpoint that cannot be used, or an image whose name leads out of the folder.
+        OptionError: A metric or a checkpoint cannot be used, or an image's name leads out of the folder.
         CommandFailed: The LR images have changed since the comparison began.
     """
     for metric in settings.metrics:
@@ -217,14 +213,14 @@ def run_comparison(settings: Settings, folder: Path, device: torch.device) -> Re
                         bar.update()
             if settings.cost and isinstance(method, NetworkRestoration):
                 costs[entry.name] = measure_cost(method, settings.cost_size, settings.scale, device)
-            # The next network takes its place in memory.
+            # Free its memory for the next network.
             del method
     unchecked = tuple(entry.name for entry in settings.models if entry.results is not None and entry.lr is None)
     return Results(settings, scored, costs, unchecked)
 
 
 def _count_images(settings: Settings, set_name: str, folder: Path) -> int:
-    """Number of images of a set, every name of which can be a file's: before hours are spent on the others."""
+    """Number of images of a set. Checks first that every name is valid as a file name, before hours are spent on others."""
     dataset = open_set(settings, set_name, settings.presets[0])
     try:
         for index in range(len(dataset)):
@@ -245,7 +241,7 @@ def _score(
     lr_sha256 = pixels_sha256(lr_image(sample))
     store.check_lr(place, lr_sha256)
     made_of = f"{method.fingerprint}/{lr_sha256}"
-    # Finished images are read again: they may have been replaced.
+    # Existing SR images are read again: they may have been replaced.
     image = None if isinstance(method, FinishedImages) else store.restored(entry.name, place, made_of)
     if image is None:
         image = method.restore(sample, place)

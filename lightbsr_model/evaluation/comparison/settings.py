@@ -1,4 +1,4 @@
-"""The YAML of ``lightbsr compare``, checked as a whole before anything runs."""
+"""The YAML of ``lightbsr compare``, checked completely before anything runs."""
 
 from __future__ import annotations
 
@@ -20,71 +20,71 @@ from lightbsr_model.option_files.folder_names import name_fault
 from lightbsr_model.option_files.suggestions import nearest
 
 _LARGEST_COST_SIZE = 1 << 24
-"""LR pixels of the image that costs are measured at: more than 4096x4096 fit into no memory."""
+"""Largest number of LR pixels to measure costs with: more than 4096x4096 do not fit into memory."""
 
 
 @dataclass(frozen=True)
 class CropBox:
-    """A crop that is asked for."""
+    """A requested crop."""
 
     set: str
     """Name of the set."""
     image: str
     """Name of the image, without extension."""
     preset: str
-    """The degradation."""
+    """Name of the degradation."""
     box: tuple[int, int, int, int]
-    """left, top, width, height in HR pixels."""
+    """Left, top, width and height in HR pixels."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What is compared, on what, by what."""
+    """The models, test sets, degradations and metrics of a comparison."""
 
     name: str
-    """Of the comparison."""
+    """Name of the comparison and of its folder."""
     scale: int
-    """The factor."""
+    """Scale factor."""
     sets: Mapping[str, str]
     """Test sets: name, and folder or LMDB of HR images."""
     presets: tuple[str, ...]
-    """Degradations by name."""
+    """Names of the degradations."""
     models: tuple[ModelEntry, ...]
-    """In the tables' order."""
+    """The models, in the order of the tables."""
     metrics: tuple[str, ...] = ("psnr_y", "ssim_y")
-    """What is measured; the first decides what is best."""
+    """Names of the metrics; plots and differences use the first."""
     reference: str | None = None
-    """The model that paired differences are taken against. Default: the last."""
+    """The model that paired differences are taken to. Default: the last."""
     border: str = "clamp"
     """What the downsampling sees outside the image."""
     seed: int = 0
-    """Of noise and drawn degradations."""
+    """Seed of the noise and of drawn degradations."""
     device: str = "auto"
     """auto, cpu or cuda."""
     cost: bool = True
-    """Whether parameters, GMACs, time and memory are measured."""
+    """Whether to measure parameters, GMACs, time and memory."""
     cost_size: tuple[int, int] = (180, 320)
-    """Height and width of the LR image that they are measured at."""
+    """Height and width of the LR image to measure them with."""
     crops: int = 2
-    """Pictures of crops a set and preset, chosen by where the methods differ most."""
+    """Number of images per set and preset to show crops of, chosen by where the methods differ most."""
     crop_size: int = 96
-    """Their side in HR pixels."""
+    """Side of these crops in HR pixels."""
     boxes: tuple[CropBox, ...] = ()
-    """Crops that are asked for, besides."""
+    """Additional crops."""
     published: tuple[str, ...] = ()
-    """Methods whose published figures stand beside, marked as published."""
+    """Methods whose published figures are added to the tables, marked as published."""
     bootstrap: int = 10_000
-    """Resamples of the images behind each interval."""
+    """Number of resamples of the images for each interval."""
     confidence: float = 0.95
-    """Of the intervals."""
+    """Confidence level of the intervals."""
 
 
 def read_settings(document: OptionDocument, source: str) -> Settings:
-    """Make settings of a document.
+    """Make settings from a document.
 
     Args:
-        document: What was read.
-        source: The file, for messages.
+        document: The YAML.
+        source: Name of the file, for messages.
 
     Raises:
         OptionProblems: With all problems.
@@ -116,7 +116,7 @@ class _Reader(SettingsReader):
                 self.report(("metrics",), f"no metric is named {metric!r}; known: {', '.join(METRICS)}, {PYIQA}<name>")
         for method in values.get("published", ()):
             if method not in PUBLISHED:
-                self.report(("published",), f"no figures of {method!r} are known; known: {', '.join(PUBLISHED)}")
+                self.report(("published",), f"no published figures of {method!r}; known: {', '.join(PUBLISHED)}")
         models = ModelListReader(self.document, self.options.get("scale"))
         values["models"] = models.read(values.get("models", []))
         self.problems += models.problems
@@ -155,7 +155,7 @@ class _Reader(SettingsReader):
 
     def _words(self, key: str, value: Any) -> tuple[str, ...]:
         if not isinstance(value, list) or not value or not all(isinstance(word, str) for word in value):
-            self.report((key,), f"expected a list of words, as [a, b], got {value!r}")
+            self.report((key,), f"expected a list of names, as [a, b], got {value!r}")
             return ()
         return tuple(value)
 
@@ -198,15 +198,15 @@ class _Reader(SettingsReader):
 
 
 def _are_integers(value: Any, count: int) -> bool:
-    """Whether a value is a list of so many integers; true and false are none."""
+    """Whether a value is a list of ``count`` integers; true and false do not count as integers."""
     return isinstance(value, list) and len(value) == count and all(type(entry) is int for entry in value)
 
 
 def _fault_of_box(box: CropBox, root: str, scale: Any) -> str | None:
-    """Why a crop cannot be made: its image is missing, or does not hold it."""
+    """Why a crop cannot be made: its image is missing, or too small."""
     left, top, width, height = box.box
     if not isinstance(root, str) or not Path(root).expanduser().is_dir() or type(scale) is not int or scale < 1:
-        return None  # reported where they stand
+        return None  # reported at their own keys
     try:
         images = open_all(root)
         stems = [images.stem(number) for number in range(len(images))]

@@ -1,4 +1,4 @@
-"""How sure a difference is: bootstrap over the images, paired."""
+"""Uncertainty of differences: paired bootstrap over the images."""
 
 from __future__ import annotations
 
@@ -9,18 +9,15 @@ import numpy as np
 
 
 class Interval(NamedTuple):
-    """A mean and the interval that it may be taken to lie in."""
+    """A mean and its confidence interval."""
 
     mean: float
-    """Of the sample."""
     low: float
-    """Lower end."""
     high: float
-    """Upper end."""
 
     @property
     def is_noise(self) -> bool:
-        """Whether 0 lies in it."""
+        """Whether the interval contains 0."""
         return self.low <= 0 <= self.high
 
 
@@ -28,13 +25,13 @@ def bootstrap_mean(values: Sequence[float], resamples: int, confidence: float, s
     """The percentile bootstrap interval of a mean.
 
     Args:
-        values: One an image; for a paired difference the differences.
-        resamples: Draws with replacement.
-        confidence: Share of the resampled means within the interval.
-        seed: Of the draws: the same values give the same interval.
+        values: One per image; for a paired difference, the differences.
+        resamples: Number of samples drawn with replacement.
+        confidence: Share of the resampled means inside the interval.
+        seed: Seed of the draws: the same values give the same interval.
 
     Returns:
-        The interval; of one value alone it is that value, which says nothing.
+        The interval; for a single value it is that value, which says nothing.
 
     Raises:
         ValueError: No values.
@@ -52,22 +49,22 @@ class Ranking(NamedTuple):
     """Which of several methods are marked."""
 
     best: frozenset[str]
-    """The one of the best mean, and all whose paired difference to it is noise."""
+    """The method with the best mean, and all whose paired difference to it has 0 in its interval."""
     second: frozenset[str]
-    """Of the rest the one of the best mean."""
+    """The method with the best mean among the others."""
 
 
 def rank(
     values: Mapping[str, Sequence[float]], higher_is_better: bool, resamples: int, confidence: float, seed: int = 0
 ) -> Ranking:
-    """Find what deserves to be bold.
+    """Find the methods to mark as best and second best.
 
     Args:
-        values: A method's values, one an image, the images in the same order for all.
-        higher_is_better: Which way is up.
+        values: The values of each method, one per image, with the images in the same order for all.
+        higher_is_better: Whether larger values are better.
         resamples: As in :func:`bootstrap_mean`.
-        confidence: As there.
-        seed: As there.
+        confidence: As in :func:`bootstrap_mean`.
+        seed: As in :func:`bootstrap_mean`.
     """
     if not values:
         return Ranking(frozenset(), frozenset())

@@ -1,4 +1,4 @@
-"""The tables of a comparison: Markdown, CSV and LaTeX, with what deserves it marked."""
+"""The tables of a comparison in Markdown, CSV and LaTeX, with the best methods marked."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Cell:
     """A value of a table."""
 
     text: str
-    """As it is shown, without marks."""
+    """The rounded value, without marks."""
     value: float | None = None
-    """As it was measured."""
+    """The value in full precision."""
     mark: str = ""
     """``best``, ``second`` or nothing."""
 
@@ -38,15 +38,15 @@ class Table:
     title: str
     """The preset."""
     columns: tuple[str, ...]
-    """Without the first, the method's name."""
+    """Headers, without that of the first column, the method's name."""
     rows: tuple[tuple[str, tuple[Cell, ...]], ...]
-    """Name and cells."""
+    """Name and cells of each method."""
     notes: tuple[str, ...]
-    """Sentences below it."""
+    """Notes below the table."""
 
 
 def preset_table(results: Results, preset: str) -> Table:
-    """All methods under one preset: means over each set's images, and what they cost."""
+    """All methods under one preset: means over the images of each set, and costs."""
     settings = results.settings
     columns: list[str] = []
     cells: dict[str, list[Cell]] = {entry.name: [] for entry in settings.models}
@@ -75,7 +75,7 @@ def preset_table(results: Results, preset: str) -> Table:
 
 
 def difference_table(results: Results, preset: str) -> Table:
-    """Paired differences of all methods to the reference, with their intervals, in the first metric."""
+    """Paired differences of all methods to the reference, with intervals, in the first metric."""
     settings = results.settings
     metric = settings.metrics[0]
     described = get_metric(metric)
@@ -88,10 +88,10 @@ def difference_table(results: Results, preset: str) -> Table:
             row.append(Cell(_interval_text(interval, described.decimals), interval.mean))
     images = {name: len(next(iter(results.values(name, preset, metric).values()))) for name in settings.sets}
     notes = (
-        f"{described.label} less that of {reference}, mean over images, with the {settings.confidence:.0%} interval of "
+        f"{described.label} minus that of {reference}, mean over images, with the {settings.confidence:.0%} interval of "
         f"{settings.bootstrap} bootstrap resamples of the images ("
         + ", ".join(f"{name}: {count}" for name, count in images.items())
-        + "). * marks intervals without 0. Few images make an interval narrower than it should be.",
+        + "). * marks intervals that exclude 0. With few images an interval is too narrow.",
     )
     columns = tuple(f"{name} difference" for name in settings.sets)
     return Table(
@@ -100,7 +100,7 @@ def difference_table(results: Results, preset: str) -> Table:
 
 
 def difference(values: Sequence[float], reference: Sequence[float], resamples: int, confidence: float) -> Interval:
-    """The interval of a paired difference, the images in the same order."""
+    """The interval of a paired difference; the images are in the same order."""
     return bootstrap_mean([a - b for a, b in zip(values, reference, strict=True)], resamples, confidence)
 
 
@@ -128,21 +128,23 @@ def _cost_cells(cost: Cost | None) -> list[Cell]:
 def _notes(results: Results, published: bool) -> list[str]:
     settings = results.settings
     notes = [
-        f"x{settings.scale}; means over images, a border of {settings.scale} pixels left out. Bold: the best, and all whose "
+        f"x{settings.scale}; means over images, leaving out a border of {settings.scale} pixels. Bold: the best, and all whose "
         f"paired difference to it has 0 in its {settings.confidence:.0%} bootstrap interval. Underlined: the best of the rest."
     ]
     if results.costs:
         height, width = settings.cost_size
-        notes.append(f"Parameters that restore a picture; GMACs, time and memory of one of {height}x{width} LR pixels.")
+        notes.append(
+            f"Parameters used to restore an image; GMACs, time and memory for one of {height}x{width} LR pixels."
+        )
     if published:
-        notes.append("Published: as the papers report it, on LR images of their own; not measured here, never marked.")
+        notes.append("Published: as reported by the papers, on their own LR images; not measured here, never marked.")
     if results.unchecked:
-        notes.append(f"LR images not checked, since only SR images were given: {', '.join(results.unchecked)}.")
+        notes.append(f"LR images not checked, because only SR images were given: {', '.join(results.unchecked)}.")
     return notes
 
 
 def to_markdown(table: Table) -> str:
-    """A pipe table, bold and underlined, with its notes."""
+    """A pipe table with bold and underlined values, followed by its notes."""
     marks = {"best": "**{}**", "second": "<u>{}</u>", "": "{}"}
     lines = [
         "| " + " | ".join(map(markdown_text, (table.title, *table.columns))) + " |",
@@ -158,7 +160,7 @@ def to_markdown(table: Table) -> str:
 
 
 def to_csv(table: Table) -> str:
-    """Full precision, without marks."""
+    """The values in full precision, without marks."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(["method", *map(csv_text, table.columns)])
@@ -168,7 +170,7 @@ def to_csv(table: Table) -> str:
 
 
 def to_latex(table: Table) -> str:
-    """A booktabs table, bold and underlined, with its notes as caption."""
+    """A booktabs table with bold and underlined values, its notes as caption."""
     marks = {"best": r"\textbf{{{}}}", "second": r"\underline{{{}}}", "": "{}"}
     lines = [
         r"% needs \usepackage{booktabs}",
@@ -195,7 +197,7 @@ def _latex(text: str) -> str:
 
 
 def image_table(results: Results, preset: str) -> Table:
-    """The first metric of every image, a column a method."""
+    """The first metric of every image, one column per method."""
     settings = results.settings
     described = get_metric(settings.metrics[0])
     rows: dict[str, list[Cell]] = {}

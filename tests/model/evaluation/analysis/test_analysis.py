@@ -123,7 +123,7 @@ def test_every_encoder_conditioned_method(settings, analyze, tmp_path):
     [
         (
             {"network": {"type": "MSRResNet", "num_feat": 8, "num_block": 1, "upscale": 4}},
-            "name the module .*conv_first",
+            "set `code` to the module .*conv_first",
         ),
         ({"network": {"type": "LightBSR", "scale": 4, **TINY}, "code": "encode"}, "has no module 'encode' .*encoder"),
     ],
@@ -152,7 +152,7 @@ def test_all_problems_of_a_file_at_once(settings, analyze, capsys):
     for words in (
         "there is no folder /nowhere",
         "patch: expected a multiple of the scale 4, got 63",
-        "seen: expected a share",
+        "seen: expected a fraction",
         "cuont: unknown key; did you mean count",
         "device: expected auto",
         "finished images have no codes",

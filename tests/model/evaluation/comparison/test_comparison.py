@@ -196,7 +196,7 @@ def test_other_weights_are_restored_again(settings, compare, trained, tmp_path):
 def test_other_lr_images_are_refused(settings, compare, capsys):
     assert compare(settings)[0] == 0
     assert compare({**settings, "border": "symmetric"})[0] == 1
-    assert "is another than when the comparison" in capsys.readouterr().err
+    assert "differs from when the comparison" in capsys.readouterr().err
     noisy = {**settings, "presets": ["aniso_k1_n10"]}
     assert compare(noisy, "noisy")[0] == 0
     assert compare({**noisy, "seed": 1}, "noisy")[0] == 1
@@ -217,7 +217,7 @@ def test_finished_images_stand_beside_the_others(settings, compare, finished):
     assert code == 0
     assert _means(folder, "theirs", "iso_2.4") == _means(folder, "ours", "iso_2.4")
     table = (folder / "table_bicubic.md").read_text()
-    assert "LR images not checked, since only SR images were given: unchecked." in table
+    assert "LR images not checked, because only SR images were given: unchecked." in table
 
 
 def test_finished_images_of_other_lr_images_are_refused(settings, compare, finished, write_image, capsys):
@@ -263,10 +263,10 @@ def test_all_problems_of_a_file_at_once(settings, compare, capsys, trained):
         "no degradation is named 'iso_2.5'; did you mean iso_",
         "no metric is named 'vmaf'",
         "no model is named 'our'; did you mean ours",
-        "no figures of 'SRCNN' are known",
+        "no published figures of 'SRCNN'",
         "crop: unknown key; did you mean crops",
         "border: expected clamp, symmetric, got 'wrap'",
-        "'ours' is taken",
+        "'ours' is used twice",
         "there is no file /nowhere.pth",
         "the network's scale is 2, that of the comparison 4",
         "no network is named 'MSRResNett'; did you mean MSRResNet",
@@ -325,7 +325,7 @@ def test_what_draws_is_asked_for_before_anything_is_computed(settings, compare, 
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     code, folder = compare({**settings, "cost": True})
     assert code == 2
-    assert "matplotlib is needed and cannot be imported: pip install 'lightbsr[plot]'" in capsys.readouterr().err
+    assert "matplotlib is required and cannot be imported: pip install 'lightbsr[plot]'" in capsys.readouterr().err
     assert not folder.exists()
     assert compare(settings)[0] == 0
 

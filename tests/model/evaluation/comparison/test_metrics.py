@@ -72,7 +72,9 @@ def test_weights_that_cannot_be_fetched_are_explained(monkeypatch, name):
 
     for cls in ("LearnedPerceptualImagePatchSimilarity", "DeepImageStructureAndTextureSimilarity"):
         monkeypatch.setattr(torchmetrics.image, cls, fail)
-    with pytest.raises(OptionError, match=f"{name} needs weights that torchvision fetches, which failed .*no network"):
+    with pytest.raises(
+        OptionError, match=f"{name} needs weights that torchvision downloads, which failed .*no network"
+    ):
         get_metric(name)
 
 
