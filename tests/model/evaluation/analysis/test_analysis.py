@@ -155,13 +155,13 @@ def test_all_problems_of_a_file_at_once(settings, analyze, capsys):
         "seen: expected a fraction",
         "cuont: unknown key; did you mean count",
         "device: expected auto",
-        "finished images have no codes",
+        "existing SR images have no codes",
     ):
         assert words in error, words
     settings.update(images="bundled", patch=64, seen=0.5, device="cpu")
     del settings["cuont"], settings["models"][1]
     assert analyze(settings)[0] == 2
-    assert "two kernels or more" in capsys.readouterr().err
+    assert "at least two kernels" in capsys.readouterr().err
     assert analyze({**settings, "sigmas": [1.0, -2.0]})[0] == 2
     assert "sigma: expected 0" in capsys.readouterr().err
 
