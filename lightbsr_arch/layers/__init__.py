@@ -1,1 +1,1 @@
-"""Parts that several networks are built of."""
+"""Building blocks shared by several networks."""

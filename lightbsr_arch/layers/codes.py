@@ -1,4 +1,4 @@
-"""IDR converters: the two light codes that modulate the SR network."""
+"""IDR converters: the two compact codes that modulate the SR network."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from lightbsr_arch.layers.image import crop
 
 
 class Codes(NamedTuple):
-    """What the SR network needs to know of a degradation, before any refinement."""
+    """The codes of a degradation that the SR network is given, before any refinement."""
 
     channel: Tensor
-    """(N, num_channel_code): one vector an image."""
+    """(N, num_channel_code): one vector per image."""
     spatial: Tensor
-    """(N, num_spatial_code, H, W): one vector a pixel of the LR image."""
+    """(N, num_spatial_code, H, W): one vector per pixel of the LR image."""
 
 
 class IDRConverters(nn.Module):
-    """Make the channel and the spatial code of an IDR map (LightBSR, section 3).
+    """Convert an IDR map to the channel code and the spatial code (LightBSR, section 3).
 
     Args:
-        idr_channels: Channels of the encoder's map; a multiple of 16, since PixelShuffle(4) spreads them over pixels.
+        idr_channels: Number of channels of the encoder's map; a multiple of 16, since PixelShuffle(4) spreads them over pixels.
         num_channel_code: Length of the channel code.
 
     Raises:
@@ -35,7 +35,7 @@ class IDRConverters(nn.Module):
         if idr_channels % 16:
             raise ValueError(
                 f"idr_channels: expected a multiple of 16 (PixelShuffle(4) turns 16 channels into one), "
-                f"got {idr_channels}; with num_encoder_feat f it is 4 * f, so take a multiple of 4."
+                f"got {idr_channels}. It is 4 * num_encoder_feat: use a multiple of 4 for num_encoder_feat."
             )
         self.num_spatial_code = idr_channels // 16
         self.channel = nn.Linear(idr_channels, num_channel_code, bias=False)

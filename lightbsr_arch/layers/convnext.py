@@ -1,4 +1,4 @@
-"""The ConvNeXt block (arXiv 2201.03545), whole or without its skip."""
+"""The ConvNeXt block (arXiv 2201.03545), with or without its skip connection."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from torch.nn import functional as F
 class ConvNeXtTail(nn.Module):
     """Depthwise 7x7, LayerNorm over channels, a two-layer MLP, layer scale (ConvNeXt, arXiv 2201.03545).
 
-    Used alone it is the plain block that closes a group; a modulated block puts a modulation before it.
+    Used alone it is the plain block at the end of a group; a modulated block puts a modulation before it.
 
     Args:
-        num_feat: Channels.
-        layer_scale_init: Where the layer scale gamma starts.
+        num_feat: Number of channels.
+        layer_scale_init: Initial value of the layer scale gamma.
     """
 
     def __init__(self, num_feat: int, layer_scale_init: float) -> None:
@@ -26,7 +26,7 @@ class ConvNeXtTail(nn.Module):
         self.gamma = nn.Parameter(torch.full((num_feat,), layer_scale_init))
 
     def residual(self, x: Tensor) -> Tensor:
-        """Return what is to be added to the skip, (N, num_feat, H, W)."""
+        """Return the residual branch, (N, num_feat, H, W)."""
         x = self.norm(self.dwconv(x).permute(0, 2, 3, 1))
         x = self.gamma * self.pwconv2(F.gelu(self.pwconv1(x)))
         return x.permute(0, 3, 1, 2)

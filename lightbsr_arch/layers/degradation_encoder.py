@@ -17,11 +17,11 @@ class DegradationEncoder(nn.Module):
     """Six conv3x3 + BatchNorm + LeakyReLU(0.1) layers, two of them with stride 2 (LightBSR, section 3).
 
     Args:
-        in_channels: 3 for the student, 3 + prior channels for the teacher.
-        num_feat: Width of the first two layers; the map has four times as many channels.
+        in_channels: 3 for the student, 3 + prior_channels for the teacher.
+        num_feat: Number of channels of the first two layers; the map has four times as many.
 
     Shape:
-        (N, in_channels, H, W) in [0, 1] (the prior's channels as they are) to
+        (N, in_channels, H, W), image channels in [0, 1], to
         (N, 4 * num_feat, ceil(H / 4), ceil(W / 4)).
     """
 

@@ -22,7 +22,7 @@ def gaussian_kernels(lambda_1: Tensor, lambda_2: Tensor, theta: Tensor, size: in
     Differentiable in all three parameters, for standard deviations above 0.05 pixels.
 
     Args:
-        lambda_1: (N,) standard deviations along the first axis, in pixels, 0 or more; 0 means no blur along it.
+        lambda_1: (N,) standard deviations along the first axis, in pixels, >= 0; 0 means no blur along it.
         lambda_2: (N,) standard deviations along the second axis.
         theta: (N,) angles of the first axis against the image's x axis, in radians.
         size: Side of the kernel, odd.
@@ -39,9 +39,9 @@ def gaussian_kernels(lambda_1: Tensor, lambda_2: Tensor, theta: Tensor, size: in
         ((1, 21, 21), 1.0)
     """
     if size < 1 or size % 2 == 0:
-        raise ValueError(f"kernel size: expected an odd number from 1 up, got {size}.")
+        raise ValueError(f"kernel size: expected an odd number >= 1, got {size}.")
     if bool((lambda_1 < 0).any()) or bool((lambda_2 < 0).any()):
-        raise ValueError("sigma and lambda are standard deviations in pixels: expected 0 or more, got a negative one.")
+        raise ValueError("sigma and lambda are standard deviations in pixels: expected >= 0, got a negative one.")
     axis = torch.arange(size, dtype=theta.dtype, device=theta.device) - size // 2
     x, y = axis.view(1, 1, -1), axis.view(1, -1, 1)
     cos, sin = theta.cos().view(-1, 1, 1), theta.sin().view(-1, 1, 1)
@@ -59,18 +59,18 @@ def kernel_pca_basis(
     kernel_size: int = KERNEL_SIZE,
     seed: int = 0,
 ) -> Tensor:
-    """Compute the PCA basis of anisotropic Gaussian kernels, the same at every call (a cached tensor: do not write to it).
+    """Compute the PCA basis of anisotropic Gaussian kernels; deterministic and cached (do not modify the result).
 
     The ``num_components`` leading eigenvectors of K K^T, where the columns of K are kernels with theta ~ U(0, pi) and
     variances l1 ~ U(0.1, max_variance), l2 ~ U(0.1, l1); K is not centred. The published code stops at 10.1 although
-    its training kernels reach a variance of 16, and loses 26 % of the norm of a sigma 4 kernel; our default loses 14 %.
+    its training kernels reach a variance of 16, and loses 26 % of the norm of a kernel of sigma 4; our default loses 14 %.
 
     Args:
-        num_components: Length of the code of a kernel.
-        max_variance: The largest variance in the sample, above 0.1; ``10.1`` as published.
-        num_kernels: Size of the sample.
+        num_components: Number of components.
+        max_variance: Largest variance in the sample, above 0.1; ``10.1`` as published.
+        num_kernels: Number of kernels in the sample.
         kernel_size: Side of the kernels.
-        seed: Of the sample.
+        seed: Seed of the sample.
 
     Returns:
         (kernel_size ** 2, num_components), float32, orthonormal columns, largest eigenvalue first. Each column's
@@ -91,9 +91,9 @@ def kernel_pca_basis(
 
 
 def new_prior_basis(num_components: int, max_variance: float) -> Tensor:
-    """Make a teacher's own copy of :func:`kernel_pca_basis` on the current default device.
+    """Copy :func:`kernel_pca_basis` to the current default device.
 
-    A network on ``meta`` has shapes and no values, so nothing is computed for it: the decomposition takes about a second.
+    For a network on ``meta``, which has shapes but no values, nothing is computed: the decomposition takes about a second.
 
     Args:
         num_components: As for :func:`kernel_pca_basis`.
@@ -113,9 +113,9 @@ def new_prior_basis(num_components: int, max_variance: float) -> Tensor:
 def _check_basis(num_components: int, max_variance: float, kernel_size: int) -> None:
     if not 0.1 < max_variance < math.inf:
         raise ValueError(
-            f"prior_max_variance: expected more than 0.1 (the smallest in the sample) and finite, got {max_variance}."
+            f"prior_max_variance: expected a finite number above 0.1 (the smallest in the sample), got {max_variance}."
         )
     if num_components > kernel_size**2:
         raise ValueError(
-            f"prior_components: expected at most {kernel_size**2}, the pixels of a kernel, got {num_components}."
+            f"prior_components: expected at most {kernel_size**2}, the number of pixels of a kernel, got {num_components}."
         )

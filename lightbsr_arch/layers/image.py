@@ -7,10 +7,10 @@ from torch import Tensor
 
 
 def check_image(lq: Tensor) -> None:
-    """Refuse what is no batch of RGB images.
+    """Check that a tensor is a batch of RGB images.
 
     Raises:
-        ValueError: Not a float batch (N, 3, H, W) with at least one pixel.
+        ValueError: It is not a float batch (N, 3, H, W) with at least one pixel.
     """
     if lq.dim() != 4 or lq.shape[1] != 3 or not lq.is_floating_point() or 0 in lq.shape:
         raise ValueError(

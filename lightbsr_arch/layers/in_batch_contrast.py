@@ -17,13 +17,13 @@ from lightbsr_arch.layers.momentum_contrast import StartsMomentumParts, gather_f
 def in_batch_contrastive_loss(queries: Tensor, keys: Tensor, temperature: float = 1.0, first: int = 0) -> Tensor:
     """InfoNCE of the queries of view i against the keys of view j, for every ordered pair i != j of views.
 
-    A sample's own key is the positive, the keys of the rest of the batch in the same view are the negatives.
+    The key of the same sample is the positive; the keys of the other samples in the same view are the negatives.
 
     Args:
-        queries: (V, C, N, D) unit vectors: C combinations of pieces in each view.
-        keys: (V, M, D) unit vectors; M is N, or the joined batch of all processes.
+        queries: (V, C, N, D) unit vectors: C combinations of parts in each view.
+        keys: (V, M, D) unit vectors; M is N, or the total batch of all processes.
         temperature: Divides all similarities.
-        first: Where this process's samples start among the M.
+        first: Index of this process's first sample among the M.
 
     Returns:
         The mean over pairs, combinations and samples, in nats.
@@ -33,7 +33,9 @@ def in_batch_contrastive_loss(queries: Tensor, keys: Tensor, temperature: float 
     """
     views, num_combinations, samples = queries.shape[:3]
     if views < 2:
-        raise ValueError(f"contrast needs 2 views or more of each degradation, got {views}: set the dataset's `views`.")
+        raise ValueError(
+            f"contrast needs at least 2 views of each degradation, got {views}: set the data set's `views`."
+        )
     positives = torch.arange(first, first + samples, device=queries.device)
     losses = [
         F.cross_entropy(
@@ -47,14 +49,14 @@ def in_batch_contrastive_loss(queries: Tensor, keys: Tensor, temperature: float 
 
 
 class PieceProjections(NamedTuple):
-    """What one pass over the views gives."""
+    """The projections of one pass over the views."""
 
     queries: Tensor
     """(V, 6, N, D) unit vectors."""
     keys: Tensor
-    """(V, M, D) unit vectors, without gradient; M samples of all processes."""
+    """(V, M, D) unit vectors, without gradient, for the M samples of all processes."""
     first: int
-    """Where this process's samples start among the M."""
+    """Index of this process's first sample among the M."""
 
 
 class _EncoderAndProjector(nn.Module):
@@ -68,11 +70,11 @@ class _EncoderAndProjector(nn.Module):
 
 
 class FastMomentumContrast(StartsMomentumParts):
-    """An encoder whose view of two quarters of an image must tell what a slower copy sees in another whole image.
+    """An encoder trained to predict, from two quarters of a view, the representation of another view by a slower copy.
 
     Args:
-        num_feat: Width of the encoder's first layers; a representation has four times as many values.
-        momentum: How much of itself the key encoder keeps at each pass.
+        num_feat: Number of channels of the encoder's first layers; a representation has four times as many values.
+        momentum: Momentum of the key encoder's moving average.
     """
 
     def __init__(self, num_feat: int = 64, momentum: float = 0.99) -> None:
@@ -87,20 +89,22 @@ class FastMomentumContrast(StartsMomentumParts):
 
     @torch.no_grad()
     def follow(self) -> None:
-        """Move the key encoder's parameters towards the query encoder's. Its BatchNorm statistics are its own."""
+        """Update the key encoder's parameters by the moving average. Its BatchNorm statistics are not averaged."""
         torch._foreach_lerp_(list(self.key.parameters()), list(self.query.parameters()), 1 - self.momentum)
 
     def forward(self, views: Tensor) -> PieceProjections:
-        """Project the six pairs of quarters of every view, and by the key encoder every view whole.
+        """Project the six pairs of quarters of every view, and every whole view by the key encoder.
 
         Args:
             views: (V, N, 3, H, W) LR views, H and W at least 2.
 
         Raises:
-            ValueError: Views too small to cut.
+            ValueError: The views are too small to cut.
         """
         if min(views.shape[-2:]) < 2:
-            raise ValueError(f"views: expected at least 2x2 pixels to cut in quarters, got {tuple(views.shape[-2:])}.")
+            raise ValueError(
+                f"views: expected at least 2x2 pixels to cut into quarters, got {tuple(views.shape[-2:])}."
+            )
         self.follow()
         queries = torch.stack([self._project_quarters(view) for view in views])
         with torch.no_grad():

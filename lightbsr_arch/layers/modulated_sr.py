@@ -1,4 +1,4 @@
-"""LightBSR's SR network: blocks that the codes modulate, and the whole (LightBSR, section 3)."""
+"""LightBSR's SR network, whose blocks are modulated by the codes (LightBSR, section 3)."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from lightbsr_arch.layers.residual_sr import ResidualSR
 
 
 class CodeModulation(nn.Module):
-    """Split the features; the spatial code gates one part by pixel, the channel code the other by channel.
+    """Split the features; the spatial code gates one part per pixel, the channel code the other part per channel.
 
     Args:
-        num_feat: Channels in all.
-        num_spatial_feat: Channels of the part that the spatial code gates.
+        num_feat: Number of channels of the features.
+        num_spatial_feat: Number of channels gated by the spatial code.
         num_channel_code: Length of the channel code.
-        num_spatial_code: Channels of the spatial code.
+        num_spatial_code: Number of channels of the spatial code.
     """
 
     def __init__(self, num_feat: int, num_spatial_feat: int, num_channel_code: int, num_spatial_code: int) -> None:
@@ -66,7 +66,7 @@ class ModulatedBlock(nn.Module):
 
 
 class CodeRefinement(nn.Module):
-    """Refine both codes by a small residual network each, at the start of a group."""
+    """Refine each code by a small residual network, at the start of a group."""
 
     def __init__(self, num_channel_code: int, num_spatial_code: int) -> None:
         super().__init__()
@@ -89,7 +89,7 @@ class CodeRefinement(nn.Module):
 
 
 class ModulatedGroup(nn.Module):
-    """Refine the codes, run the modulated blocks, a plain ConvNeXt block and a conv3x3, add the skip."""
+    """Refine the codes; then modulated blocks, a plain ConvNeXt block and a conv3x3 in one skip connection."""
 
     def __init__(
         self,
@@ -110,7 +110,7 @@ class ModulatedGroup(nn.Module):
         self.conv = nn.Conv2d(num_feat, num_feat, 3, 1, 1)
 
     def forward(self, x: Tensor, codes: Codes) -> tuple[Tensor, Codes]:
-        """Return the features (N, num_feat, H, W) and the refined codes, which the next group takes over."""
+        """Return the features (N, num_feat, H, W) and the refined codes, which the next group starts from."""
         codes = self.refinement(codes)
         features = x
         for block in self.blocks:
@@ -123,13 +123,13 @@ class ModulatedSR(ResidualSR):
 
     Args:
         scale: 2, 3 or 4.
-        num_feat: Channels of the features.
-        num_group: Groups.
-        num_block: Modulated blocks a group.
-        num_spatial_feat: Of the ``num_feat`` channels, those that the spatial code gates.
+        num_feat: Number of channels of the features.
+        num_group: Number of groups.
+        num_block: Number of modulated blocks per group.
+        num_spatial_feat: Number of channels gated by the spatial code.
         num_channel_code: Length of the channel code.
-        num_spatial_code: Channels of the spatial code.
-        layer_scale_init: Where the layer scale of every block starts.
+        num_spatial_code: Number of channels of the spatial code.
+        layer_scale_init: Initial value of the layer scale of every block.
     """
 
     groups: nn.ModuleList
@@ -160,7 +160,7 @@ class ModulatedSR(ResidualSR):
         )
 
     def run_blocks(self, features: Tensor, code: Codes) -> Tensor:
-        """Pass features through the groups; each takes over the codes that the one before it refined."""
+        """Pass features through the groups; each starts from the codes that the previous one refined."""
         for group in self.groups:
             features, code = group(features, code)
         return features

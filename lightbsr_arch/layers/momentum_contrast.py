@@ -24,7 +24,7 @@ def contrastive_loss(
     """InfoNCE of query i against key j and the queue, for every ordered pair i != j of views.
 
     Args:
-        queries: (V, N, D) unit vectors, one a view and sample; V is 2 or more.
+        queries: (V, N, D) unit vectors, one per view and sample; V >= 2.
         keys: (V, N, D) unit vectors; key j of a sample is the positive of its query i.
         queue: (D, K) unit vectors, the negatives.
         temperature: Divides all similarities.
@@ -41,13 +41,13 @@ def contrastive_loss(
     """
     views = queries.shape[0]
     if same_views and views < 2:
-        raise ValueError(f"contrast needs 2 views or more of each image, got {views}: set the dataset's `views`.")
-    # A query's similarity to the queue does not depend on j: summed up once, used in V - 1 pairs.
+        raise ValueError(f"contrast needs at least 2 views of each image, got {views}: set the data set's `views`.")
+    # A query's similarity to the queue does not depend on j: computed once, used in V - 1 pairs.
     negatives = torch.logsumexp(queries @ queue / temperature, dim=-1)
     if same_views:
         positives = torch.einsum("ind,jnd->ijn", queries, keys) / temperature
         pairs = (torch.logaddexp(positives, negatives[:, None]) - positives).flatten(0, 1)
-        # All but the diagonal, row by row. Indexing by a boolean mask would make the host wait for the device.
+        # All but the diagonal, row by row. Indexing with a boolean mask would need a host sync.
         losses = pairs[1:].unflatten(0, (views - 1, views + 1))[:, :-1].flatten(0, 1)
     else:
         positives = (queries * keys).sum(dim=-1) / temperature
@@ -65,7 +65,7 @@ class ContrastiveEncoder(nn.Module):
     """Degradation encoder and contrastive head: global average, Linear, LeakyReLU(0.1), Linear.
 
     Args:
-        in_channels: Channels of the LR image and its prior.
+        in_channels: Number of channels of the LR image and its prior.
         num_feat: See :class:`DegradationEncoder`.
     """
 
@@ -82,7 +82,7 @@ class ContrastiveEncoder(nn.Module):
 
 
 class Projections(NamedTuple):
-    """What one pass over the views gives."""
+    """The projections of one pass over the views."""
 
     feature_map: Tensor
     """(N, D, ceil(H / 4), ceil(W / 4)): the query encoder's IDR map of view 0."""
@@ -91,16 +91,16 @@ class Projections(NamedTuple):
     keys: Tensor
     """(V, N, D) unit vectors, without gradient."""
     negatives: Tensor
-    """(D, K): the queue as this pass found it, kept for the backward pass while new keys enter."""
+    """(D, K): a copy of the queue before this pass, kept for the backward pass while new keys enter."""
 
 
 def start_momentum_parts(state_dict: dict[str, Tensor], prefix: str, queue_size: int | None) -> None:
-    """Add what a trainer left out of a checkpoint: the key encoder starts as the query encoder, the queue anew.
+    """Add what is missing from a checkpoint: the key encoder is copied from the query encoder, the queue drawn at random.
 
     Args:
-        state_dict: Changed in place. Nothing is added where some of the key encoder's values are there.
-        prefix: Of the contrast's names.
-        queue_size: Keys in the queue; None for a contrast without one.
+        state_dict: Changed in place. The key encoder is added only if none of its values is present.
+        prefix: Prefix of the contrast's keys.
+        queue_size: Number of keys in the queue; None for a contrast without one.
     """
     query = {key: value for key, value in state_dict.items() if key.startswith(f"{prefix}query.")}
     if query and not any(key.startswith(f"{prefix}key.") for key in state_dict):
@@ -108,14 +108,14 @@ def start_momentum_parts(state_dict: dict[str, Tensor], prefix: str, queue_size:
             state_dict[f"{prefix}key.{key.removeprefix(f'{prefix}query.')}"] = value.clone()
     head = query.get(f"{prefix}query.head.2.weight")
     if queue_size is not None and head is not None and f"{prefix}queue" not in state_dict:
-        # Of a fixed seed: the same on every process, and at every load.
+        # With a fixed seed: the same in every process, and at every load.
         drawn = torch.randn(head.shape[0], queue_size, generator=torch.Generator().manual_seed(0))
         state_dict[f"{prefix}queue"] = F.normalize(drawn, dim=0)
         state_dict[f"{prefix}queue_pointer"] = torch.zeros((), dtype=torch.long)
 
 
 def complete_momentum_parts(net: nn.Module, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A state dict with the momentum parts that a network has and the state dict lacks, see :func:`start_momentum_parts`."""
+    """Complete a state dict with a network's missing momentum parts, see :func:`start_momentum_parts`."""
     completed = dict(state_dict)
     for name, module in net.named_modules():
         if isinstance(module, StartsMomentumParts):
@@ -124,11 +124,11 @@ def complete_momentum_parts(net: nn.Module, state_dict: Mapping[str, Tensor]) ->
 
 
 class StartsMomentumParts(nn.Module):
-    """A contrast that loads state dicts without its key encoder and queue too: some trainers leave them out."""
+    """A contrast that can load state dicts without its key encoder and queue, which some trainers leave out."""
 
     @property
     def queue_size(self) -> int | None:
-        """Keys in the queue; None where there is none."""
+        """Number of keys in the queue; None without a queue."""
         queue = getattr(self, "queue", None)
         return None if queue is None else int(queue.shape[1])
 
@@ -138,13 +138,13 @@ class StartsMomentumParts(nn.Module):
 
 
 class MomentumContrast(StartsMomentumParts):
-    """A query encoder that learns, a key encoder that follows it, and a queue of the keys of past batches.
+    """A query encoder, a key encoder that is its moving average, and a queue of keys of past batches.
 
     Args:
-        in_channels: Channels of the LR image and its prior.
-        num_feat: Width of the encoder's first layers; keys have four times as many values.
-        queue_size: Keys in the queue.
-        momentum: How much of itself the key encoder keeps at each pass.
+        in_channels: Number of channels of the LR image and its prior.
+        num_feat: Number of channels of the encoder's first layers; keys have four times as many values.
+        queue_size: Number of keys in the queue.
+        momentum: Momentum of the key encoder's moving average.
     """
 
     queue: Tensor
@@ -157,7 +157,7 @@ class MomentumContrast(StartsMomentumParts):
         self.key = copy.deepcopy(self.query).requires_grad_(False)
         dim = self.query.encoder.out_channels
         queue = torch.randn(dim, queue_size)
-        # On meta there is nothing to normalise, and torch would load its compiler for it, which takes seconds.
+        # On meta there is nothing to normalise, and torch would import its compiler for it, which takes seconds.
         self.register_buffer("queue", queue if queue.is_meta else F.normalize(queue, dim=0))
         self.register_buffer("queue_pointer", torch.zeros((), dtype=torch.long))
 
@@ -167,11 +167,11 @@ class MomentumContrast(StartsMomentumParts):
         torch._foreach_lerp_(list(self.key.parameters()), list(self.query.parameters()), 1 - self.momentum)
 
     def forward(self, views: Tensor, key_views: Tensor | None = None) -> Projections:
-        """Project every view by both encoders, each view as a batch of its own, after the key encoder has followed.
+        """Update the key encoder, then project every view by both encoders, each view as a separate batch.
 
         Args:
             views: (V, N, C, H, W) LR views with their prior.
-            key_views: What the key encoder sees instead, (V, N, C, H, W).
+            key_views: Other views for the key encoder, (V, N, C, H, W).
         """
         self.follow()
         with torch.no_grad():
@@ -182,25 +182,25 @@ class MomentumContrast(StartsMomentumParts):
 
     @torch.no_grad()
     def enqueue(self, keys: Tensor) -> None:
-        """Put keys in the place of the oldest ones; with several processes those of all ranks, in the ranks' order.
+        """Replace the oldest keys; with several processes by the keys of all ranks, in the order of the ranks.
 
         Args:
-            keys: (N, D) unit vectors, the same N on every rank, at most the queue's size in all.
+            keys: (N, D) unit vectors, with the same N on every rank and at most the queue's size in total.
 
         Raises:
-            ValueError: More keys than the queue holds.
+            ValueError: More keys than the queue can hold.
         """
         keys = gather_from_processes(keys)
         size = self.queue.shape[1]
         if keys.shape[0] > size:
-            raise ValueError(f"queue_size: expected at least the joined batch, {keys.shape[0]}, got {size}.")
-        places = (self.queue_pointer + torch.arange(keys.shape[0], device=keys.device)) % size
-        self.queue.index_copy_(1, places, keys.T.to(self.queue.dtype))
+            raise ValueError(f"queue_size: expected at least the total batch size, {keys.shape[0]}, got {size}.")
+        positions = (self.queue_pointer + torch.arange(keys.shape[0], device=keys.device)) % size
+        self.queue.index_copy_(1, positions, keys.T.to(self.queue.dtype))
         self.queue_pointer.add_(keys.shape[0]).remainder_(size)
 
 
 def gather_from_processes(keys: Tensor) -> Tensor:
-    """Join the (N, D) keys of all ranks, in the ranks' order, without gradient; alone, the keys as they are."""
+    """Concatenate the (N, D) keys of all ranks, in the order of the ranks, without gradient."""
     distributed = torch.distributed
     if not (distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1):
         return keys

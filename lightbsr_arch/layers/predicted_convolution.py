@@ -8,10 +8,10 @@ from torch.nn import functional as F
 
 
 class PredictedDepthwiseConv(nn.Module):
-    """Depthwise 3x3 convolution; Linear, LeakyReLU(0.1), Linear (both without bias) make its kernels of the code.
+    """Depthwise 3x3 convolution; Linear, LeakyReLU(0.1), Linear (both without bias) predict its kernels from the code.
 
     Args:
-        num_feat: Channels of the features, and length of the code.
+        num_feat: Number of channels of the features, and length of the code.
     """
 
     def __init__(self, num_feat: int) -> None:
@@ -23,7 +23,7 @@ class PredictedDepthwiseConv(nn.Module):
         )
 
     def forward(self, x: Tensor, code: Tensor) -> Tensor:
-        """Filter (N, num_feat, H, W) features by the kernels of (N, num_feat) codes; zeros outside the border."""
+        """Filter (N, num_feat, H, W) features with the kernels of (N, num_feat) codes; zero padding."""
         samples, channels, height, width = x.shape
         predicted = self.kernel(code)
         if isinstance(samples, torch.SymInt):

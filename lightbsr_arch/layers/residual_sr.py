@@ -1,4 +1,4 @@
-"""The body that the SR networks share: a conv3x3, blocks, a conv3x3, a long skip, upsampling, a conv3x3."""
+"""The body of all SR networks: a conv3x3, blocks, a conv3x3, a long skip connection, upsampling, a conv3x3."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class PixelShuffleUpsampler(nn.Sequential):
     """conv3x3 + PixelShuffle: twice by 2 for x4, once by 2 or 3 for x2 and x3.
 
     Raises:
-        ValueError: The scale is none of 2, 3, 4.
+        ValueError: The scale is not 2, 3 or 4.
     """
 
     def __init__(self, scale: int, num_feat: int) -> None:
@@ -30,10 +30,10 @@ class PixelShuffleUpsampler(nn.Sequential):
 
 
 class ResidualSR(nn.Module):
-    """An SR network around its mean colour, whose blocks are given the degradation's code.
+    """An SR network that subtracts the mean colour, and whose blocks are given the degradation's code.
 
-    A subclass calls :meth:`build` in its constructor, after whatever it puts before the body, and says in :meth:`forward`
-    what code its blocks see. Weights are named ``head``, ``<body>.<number>``, ``conv``, ``upsampler``, ``last``.
+    A subclass calls :meth:`build` in its constructor, after any layers that come before the body, and passes the code of its
+    blocks in :meth:`forward`. Weights are named ``head``, ``<body>.<number>``, ``conv``, ``upsampler``, ``last``.
     """
 
     rgb_mean: Tensor
@@ -47,21 +47,21 @@ class ResidualSR(nn.Module):
         rgb_mean: tuple[float, float, float] = DIV2K_MEAN,
         white: int = 1,
     ) -> None:
-        """Make the layers, in the order of their use.
+        """Create the layers, in the order of their use.
 
         Args:
             scale: 2, 3 or 4.
             num_feat: Number of channels of the features.
-            blocks: Makes the blocks; each takes features (N, num_feat, H, W) and a code.
+            blocks: Creates the blocks; each takes features (N, num_feat, H, W) and a code.
             body: Name of the list of blocks.
             rgb_mean: Mean colour in [0, 1].
-            white: What white is inside the network: 1, or 255 for one that computes in 0..255.
+            white: The value of white inside the network: 1, or 255 if it computes in 0..255.
 
         Raises:
-            ValueError: The scale is none of 2, 3, 4.
+            ValueError: The scale is not 2, 3 or 4.
         """
         self.scale, self.white, self.body = scale, white, body
-        # A constant of the method: not part of a checkpoint.
+        # A constant of the method, not stored in checkpoints.
         self.register_buffer("rgb_mean", white * torch.tensor(rgb_mean).view(1, 3, 1, 1), persistent=False)
         self.head = nn.Conv2d(3, num_feat, 3, 1, 1)
         self.add_module(body, nn.ModuleList(blocks()))

@@ -1,4 +1,4 @@
-"""What the rest of the house may ask of a method."""
+"""The interface between a method and the rest of the project."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from lightbsr_arch.methods.sizes import Sizes
 
 @dataclass(frozen=True)
 class Pairing:
-    """A student, the teacher that it learns from, and what they share."""
+    """A student, its teacher, and what they share."""
 
     student: str
     """Name of the student's network; its ``options`` are the sizes that both have."""
     teacher: str
-    """Name of the teacher's network; its ``options`` are all that a state dict shows."""
+    """Name of the teacher's network; its ``options`` are all sizes that a state dict shows."""
     code_sizes: tuple[str, ...]
-    """The options that decide the shapes of what is distilled."""
+    """The options that determine the shapes of the distilled codes."""
     shared: tuple[tuple[str, str], ...]
-    """Prefixes of the weights that a student starts from: the teacher's, and its own."""
+    """Prefixes of the weights that the student is initialised with: the teacher's prefix, and the student's."""
     fresh: tuple[str, ...] = ()
-    """The student's weights among them that start anew all the same."""
+    """Prefixes of the student's weights among them that are initialised at random nevertheless."""
     fresh_sizes: tuple[str, ...] = ()
-    """Options that may differ although the student starts from the teacher, since that part starts anew."""
+    """Options that may differ although the student starts from the teacher: those parts are initialised at random."""
     recipe: str = ""
-    """The option file that trains such a teacher."""
+    """Option file that trains such a teacher."""
 
 
 class Adaptation(Protocol):
@@ -50,15 +50,15 @@ class Method:
     """A method of blind super-resolution: its networks, and how its checkpoints are read."""
 
     name: str
-    """As its paper calls it."""
+    """Name used in the paper."""
     paper: str
     """Venue and arXiv number."""
     networks: Mapping[str, type[nn.Module]]
-    """Its networks by the names that option files use."""
+    """Its networks, by the names that option files use."""
     sizes: Callable[[Sizes], dict[str, Any]]
-    """Reads the network's ``type`` and its constructor's sizes off a state dict."""
+    """Infers the network's ``type`` and its constructor's sizes from a state dict."""
     published: PublishedLayout | None = None
-    """How the authors' code names the weights."""
+    """The weight names of the authors' code."""
     distils: Pairing | None = None
     """The student, the teacher, and what they share."""
     runs_by: Mapping[str, str] = field(default_factory=dict)

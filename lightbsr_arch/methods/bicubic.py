@@ -1,4 +1,4 @@
-"""MATLAB's bicubic interpolation, the least that a super-resolution network must beat."""
+"""MATLAB's bicubic interpolation, the baseline of super-resolution."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from lightbsr_arch.methods.sizes import Sizes
 
 
 class BicubicUpsampler(nn.Module):
-    """Enlarge images as MATLAB's ``imresize(image, scale)`` does (a = -0.5), the border clamped. Has no parameters.
+    """Upscale images like MATLAB's ``imresize(image, scale)`` (a = -0.5), with clamped borders. Has no parameters.
 
     Args:
-        scale: An integer from 1 up.
+        scale: An integer >= 1.
     """
 
     def __init__(self, scale: int = 4) -> None:
@@ -23,8 +23,8 @@ class BicubicUpsampler(nn.Module):
         self.scale = scale
 
     def forward(self, lq: Tensor) -> Tensor:
-        """Enlarge (N, C, H, W) to (N, C, scale * H, scale * W), not clamped."""
-        # With antialias, torch takes MATLAB's a = -0.5; the margin keeps its own border treatment out of the result.
+        """Upscale (N, C, H, W) to (N, C, scale * H, scale * W), not clamped."""
+        # With antialias, torch uses MATLAB's a = -0.5; the margin keeps its own border treatment out of the result.
         margin = 3
         padded = F.pad(lq, (margin,) * 4, mode="replicate")
         size = [self.scale * side for side in padded.shape[2:]]

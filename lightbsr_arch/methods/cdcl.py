@@ -27,11 +27,11 @@ from lightbsr_arch.methods.published_layout import (
 from lightbsr_arch.methods.sizes import Sizes
 
 _RGB_MEAN = (0.4680, 0.4484, 0.4029)
-"""The mean colour in [0, 1] that CdCL's network works around."""
+"""The mean colour in [0, 1] that CdCL's network subtracts."""
 
 
 class CodeConverters(nn.Module):
-    """Make the channel code of a map's average, and the spatial code of the map spread over pixels."""
+    """Convert a feature map to a channel code (of its average) and a spatial code (by pixel shuffling)."""
 
     def __init__(self, map_channels: int, num_channel_code: int) -> None:
         super().__init__()
@@ -77,7 +77,7 @@ class AdaptiveBlock(nn.Module):
 
     def forward(self, x: Tensor, codes: Codes) -> Tensor:
         """Return (N, num_feat, H, W)."""
-        # One network reads the code and the features' own average.
+        # The same network is applied to the code and to the average of the features.
         gate = torch.sigmoid(self.channel_gate(codes.channel) + self.channel_gate(x.mean(dim=(2, 3))))
         modulated = self.conv(x * gate[:, :, None, None]) + x * torch.sigmoid(self.spatial_gate(codes.spatial))
         return x + self.tail.residual(F.gelu(modulated))
@@ -122,22 +122,22 @@ class CdCLNetwork(ResidualSR):
 
 
 class CdCL(nn.Module):
-    """Blind super-resolution under codes learnt by contrast between different images of one degradation.
+    """Blind super-resolution with codes learnt by contrast between different images under one degradation.
 
-    At the published sizes and x4 2.91 million parameters take part in restoring an image; the contrast's projector,
-    predictor and key encoder are part of the checkpoint too.
+    At the published sizes and x4, 2.91 million parameters are used to restore an image. The projector, predictor and key
+    encoder of the contrast are part of the checkpoint too.
 
     Args:
         scale: 2, 3 or 4.
-        num_feat: Channels of the SR network's features, and length of the channel code.
-        num_group: Groups of the SR network.
-        num_block: Adaptive blocks a group.
-        num_encoder_feat: Width of the encoder's first two layers, a multiple of 4; its map has four times as many channels.
-        momentum: Of the key encoder.
-        layer_scale_init: Where the layer scale of every block starts.
+        num_feat: Number of channels of the SR network's features, and length of the channel code.
+        num_group: Number of groups of the SR network.
+        num_block: Number of adaptive blocks per group.
+        num_encoder_feat: Number of channels of the encoder's first two layers, a multiple of 4; its map has four times as many.
+        momentum: Momentum of the key encoder's moving average.
+        layer_scale_init: Initial value of the layer scale of every block.
 
     Raises:
-        ValueError: A size that does not fit, by name.
+        ValueError: A size is invalid; the message names it.
     """
 
     def __init__(
@@ -165,7 +165,7 @@ class CdCL(nn.Module):
 
     @property
     def encoder(self) -> DegradationEncoder:
-        """The query encoder, the one that learns by gradient."""
+        """The query encoder, which is trained by gradient."""
         return self.contrast.query.encoder
 
     def encode(self, lq: Tensor) -> Codes:
@@ -181,17 +181,17 @@ class CdCL(nn.Module):
         return self.converters(self.encoder(lq), (lq.shape[2], lq.shape[3]))
 
     def represent(self, lq: Tensor) -> Tensor:
-        """The average of the encoder's map, (N, 4 * num_encoder_feat), which the contrast shapes."""
+        """The average of the encoder's map, (N, 4 * num_encoder_feat), which the contrast is applied to."""
         check_image(lq)
         return self.encoder(lq).mean(dim=(2, 3))
 
     def restore(self, lq: Tensor, codes: Codes) -> Tensor:
-        """Restore (N, 3, H, W) in [0, 1] under what :meth:`encode` gives, to (N, 3, scale * H, scale * W), not clamped."""
+        """Restore (N, 3, H, W) in [0, 1] given :meth:`encode`'s result, to (N, 3, scale * H, scale * W), not clamped."""
         check_image(lq)
         return self.sr(lq, codes)
 
     def project(self, lq_views: Tensor) -> PieceProjections:
-        """What the contrast needs of (N, V, 3, H, W) views in [0, 1], after the key encoder has followed."""
+        """Update the key encoder and project (N, V, 3, H, W) views in [0, 1] for the contrast."""
         if lq_views.dim() != 5:
             raise ValueError(f"lq_views: expected (N, V, 3, H, W), got {tuple(lq_views.shape)}.")
         return self.contrast(lq_views.transpose(0, 1))

@@ -31,7 +31,7 @@ _SLOPE = 0.1
 
 
 class DegradationAwareConv(nn.Module):
-    """Predicted depthwise convolution, LeakyReLU, conv1x1; plus the features, gated by channel (section 3.2)."""
+    """Predicted depthwise convolution, LeakyReLU, conv1x1; plus the features gated per channel (section 3.2)."""
 
     def __init__(self, num_feat: int, reduction: int) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class DegradationAwareConv(nn.Module):
 
 
 class DegradationAwareBlock(nn.Module):
-    """Twice a degradation-aware convolution and a conv3x3, in one skip connection."""
+    """Degradation-aware convolution and conv3x3, twice, in one skip connection."""
 
     def __init__(self, num_feat: int, reduction: int) -> None:
         super().__init__()
@@ -85,7 +85,7 @@ class DegradationAwareGroup(nn.Module):
 
 
 class DASRNetwork(ResidualSR):
-    """The SR network. Works in 0..255, around DIV2K's mean colour. Arguments as in :class:`DASR`."""
+    """The SR network. Computes in 0..255 and subtracts DIV2K's mean colour. Arguments as in :class:`DASR`."""
 
     def __init__(
         self, scale: int, num_feat: int, num_group: int, num_block: int, num_representation: int, reduction: int
@@ -105,23 +105,23 @@ class DASRNetwork(ResidualSR):
 
 
 class DASR(nn.Module):
-    """Blind super-resolution under a representation learnt by contrast alone, without distillation.
+    """Blind super-resolution with a representation learnt by contrast alone, without distillation.
 
-    At the published sizes and x4 5.84 million parameters take part in restoring an image. The contrast's key encoder,
-    head and queue are part of the checkpoint, so that a run can go on from it.
+    At the published sizes and x4, 5.84 million parameters are used to restore an image. The key encoder, head and queue of
+    the contrast are part of the checkpoint, so that training can continue from it.
 
     Args:
         scale: 2, 3 or 4.
-        num_feat: Channels of the SR network's features.
-        num_group: Groups of the SR network.
-        num_block: Blocks a group.
-        num_encoder_feat: Width of the encoder's first two layers; the representation has four times as many values.
-        queue_size: Keys in the queue.
-        momentum: Of the key encoder.
-        reduction: What the channel gate's hidden layer divides ``num_feat`` by.
+        num_feat: Number of channels of the SR network's features.
+        num_group: Number of groups of the SR network.
+        num_block: Number of blocks per group.
+        num_encoder_feat: Number of channels of the encoder's first two layers; the representation has four times as many.
+        queue_size: Number of keys in the queue.
+        momentum: Momentum of the key encoder's moving average.
+        reduction: Reduction factor of the channel gate's hidden layer, a divisor of ``num_feat``.
 
     Raises:
-        ValueError: A size that does not fit, by name.
+        ValueError: A size is invalid; the message names it.
     """
 
     def __init__(
@@ -153,7 +153,7 @@ class DASR(nn.Module):
 
     @property
     def encoder(self) -> DegradationEncoder:
-        """The query encoder, the one that learns by gradient."""
+        """The query encoder, which is trained by gradient."""
         return self.momentum_contrast.query.encoder
 
     def encode(self, lq: Tensor) -> Tensor:
@@ -171,26 +171,26 @@ class DASR(nn.Module):
     represent = encode
 
     def restore(self, lq: Tensor, representation: Tensor) -> Tensor:
-        """Restore (N, 3, H, W) in [0, 1] under what :meth:`encode` gives, to (N, 3, scale * H, scale * W), not clamped."""
+        """Restore (N, 3, H, W) in [0, 1] given :meth:`encode`'s result, to (N, 3, scale * H, scale * W), not clamped."""
         check_image(lq)
         return self.sr(lq, representation)
 
     def project(self, lq_views: Tensor) -> Projections:
-        """Project view 0 by the query encoder and view 1 by the key encoder, after the key encoder has followed.
+        """Update the key encoder, then project view 0 by the query encoder and view 1 by the key encoder.
 
         Args:
-            lq_views: (N, V, 3, H, W) in [0, 1], V (2 or more) views of one image under one degradation.
+            lq_views: (N, V, 3, H, W) in [0, 1], V >= 2 views of one image under one degradation.
 
         Returns:
-            ``feature_map`` of view 0 (its average is the representation), and one query and one key a sample.
+            ``feature_map`` of view 0 (its average is the representation), and one query and one key per sample.
 
         Raises:
             ValueError: Fewer than two views.
         """
         if lq_views.dim() != 5 or lq_views.shape[1] < 2:
             raise ValueError(
-                f"lq_views: expected (N, V, 3, H, W) with 2 views or more, got {tuple(lq_views.shape)}: set the "
-                "dataset's `views`."
+                f"lq_views: expected (N, V, 3, H, W) with at least 2 views, got {tuple(lq_views.shape)}: set the "
+                "data set's `views`."
             )
         views = 255 * lq_views.transpose(0, 1)
         return self.momentum_contrast(views[:1], views[1:2])
@@ -204,7 +204,7 @@ class DASR(nn.Module):
         """Super-resolve (N, 3, H, W) in [0, 1] to (N, 3, scale * H, scale * W), not clamped.
 
         Raises:
-            ValueError: Not a float batch of RGB images.
+            ValueError: ``lq`` is not a float batch of RGB images.
         """
         return self.restore(lq, self.encode(lq))
 
@@ -219,8 +219,8 @@ def _sizes(sizes: Sizes) -> dict[str, Any]:
 
 def _finish(converted: dict[str, Tensor], prior_basis: Tensor | None) -> dict[str, Tensor]:
     if prior_basis is not None:
-        raise ValueError("prior_basis: only a teacher with a prior takes one; this is a checkpoint of DASR.")
-    # The published gates are 1x1 convolutions of one pixel.
+        raise ValueError("prior_basis: only for a teacher with a prior; this is a checkpoint of DASR.")
+    # The published gates are 1x1 convolutions of a single pixel.
     return scalar_pointer({key: value.flatten(1) if ".gate." in key else value for key, value in converted.items()})
 
 
@@ -231,10 +231,10 @@ _TWO_DASRS = (
 
 
 def _other_dasr(state_dict: Mapping[str, Tensor]) -> str:
-    """A sentence for who may have a checkpoint of the other network called DASR, which mixes experts; else empty.
+    """A hint if a checkpoint may belong to the other network called DASR, a mixture of experts; else empty.
 
-    Its names are not known here. A key that speaks of experts, or stacked (5-D) weights, are what a mixture of experts has,
-    and other networks (video) too: so the sentence names the key that was found and claims no more.
+    The weight names of that network are not known here. Keys that contain "expert" and stacked (5-D) weights occur in
+    mixtures of experts, but also in other networks (video): so the hint names the key that was found and claims no more.
     """
     for key, value in state_dict.items():
         stacked = isinstance(value, Tensor) and value.dim() == 5

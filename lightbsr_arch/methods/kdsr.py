@@ -19,7 +19,7 @@ _SLOPE = 0.1
 
 
 class ResidualBlock(nn.Module):
-    """conv3x3, LeakyReLU(0.1), conv3x3, plus the skip."""
+    """conv3x3, LeakyReLU(0.1), conv3x3, with a skip connection."""
 
     def __init__(self, num_feat: int) -> None:
         super().__init__()
@@ -32,12 +32,12 @@ class ResidualBlock(nn.Module):
 
 
 class DegradationEstimator(nn.Module):
-    """From an image, at full resolution throughout, to the vector that is distilled (section 3.1).
+    """Maps an image, at full resolution throughout, to the vector that is distilled (section 3.1).
 
     Args:
         in_channels: 3 for the student, 3 + 3 * scale^2 for the teacher.
-        num_feat: Width of the first layers; the vector has four times as many values.
-        num_block: Residual blocks.
+        num_feat: Number of channels of the first layers; the vector has four times as many values.
+        num_block: Number of residual blocks.
     """
 
     def __init__(self, in_channels: int, num_feat: int, num_block: int) -> None:
@@ -62,12 +62,12 @@ class DegradationEstimator(nn.Module):
         self.compress = nn.Sequential(nn.Linear(4 * num_feat, num_feat), nn.LeakyReLU(_SLOPE))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Estimate D', (N, 4 * num_feat), of (N, in_channels, H, W)."""
+        """Estimate D', (N, 4 * num_feat), from (N, in_channels, H, W)."""
         return self.mlp(self.features(x).mean(dim=(2, 3)))
 
 
 class DynamicBlock(nn.Module):
-    """Predicted depthwise convolution, LeakyReLU, conv3x3, plus the skip (section 3.2)."""
+    """Predicted depthwise convolution, LeakyReLU, conv3x3, with a skip connection (section 3.2)."""
 
     def __init__(self, num_feat: int) -> None:
         super().__init__()
@@ -80,7 +80,7 @@ class DynamicBlock(nn.Module):
 
 
 class KDSRNetwork(ResidualSR):
-    """The SR network, in [0, 1] around DIV2K's mean colour."""
+    """The SR network, which computes in [0, 1] and subtracts DIV2K's mean colour."""
 
     def __init__(self, scale: int, num_feat: int, num_block: int) -> None:
         super().__init__()
@@ -111,23 +111,23 @@ class _Restorer(nn.Module):
 
 
 class KDSR(_Restorer):
-    """The student, which ships: estimates the degradation of the LR image alone.
+    """The student, used for inference: estimates the degradation from the LR image alone.
 
     Args:
         scale: 2, 3 or 4.
-        num_feat: Channels of the SR network and of the estimator's first layers: 64 in size M, 128 in L.
-        num_block: Blocks of the SR network: 53 in M, 28 in L.
-        num_encoder_block: Residual blocks of the estimator: 9 in M, 5 in L.
+        num_feat: Number of channels of the SR network and of the estimator's first layers: 64 in size M, 128 in L.
+        num_block: Number of blocks of the SR network: 53 in M, 28 in L.
+        num_encoder_block: Number of residual blocks of the estimator: 9 in M, 5 in L.
 
     Raises:
-        ValueError: The scale is none of 2, 3, 4.
+        ValueError: The scale is not 2, 3 or 4.
     """
 
     def __init__(self, scale: int = 4, num_feat: int = 64, num_block: int = 53, num_encoder_block: int = 9) -> None:
         super().__init__(3, scale, num_feat, num_block, num_encoder_block)
 
     def encode(self, lq: Tensor) -> Tensor:
-        """Estimate the degradation of (N, 3, H, W) in [0, 1]: the distilled vector D', (N, 4 * num_feat)."""
+        """Estimate the degradation from (N, 3, H, W) in [0, 1]: the distilled vector D', (N, 4 * num_feat)."""
         check_image(lq)
         return self.estimator(lq)
 
@@ -144,13 +144,13 @@ class KDSR(_Restorer):
 
 
 class KDSRTeacher(_Restorer):
-    """The teacher: its estimator sees the HR image too, folded to the LR image's size. Arguments as in :class:`KDSR`."""
+    """The teacher: its estimator also sees the HR image, pixel-unshuffled to LR size. Arguments as in :class:`KDSR`."""
 
     def __init__(self, scale: int = 4, num_feat: int = 64, num_block: int = 53, num_encoder_block: int = 9) -> None:
         super().__init__(3 + 3 * scale**2, scale, num_feat, num_block, num_encoder_block)
 
     def encode(self, lq: Tensor, gt: Tensor) -> Tensor:
-        """Estimate the degradation between two images.
+        """Estimate the degradation from an LR image and its HR image.
 
         Args:
             lq: (N, 3, H, W) in [0, 1].
@@ -160,7 +160,7 @@ class KDSRTeacher(_Restorer):
             D', (N, 4 * num_feat).
 
         Raises:
-            ValueError: Images that do not fit each other.
+            ValueError: The sizes of the images do not match.
         """
         check_image(lq)
         expected = (lq.shape[0], 3, self.scale * lq.shape[2], self.scale * lq.shape[3])

@@ -1,4 +1,4 @@
-"""``LightBSR``, the network that ships, and ``LightBSRTeacher``, which also sees the true degradation.
+"""``LightBSR``, the network used for inference, and ``LightBSRTeacher``, which also sees the true degradation.
 
 Source: "LightBSR: Towards Lightweight Blind Super-Resolution via Discriminative Implicit Degradation Representation
 Learning", ICCV 2025, arXiv 2506.22710.
@@ -36,7 +36,7 @@ from lightbsr_arch.methods.sizes import Sizes
 
 
 class _Restorer(nn.Module):
-    """What student and teacher share: the converters and the SR network. The encoders differ."""
+    """The converters and the SR network, which student and teacher share. Their encoders differ."""
 
     def __init__(
         self,
@@ -73,38 +73,38 @@ class _Restorer(nn.Module):
         )
 
     def restore(self, lq: Tensor, codes: Codes) -> Tensor:
-        """Restore an LR image under given codes.
+        """Restore an LR image with given codes.
 
         Args:
             lq: (N, 3, H, W) in [0, 1].
-            codes: What :meth:`encode` gives, of this image or of another of the same N, H and W.
+            codes: The result of :meth:`encode` for this image or another one with the same N, H and W.
 
         Returns:
-            (N, 3, scale * H, scale * W), about [0, 1], not clamped.
+            (N, 3, scale * H, scale * W), nominally in [0, 1], not clamped.
         """
         check_image(lq)
         return self.sr(lq, codes)
 
 
 class LightBSR(_Restorer):
-    """The blind super-resolution network: encodes the degradation of an LR image, and restores it.
+    """The blind super-resolution network: encodes the degradation of an LR image and restores it.
 
     At the published sizes and x4 it has 3.26 million parameters.
 
     Args:
         scale: 2, 3 or 4.
-        num_feat: Channels of the SR network's features.
-        num_group: Groups of the SR network.
-        num_block: Modulated blocks a group.
-        num_spatial_feat: Of the ``num_feat`` channels, those that the spatial code gates.
+        num_feat: Number of channels of the SR network's features.
+        num_group: Number of groups of the SR network.
+        num_block: Number of modulated blocks per group.
+        num_spatial_feat: Number of channels gated by the spatial code.
         num_channel_code: Length of the channel code.
-        num_encoder_feat: Width of the encoder's first two layers; the IDR map has four times as many channels, the
-            spatial code a quarter of it. A multiple of 4.
-        layer_scale_init: Where the layer scale of every block starts. The published 1e-6 suits the published
-            679,000 iterations; a run of a few hundred learns more from 0.1.
+        num_encoder_feat: Number of channels of the encoder's first two layers, a multiple of 4; the IDR map has four times
+            as many channels, the spatial code a quarter.
+        layer_scale_init: Initial value of the layer scale of every block. The published 1e-6 suits the published
+            679,000 iterations; a run of a few hundred learns more with 0.1.
 
     Raises:
-        ValueError: A size that does not fit, by name.
+        ValueError: A size is invalid; the message names it.
 
     Example:
         >>> net = LightBSR(scale=2, num_feat=16, num_group=1, num_block=1, num_spatial_feat=4, num_encoder_feat=8)
@@ -136,23 +136,23 @@ class LightBSR(_Restorer):
         self.encoder = DegradationEncoder(3, num_encoder_feat)
 
     def encode(self, lq: Tensor) -> Codes:
-        """Estimate the degradation of LR images; costs the encoder and the converters only.
+        """Estimate the degradation of LR images; runs only the encoder and the converters.
 
         Args:
-            lq: (N, 3, H, W) in [0, 1], any size from 1x1 up.
+            lq: (N, 3, H, W) in [0, 1], H and W >= 1.
 
         Returns:
             ``codes.channel`` (N, num_channel_code) and ``codes.spatial`` (N, num_encoder_feat / 4, H, W), before any
             refinement.
 
         Raises:
-            ValueError: Not a float batch of RGB images.
+            ValueError: ``lq`` is not a float batch of RGB images.
         """
         check_image(lq)
         return self.converters(self.encoder(lq), (lq.shape[2], lq.shape[3]))
 
     def represent(self, lq: Tensor) -> Tensor:
-        """The implicit degradation representation as one vector an image: the map's average, (N, 4 * num_encoder_feat)."""
+        """The implicit degradation representation as one vector per image: the map's average, (N, 4 * num_encoder_feat)."""
         check_image(lq)
         return self.encoder(lq).mean(dim=(2, 3))
 
@@ -165,7 +165,7 @@ class LightBSR(_Restorer):
         """Super-resolve (N, 3, H, W) in [0, 1] to (N, 3, scale * H, scale * W), not clamped.
 
         Raises:
-            ValueError: Not a float batch of RGB images.
+            ValueError: ``lq`` is not a float batch of RGB images.
         """
         return self.restore(lq, self.encode(lq))
 
@@ -175,27 +175,26 @@ def _forget_basis(teacher: Any, _: Any) -> None:
 
 
 class LightBSRTeacher(_Restorer):
-    """The teacher: sees the LR image and the true degradation, and learns to tell degradations apart by contrast.
+    """The teacher: sees the LR image and the true degradation, and learns to distinguish degradations by contrast.
 
-    The basis of its prior (``prior_basis``) and the queue of keys are buffers: they are part of its checkpoint.
+    The basis of its prior (``prior_basis``) and the queue of keys are buffers, and so part of its checkpoint.
 
     Args:
         scale: 2, 3 or 4.
-        prior_channels: Values of the prior: ``prior_components`` of the kernel, and the noise level repeated over the
-            rest. 15 for noise-free data, 18 for noisy data as published.
-        prior_components: Components of the kernel in the PCA basis; default 15, or ``prior_channels`` if less.
-        prior_max_variance: Largest variance of the kernels that the basis is made of; the published code has 10.1, see
+        prior_channels: Number of values of the prior: ``prior_components`` for the kernel, and the noise level repeated
+            over the rest. 15 for noise-free data, 18 for noisy data as published.
+        prior_components: Number of PCA components of the kernel; default 15, or ``prior_channels`` if less.
+        prior_max_variance: Largest variance of the kernels that the basis is computed from; 10.1 in the published code, see
             :func:`~lightbsr_arch.layers.degradation_prior.kernel_pca_basis`.
-        prior_noise_divisor: What divides the noise level (0 to 255) before the network sees it; the published code
-            has 1.
-        queue_size: Keys in the queue.
-        momentum: Of the key encoder.
-        temperature: Has no effect; older option files may name it. The contrastive loss has its own.
+        prior_noise_divisor: Divides the noise level (0 to 255) before the network sees it; 1 in the published code.
+        queue_size: Number of keys in the queue.
+        momentum: Momentum of the key encoder's moving average.
+        temperature: Has no effect; accepted for older option files. The contrastive loss has its own.
         num_feat, num_group, num_block, num_spatial_feat, num_channel_code, num_encoder_feat, layer_scale_init: As in
             :class:`LightBSR`.
 
     Raises:
-        ValueError: A size that does not fit, by name.
+        ValueError: A size is invalid; the message names it.
     """
 
     prior_basis: Tensor
@@ -203,7 +202,7 @@ class LightBSRTeacher(_Restorer):
     ignored_options: ClassVar[Mapping[str, str]] = {
         "temperature": "the network has no temperature, the loss has: set train: {contrastive_opt: {temperature: ...}}"
     }
-    """Arguments that are taken for the sake of old option files, and why they do nothing."""
+    """Arguments that are accepted for old option files, and why they have no effect."""
 
     def __init__(
         self,
@@ -245,28 +244,28 @@ class LightBSRTeacher(_Restorer):
         self.prior_noise_divisor = prior_noise_divisor
         self.register_buffer("prior_basis", new_prior_basis(components, prior_max_variance))
         self.momentum_contrast = MomentumContrast(3 + prior_channels, num_encoder_feat, queue_size, momentum)
-        # Looked at once for each loaded state: a look at a value makes the host wait for the device.
+        # Checked once per loaded state: reading a value makes the host wait for the device.
         self._has_basis: bool | None = None
         self.register_load_state_dict_post_hook(_forget_basis)
 
     @property
     def encoder(self) -> DegradationEncoder:
-        """The query encoder, the one that learns by gradient."""
+        """The query encoder, which is trained by gradient."""
         return self.momentum_contrast.query.encoder
 
     def degradation_prior(self, kernel: Tensor, noise_level: Tensor | None = None) -> Tensor:
-        """Make the prior of a true degradation.
+        """Compute the prior of a true degradation.
 
         Args:
             kernel: (N, 21, 21) normalised blur kernels; a single 1 in the middle means no blur.
-            noise_level: (N,) standard deviations of the noise, 0 to 255; needed where the prior has noise channels.
+            noise_level: (N,) standard deviations of the noise, 0 to 255; required if the prior has noise channels.
 
         Returns:
             (N, prior_channels).
 
         Raises:
-            ValueError: A kernel of another size, a noise level missing, or a teacher without a basis (a published
-                checkpoint holds none).
+            ValueError: The kernel has another size, the noise level is missing, or the teacher has no basis (published
+                checkpoints do not contain it).
         """
         if kernel.shape[-2:].numel() != self.prior_basis.shape[0]:
             raise ValueError(f"kernel: expected (N, {KERNEL_SIZE}, {KERNEL_SIZE}), got {tuple(kernel.shape)}.")
@@ -274,7 +273,7 @@ class LightBSRTeacher(_Restorer):
             self._has_basis = bool(self.prior_basis.isfinite().all())
         if not self._has_basis:
             raise ValueError(
-                "This teacher has no PCA basis: published checkpoints do not hold theirs. Pass the basis it was trained "
+                "This teacher has no PCA basis: published checkpoints do not contain theirs. Pass the basis it was trained "
                 "with to convert_published_state_dict(state_dict, prior_basis=...)."
             )
         code = kernel.flatten(1) @ self.prior_basis.to(kernel.dtype)
@@ -291,7 +290,7 @@ class LightBSRTeacher(_Restorer):
         """Append the prior, repeated over all pixels, to the channels of (N, 3, H, W).
 
         Raises:
-            ValueError: Not a float batch of RGB images, or not the (N, prior_channels) that this teacher was made for.
+            ValueError: ``lq`` is not a float batch of RGB images, or ``prior`` is not (N, prior_channels).
         """
         check_image(lq)
         expected = (lq.shape[0], self.options["prior_channels"])
@@ -300,7 +299,7 @@ class LightBSRTeacher(_Restorer):
         return torch.cat([lq, prior[:, :, None, None].expand(-1, -1, *lq.shape[2:]).to(lq.dtype)], dim=1)
 
     def encode(self, lq: Tensor, prior: Tensor) -> Codes:
-        """Encode the degradation of LR images whose true degradation is known; never runs the SR network.
+        """Encode LR images whose true degradation is known, without running the SR network.
 
         Args:
             lq: (N, 3, H, W) in [0, 1].
@@ -310,11 +309,11 @@ class LightBSRTeacher(_Restorer):
         return self.converters(idr, (lq.shape[2], lq.shape[3]))
 
     def represent(self, lq: Tensor, prior: Tensor) -> Tensor:
-        """The implicit degradation representation as one vector an image: the map's average, (N, 4 * num_encoder_feat)."""
+        """The implicit degradation representation as one vector per image: the map's average, (N, 4 * num_encoder_feat)."""
         return self.encoder(self.with_prior(lq, prior)).mean(dim=(2, 3))
 
     def project(self, lq_views: Tensor, prior: Tensor) -> Projections:
-        """Project all views by the query and the key encoder, after the key encoder has followed.
+        """Update the key encoder, then project all views by the query encoder and the key encoder.
 
         Args:
             lq_views: (N, V, 3, H, W) in [0, 1], V views of one image under one degradation.
@@ -332,16 +331,16 @@ class LightBSRTeacher(_Restorer):
         return projections, self.restore(lq, self.converters(projections.feature_map, (lq.shape[2], lq.shape[3])))
 
     def contrast(self, lq_views: Tensor, prior: Tensor, temperature: float = 0.07) -> tuple[Tensor, Tensor]:
-        """One pass of momentum contrast: the loss over all ordered pairs of views, then view 0's keys enter the queue.
+        """One pass of momentum contrast: compute the loss over all ordered pairs of views, then enqueue view 0's keys.
 
         Args:
-            lq_views: (N, V, 3, H, W) in [0, 1], V (2 or more) views of one image under one degradation.
+            lq_views: (N, V, 3, H, W) in [0, 1], V >= 2 views of one image under one degradation.
             prior: (N, prior_channels).
             temperature: Divides the similarities.
 
         Returns:
-            The query encoder's map of view 0, (N, 4 * num_encoder_feat, ceil(H / 4), ceil(W / 4)), from which the
-            joint phase goes on, and the loss.
+            The query encoder's map of view 0, (N, 4 * num_encoder_feat, ceil(H / 4), ceil(W / 4)), which the joint phase
+            restores with, and the loss.
         """
         projections = self.project(lq_views, prior)
         loss = contrastive_loss(projections.queries, projections.keys, projections.negatives, temperature)
@@ -372,7 +371,7 @@ def _sizes(sizes: Sizes) -> dict[str, Any]:
 
 
 def _with_basis(converted: dict[str, Tensor], prior_basis: Tensor | None) -> dict[str, Tensor]:
-    """Give a published teacher its basis; without one it runs on priors that are passed to it."""
+    """Add the basis of a published teacher; without one it runs only with given priors."""
     first = converted.get("momentum_contrast.query.encoder.layers.0.weight")
     if first is None:
         if prior_basis is not None:

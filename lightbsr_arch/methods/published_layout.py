@@ -1,4 +1,4 @@
-"""How an authors' code names its weights, and what these are called here."""
+"""The weight names of a published code, and the corresponding names here."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ Rename = tuple[re.Pattern[str], str]
 
 @dataclass(frozen=True)
 class PublishedLayout:
-    """One method's published state dict."""
+    """The layout of a method's published state dicts."""
 
     rgb_mean: tuple[float, float, float]
-    """The mean colour that its fixed layers shift by, in the units that it computes in."""
+    """The mean colour of its fixed layers, in the value range of the network."""
     renames: Sequence[Rename]
     """Patterns of published prefixes, and ours; the rest of a key is kept."""
     modulation: str | None = None
-    """The key within a block that a modulated block has and the plain one behind it lacks, where there is one."""
+    """A key that modulated blocks have and the plain block at the end of a group lacks, if there is one."""
     finish: Callable[[dict[str, Tensor], Tensor | None], dict[str, Tensor]] | None = field(default=None)
-    """Changes the renamed weights where other values are needed; is given the ``prior_basis`` of the caller too."""
+    """Converts renamed weights whose values or shapes differ; is also given the caller's ``prior_basis``."""
 
     def rename(self, key: str) -> str | None:
         """Our name of a published key; None if it is unknown."""
@@ -40,7 +40,7 @@ def renames(*pairs: tuple[str, str]) -> tuple[Rename, ...]:
 
 _GROUP = r"G\.body\.(\d+)\."
 BLOCK = r"G\.body\.(\d+)\.body\.(\d+)\."
-"""A block within a group, in the codes that have groups."""
+"""A block within a group, in codes that have groups."""
 OUR_BLOCK = r"sr.groups.\1.blocks.\2."
 
 ENDS = (
@@ -48,13 +48,13 @@ ENDS = (
     (r"G\.tail\.0\.", "sr.upsampler."),
     (r"G\.tail\.1\.", "sr.last."),
 )
-"""First and last layers, which all codes name alike."""
+"""First and last layers, whose names all codes share."""
 CONVNEXT = ((BLOCK + r"(gamma|dwconv\.|norm\.|pwconv1\.|pwconv2\.)", OUR_BLOCK + r"tail.\3"),)
 GROUPS_CONV = (
     (_GROUP + r"body\.\d+\.(weight|bias)", r"sr.groups.\1.conv.\2"),
     (r"G\.body\.\d+\.(weight|bias)", r"sr.conv.\1"),
 )
-"""The convolutions behind a group's blocks and behind the groups."""
+"""The convolutions after a group's blocks and after the groups."""
 MOMENTUM_CONTRAST = (
     (r"E\.encoder_q\.E\.", "momentum_contrast.query.encoder.layers."),
     (r"E\.encoder_q\.mlp\.", "momentum_contrast.query.head."),
@@ -63,10 +63,10 @@ MOMENTUM_CONTRAST = (
     (r"E\.queue_ptr$", "momentum_contrast.queue_pointer"),
     (r"E\.queue$", "momentum_contrast.queue"),
 )
-"""MoCo's parts; their pointer needs :func:`scalar_pointer`."""
+"""The parts of MoCo; the pointer needs :func:`scalar_pointer`."""
 
 
 def scalar_pointer(converted: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Drop the one dimension of MoCo's queue pointer, which has none here."""
+    """Make MoCo's queue pointer, which has one dimension in published codes, a scalar."""
     key = "momentum_contrast.queue_pointer"
     return {**converted, key: converted[key].reshape(())} if key in converted else converted

@@ -1,6 +1,6 @@
-"""The methods by name, by network and by checkpoint; each is imported when it is asked for.
+"""Find methods by network or by checkpoint; each is imported on first use.
 
-A method is added by an entry in :data:`METHODS`; one that lives in another package by an entry point of the group
+A method is added by an entry in :data:`METHODS`; a method of another package by an entry point of the group
 ``lightbsr.methods`` whose object is a :class:`Registered`.
 """
 
@@ -18,23 +18,23 @@ from torch import nn
 from lightbsr_arch.methods.base import Adaptation, Method, Pairing
 
 ENTRY_POINTS = "lightbsr.methods"
-"""Group of the entry points by which other packages add methods."""
+"""Group of the entry points with which other packages add methods."""
 
 
 @dataclass(frozen=True)
 class Registered:
-    """A method before it is imported."""
+    """A method that is not imported yet."""
 
     module: str
-    """Dotted name of the module that holds its networks and, as ``METHOD``, what it is."""
+    """Dotted name of the module with its networks and its ``METHOD``."""
     training: str
-    """Dotted name of the module that holds its BasicSR models; empty for a method that has nothing to learn."""
+    """Dotted name of the module with its BasicSR models; empty for a method without training."""
     networks: tuple[str, ...]
     """Names of its networks."""
     signature: tuple[str, ...]
-    """Prefixes of weights' names: every state dict of the method has one of them, and no other method's has."""
+    """Key prefixes that occur in every state dict of the method and in no other method's."""
     published_signature: tuple[str, ...] = ()
-    """Names of weights in the authors' code, in the same way."""
+    """Keys that occur in every published state dict of the method and in no other method's."""
 
     def load(self) -> Method:
         """Import the method."""
@@ -75,7 +75,7 @@ METHODS = (
 
 @cache
 def registered() -> tuple[Registered, ...]:
-    """All methods, those of other packages included."""
+    """All methods, including those of other packages."""
     return (*METHODS, *(entry_point.load() for entry_point in entry_points(group=ENTRY_POINTS)))
 
 
@@ -85,13 +85,13 @@ def network_names() -> list[str]:
 
 
 def network(name: Any) -> type[nn.Module] | None:
-    """The class of a network of ours; None for any other name."""
+    """The class of a registered network; None for any other name."""
     method = method_with(name)
     return None if method is None else method.networks[name]
 
 
 def method_with(network_name: Any) -> Method | None:
-    """The method that a network's name belongs to; None if it is none of ours."""
+    """The method that a network's name belongs to; None for any other name."""
     return next((method.load() for method in registered() if network_name in method.networks), None)
 
 
@@ -102,7 +102,7 @@ def method_of_network(net: nn.Module) -> Method | None:
 
 
 def method_of_weights(names: Collection[str]) -> Method | None:
-    """The method that a state dict with these names of weights belongs to; None if it is none of ours."""
+    """The method that a state dict with these keys belongs to; None if it is unknown."""
     for method in registered():
         if any(name.startswith(method.signature) for name in names if method.signature):
             return method.load()
@@ -110,7 +110,7 @@ def method_of_weights(names: Collection[str]) -> Method | None:
 
 
 def method_of_published_weights(names: Collection[str]) -> Method | None:
-    """The method whose authors' code gives weights these names; None if it is none of ours."""
+    """The method whose published state dicts have these keys; None if it is unknown."""
     for method in registered():
         if any(name in names for name in method.published_signature):
             return method.load()
@@ -118,7 +118,7 @@ def method_of_published_weights(names: Collection[str]) -> Method | None:
 
 
 def pairings() -> Iterator[Pairing]:
-    """All that can be distilled."""
+    """All pairs of teacher and student."""
     return (pairing for method in registered() if (pairing := method.load().distils) is not None)
 
 

@@ -1,4 +1,4 @@
-"""Losses of the methods, registered for BasicSR's ``build_loss``."""
+"""The losses of the methods, registered for BasicSR's ``build_loss``."""
 
 from lightbsr_model.losses.content_decoupled import ContentDecoupledContrastiveLoss
 from lightbsr_model.losses.contrastive import DegradationContrastiveLoss

@@ -17,7 +17,7 @@ class ContentDecoupledContrastiveLoss(nn.Module):
         temperature: Divides the similarities, above 0.
 
     Raises:
-        ValueError: A temperature of 0 or less.
+        ValueError: The temperature is not positive.
     """
 
     def __init__(self, loss_weight: float = 1.0, temperature: float = 1.0) -> None:

@@ -1,4 +1,4 @@
-"""The teacher's loss."""
+"""The contrastive loss of LightBSR's teacher and of DASR."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class DegradationContrastiveLoss(nn.Module):
         reduction: ``mean`` over pairs and samples (published), ``sum`` or ``none``.
 
     Raises:
-        ValueError: A temperature of 0 or less, or an unknown reduction.
+        ValueError: The temperature is not positive, or the reduction is unknown.
     """
 
     def __init__(self, loss_weight: float = 1.0, temperature: float = 0.07, reduction: str = "mean") -> None:

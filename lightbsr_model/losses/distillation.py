@@ -1,4 +1,4 @@
-"""The student's losses: its codes against the teacher's, before any refinement (LightBSR, section 6)."""
+"""The student's losses, between its codes and the teacher's, before any refinement (LightBSR, section 6)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _reduce(losses: Tensor, reduction: str) -> Tensor:
 
 @LOSS_REGISTRY.register()
 class ChannelDistillationLoss(nn.Module):
-    """KL(softmax(teacher / T) || softmax(student / T)) of a sample's channel code, + ``l1_weight`` x its mean L1.
+    """KL(softmax(teacher / T) || softmax(student / T)) per sample's channel code, plus ``l1_weight`` x the mean L1 distance.
 
     Args:
         loss_weight: Multiplies the loss.
@@ -31,7 +31,7 @@ class ChannelDistillationLoss(nn.Module):
         reduction: ``mean`` or ``sum`` over the samples, or ``none`` for (N,).
 
     Raises:
-        ValueError: A temperature of 0 or less, or an unknown reduction.
+        ValueError: The temperature is not positive, or the reduction is unknown.
     """
 
     def __init__(
@@ -57,14 +57,14 @@ class ChannelDistillationLoss(nn.Module):
 
 @LOSS_REGISTRY.register()
 class SpatialDistillationLoss(nn.Module):
-    """Mean squared error of the spatial code.
+    """Squared error of the spatial code.
 
     Args:
         loss_weight: Multiplies the loss.
         reduction: ``mean`` or ``sum`` over all values, or ``none``.
 
     Raises:
-        ValueError: An unknown reduction.
+        ValueError: The reduction is unknown.
     """
 
     def __init__(self, loss_weight: float = 1.0, reduction: str = "mean") -> None:
