@@ -16,14 +16,14 @@ from lightbsr_model.training.contrastive import ContrastiveModel
 
 
 def cyclic_shift(gt: Tensor, generator: torch.Generator) -> Tensor:
-    """Give each degradation views of different pictures: all but view 0 are rolled along the batch.
+    """Give each degradation views of different images: all but view 0 are rolled along the batch.
 
     Args:
-        gt: (N, V, ...), V views of each of N pictures.
-        generator: On the CPU.
+        gt: (N, V, ...), V views of each of N images.
+        generator: A generator on the CPU.
 
     Returns:
-        Of the same shape. View v of sample b is view v of picture b - offset(v) (modulo N); offset(0) is 0, and all
+        A tensor of the same shape. View v of sample b is view v of image b - offset(v) (modulo N); offset(0) is 0, and the
         offsets differ as far as N allows.
     """
     samples, views = gt.shape[:2]
@@ -37,7 +37,7 @@ class CdCLModel(ContrastiveModel):
     """Trains ``network_g`` of type CdCL, on 4 views of each degradation.
 
     Options, under ``train``, besides those of :class:`ContrastiveModel` (the loss is ContentDecoupledContrastiveLoss):
-        cyclic_shift (bool): Whether the views of a degradation are of different pictures of the batch. Default: True.
+        cyclic_shift (bool): Whether the views of a degradation come from different images of the batch. Default: True.
     """
 
     net_g: CdCL
@@ -50,7 +50,7 @@ class CdCLModel(ContrastiveModel):
         """As in :class:`PhasedModel`.
 
         Raises:
-            OptionError: Training pairs that are degraded already: their pictures cannot change degradations.
+            OptionError: The training pairs are degraded already, so that views cannot be exchanged between degradations.
         """
         if self.is_train and self._shifts and "views" in data:
             raise OptionError(
