@@ -18,6 +18,7 @@ from basicsr.data.prefetch_dataloader import CUDAPrefetcher, PrefetchGenerator
 from basicsr.models.base_model import BaseModel
 from basicsr.models.lr_scheduler import MultiStepRestartLR
 from basicsr.models.sr_model import SRModel
+from basicsr.models.swinir_model import SwinIRModel
 from basicsr.utils import dist_util, get_root_logger, options
 from basicsr.utils.file_client import LmdbBackend
 
@@ -59,7 +60,8 @@ def apply_patches() -> None:
     BaseModel.load_network = loading.load_network
     BaseModel.save_network = checkpoint_saving.save_network
     BaseModel.save_training_state = checkpoint_saving.save_training_state
-    SRModel.test = _test_unwrapped(SRModel.test)
+    for model in (SRModel, SwinIRModel):
+        model.test = _test_unwrapped(model.test)
     SRModel.feed_data = batch_degrader.feed_data
     SRModel.dist_validation = validation.dist_validation
     MultiStepRestartLR.get_lr = schedules.multistep_rates

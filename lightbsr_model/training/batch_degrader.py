@@ -101,7 +101,7 @@ def feed_data(model: Any, data: Mapping[str, Any]) -> None:
         )
     if not hasattr(model, "degrader"):
         model.degrader = BatchDegrader(model.opt, model.device)
-    iteration = model.completed_iter + 1
+    iteration = getattr(model, "completed_iter", 0) + 1
     if model.degrader.iteration != iteration:
         model.degrader.begin(iteration)
     batch = model.degrader(to_device(data, model.device))

@@ -77,6 +77,12 @@ class PhasedModel(SRModel):
         self.grad_scaler = self.precision.scaler
         self.prepare_start()
         self.phases = tuple(self.build_phases())
+        total_iter, before_last = int(self.opt["train"]["total_iter"]), self._length_before_last()
+        if before_last > total_iter:
+            names = ", ".join(phase.name for phase in self.phases[:-1])
+            raise OptionError(
+                f"train.total_iter: the phases {names} take {before_last} iterations, got {total_iter}: raise it or shorten them."
+            )
         self._trainable = {name for name, value in self.net_g.named_parameters() if value.requires_grad}
         super().init_training_settings()
 
@@ -122,8 +128,7 @@ class PhasedModel(SRModel):
         if schedule is None:
             super().setup_schedulers()
             return
-        before_last = sum(phase.iterations or 0 for phase in self.phases[:-1])
-        lengths = {"encoder_iter": before_last, "total_iter": int(train_opt["total_iter"])}
+        lengths = {"encoder_iter": self._length_before_last(), "total_iter": int(train_opt["total_iter"])}
         self.schedulers += [schedule(optimizer, **lengths, **scheduler_opt) for optimizer in self.optimizers]
 
     # ---- the step
@@ -154,6 +159,9 @@ class PhasedModel(SRModel):
     def arrange_views(self, gt_views: Tensor) -> Tensor:
         """What becomes of the (N, V, 3, H, W) GT views of a training batch before they are degraded."""
         return gt_views
+
+    def _length_before_last(self) -> int:
+        return sum(phase.iterations or 0 for phase in self.phases[:-1])
 
     def phase_of(self, current_iter: int) -> Phase:
         """The phase that an iteration, counted from 1, lies in."""

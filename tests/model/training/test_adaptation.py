@@ -18,6 +18,9 @@ from lightbsr_model.bridge.patches import apply_patches
 from model_options import STUDENT_NETWORK
 from training_files import MSRRESNET
 
+SWINIR = {"type": "SwinIR", "upscale": 4, "img_size": 8, "window_size": 8, "depths": [1], "embed_dim": 8}
+SWINIR |= {"num_heads": [2], "mlp_ratio": 2, "upsampler": "pixelshuffle"}
+
 
 class BrightnessAdaptation:
     """Moves the last bias until a restored image is half as bright as its input."""
@@ -62,7 +65,10 @@ def _restored(model, lq):
     return model.output
 
 
-@pytest.mark.parametrize(("network", "model_type"), [(MSRRESNET, "SRModel"), (STUDENT_NETWORK, "LightBSRStudentModel")])
+@pytest.mark.parametrize(
+    ("network", "model_type"),
+    [(MSRRESNET, "SRModel"), (SWINIR, "SwinIRModel"), (STUDENT_NETWORK, "LightBSRStudentModel")],
+)
 def test_each_batch_is_restored_by_a_network_of_its_own(network, model_type, monkeypatch):
     apply_patches()
     # The last bias shifts the output by itself, so that one step of rate 1 ends where the brightness is equal.

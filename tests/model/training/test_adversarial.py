@@ -47,10 +47,9 @@ def _options(images, **train):
     opt["train"].update(
         optim_d={"type": "Adam", "lr": 1e-3},
         gan_opt=GAN,
-        pixel_iter=1,
         total_iter=4,
         scheduler={"type": "MultiStepLR", "milestones": [3], "gamma": 0.5},
-        **train,
+        **{"pixel_iter": 1, **train},
     )
     return opt
 
@@ -108,6 +107,18 @@ def test_resumed_run_is_the_undisturbed_one(image_folder, run, tmp_path):
         for key in ("params", "params_ema"):
             if key in whole:
                 assert all(torch.equal(value, resumed[key][name]) for name, value in whole[key].items())
+
+
+def test_phases_that_take_more_than_the_training_are_an_error(image_folder, monkeypatch):
+    class ThreePhases(ToyAdversarialModel):
+        def build_phases(self):
+            first, last = super().build_phases()
+            return first, first, last
+
+    monkeypatch.setitem(MODEL_REGISTRY._obj_map, "ThreePhases", ThreePhases)
+    opt = {**_options(image_folder, pixel_iter=3), "model_type": "ThreePhases"}
+    with pytest.raises(OptionError, match=r"total_iter: the phases pixel, pixel take 6 iterations, got 4"):
+        _build(opt)
 
 
 @pytest.mark.parametrize(
