@@ -43,7 +43,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
         + ". What a checkpoint says of its training goes into them.",
     )
     add = parser.add_argument
-    add("checkpoint", help="of a training (the averaged copy is preferred), of the published code, or a model file")
+    add("checkpoint", help="of a training (the averaged copy is preferred), of a published code, or a model file")
     add("-o", "--output", nargs="+", required=True, metavar="FILE", help=f"one or more, by {', '.join(_EXTENSIONS)}")
     add("--precision", choices=("fp32", "fp16"), default="fp32", help="of ONNX (default: %(default)s)")
     add("--setting", help="the degradation that it was trained for (default: as the checkpoint says)")
@@ -68,7 +68,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
     for output in outputs:
         note = _write(output, replace(model, card=card), args.precision)
         print(f"{output}: {output.stat().st_size / 1e6:.2f} MB{note}")
-    print(f"{model.net.options}; setting: {printable(card.setting)}; licence: {printable(card.licence)}")
+    print(f"{dict(model.options)}; setting: {printable(card.setting)}; licence: {printable(card.licence)}")
 
 
 def _check_outputs(outputs: Sequence[Path], overwrite: bool) -> None:
@@ -83,7 +83,7 @@ def _write(output: Path, model: Model, precision: Any) -> str:
     """Write one file; returns what to tell of it."""
     state_dict = model.net.state_dict()
     extension = output.suffix.lower()
-    metadata = model.card.metadata({"type": "LightBSR", **model.net.options})
+    metadata = model.card.metadata(model.options)
     if extension == ".safetensors":
         save_model(output, state_dict, model.card)
         return ""

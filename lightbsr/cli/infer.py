@@ -24,6 +24,12 @@ def _parser() -> argparse.ArgumentParser:
     add("inputs", nargs="+", metavar="IN", help="files, folders (with theirs), patterns, or - for standard input")
     add("-o", "--output", metavar="OUT", help="folder, or file for one picture, or - (default: beside each input)")
     add("-m", "--model", default=DEFAULT_MODEL, help="model file or name (default: %(default)s)")
+    add(
+        "--network",
+        metavar="YAML",
+        help="for a model of another arch of BasicSR: its `type` and options, or an option file with `network_g`",
+    )
+    add("--allow-local-code", action="store_true", help="let --network name classes that are not of installed packages")
     add("--suffix", help="appended to names (default: _x and the scale; none for -o FILE)")
     add("--ext", metavar="EXT", help="png, jpg, webp, tif or bmp (default: the input's)")
     add("--overwrite", action="store_true", help="replace results that are there")
@@ -62,15 +68,8 @@ def run(command: str, arguments: Sequence[str]) -> None:
         raise OptionError(f"--quality: expected 1 to 100, got {args.quality}.")
     for given in args.inputs:
         refuse_empty(IN=given)
-    refuse_empty(**{"-o": args.output, "-m": args.model, "--ext": args.ext})
-    upscaler = Upscaler.from_checkpoint(
-        args.model,
-        device=args.device,
-        precision=args.precision,
-        tile=_tile(args.tile),
-        self_ensemble=args.self_ensemble,
-        downscale_first=args.downscale_first,
-    )
+    refuse_empty(**{"-o": args.output, "-m": args.model, "--network": args.network, "--ext": args.ext})
+    upscaler = _upscaler(args)
     place = destination(
         args.output, args.inputs, f"_x{upscaler.scale}" if args.suffix is None else args.suffix, args.ext
     )
@@ -79,7 +78,14 @@ def run(command: str, arguments: Sequence[str]) -> None:
     search = find_inputs(args.inputs, place.folder)
     jobs = plan(search, place)
     if args.show_degradation and upscaler.probe is None:
-        print(f"{args.model} holds no probe: what its encoder sees cannot be put into words.")
+        told = f"{args.model} holds no probe: what its encoder sees cannot be put into words."
+        print(told, file=sys.stderr if place.stream else sys.stdout)
+    if upscaler.size_multiple > 1:
+        print(
+            f"{args.network}: this network takes sides that are multiples of {upscaler.size_multiple}: images are padded by "
+            "reflection, and the results cropped.",
+            file=sys.stderr,
+        )
     for line in search.left_out:
         print(line, file=sys.stderr)
     report, writing = Report(), Writing(args.quality, args.overwrite, args.compare, place.stream)
@@ -91,6 +97,23 @@ def run(command: str, arguments: Sequence[str]) -> None:
         raise CommandFailed("\n".join([_summary(report, len(jobs)), *(f"  {a}: {b}" for a, b in report.failed)]))
     if not place.stream:
         print(_summary(report, len(jobs)))
+
+
+def _upscaler(args: argparse.Namespace) -> Upscaler:
+    options = {
+        "device": args.device,
+        "precision": args.precision,
+        "tile": _tile(args.tile),
+        "self_ensemble": args.self_ensemble,
+        "downscale_first": args.downscale_first,
+    }
+    if args.network is None:
+        return Upscaler.from_checkpoint(args.model, **options)
+    # BasicSR makes the network; without this flag nothing here needs it. BasicSR does not import without lightbsr_model.
+    import lightbsr_model  # noqa: F401
+    from lightbsr.cli.infer_network import upscaler_of
+
+    return upscaler_of(args, **options)
 
 
 def _tile(given: str) -> str | int:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lightbsr_arch.display import printable
 from lightbsr_arch.export.onnx_metadata import read_onnx_metadata
-from lightbsr_arch.methods.registry import method_of_published_weights
+from lightbsr_arch.methods.registry import method_of_published_weights, method_with
 from lightbsr_arch.weights.checkpoints import load_state_dict, read_checkpoint
 from lightbsr_arch.weights.containers import LARGEST_PICKLE, Archive, is_archive, is_regular_file, is_safetensors
 from lightbsr_arch.weights.identify import infer_options
@@ -245,17 +245,33 @@ def _weights(path: Path, content: Mapping[Any, Any], kind: str) -> Told:
         options = infer_options(state_dict)
     except ValueError:
         first = printable(", ".join(list(tensors or state_dict)[:3]))
-        details = {"parameters": f"{size / 1e6:.2f} M in {len(state_dict)} tensors", "first": first}
+        details = {
+            "parameters": f"{size / 1e6:.2f} M in {len(state_dict)} tensors",
+            "first": first,
+            "use": "`lightbsr infer --network FILE.yml`, if BasicSR has its arch: the file names arch and options",
+        }
         return Told(f"{kind or 'weights'} of another network", details)
-    details = {"network": _network(options), "values": f"{size / 1e6:.2f} M"}
-    if options["type"] != "LightBSR":
-        details["use"] = "`lightbsr test` and `lightbsr compare`; `lightbsr infer` runs students of LightBSR"
+    details = {"network": _network(options), **_method(options["type"]), "values": f"{size / 1e6:.2f} M"}
     return Told(kind or f"weights of {options['type']}", details, network=options)
 
 
 def _network(options: Mapping[str, Any]) -> str:
     sizes = [words.format(_word(options[key])) for key, words in _SIZES.items() if key in options]
     return f"{_word(options['type'])}, x{_word(options['scale'])}, {', '.join(sizes)}"
+
+
+def _method(network: str) -> dict[str, str]:
+    """Of which paper a network is, and what runs it."""
+    method = method_with(network)
+    if method is None:
+        return {}
+    needed = method.needs.get(network)
+    use = (
+        "`lightbsr infer`, `export`, `test` and `compare`"
+        if needed is None
+        else f"`lightbsr test` and `compare`; it needs {needed} besides the LR image, so `lightbsr infer` cannot run it"
+    )
+    return {"method": f"{method.name} ({method.paper})", "use": use}
 
 
 def _onnx(path: Path) -> Told:

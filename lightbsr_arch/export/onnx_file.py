@@ -13,10 +13,10 @@ from typing import Literal
 
 import numpy as np
 import torch
+from torch import nn
 
 from lightbsr_arch.errors import CommandFailed, OptionError
 from lightbsr_arch.export.exportable import export_program
-from lightbsr_arch.methods.lightbsr import LightBSR
 from lightbsr_arch.saving import write_whole
 
 CHECKED_SIZES = ((1, 17, 23), (2, 41, 35), (1, 64, 61))
@@ -27,13 +27,13 @@ TOLERANCE = {"fp32": 1e-4, "fp16": 2e-2}
 
 
 def save_onnx(
-    path: Path, net: LightBSR, metadata: Mapping[str, str], precision: Literal["fp32", "fp16"] = "fp32"
+    path: Path, net: nn.Module, metadata: Mapping[str, str], precision: Literal["fp32", "fp16"] = "fp32"
 ) -> float:
     """Write a network as ONNX: input ``lq`` (N, 3, H, W), output ``sr``, both float32, all of N, H and W free.
 
     Args:
         path: A ``.onnx``; replaced when the new file is whole and checked.
-        net: The network, in float32 on the CPU.
+        net: Any student of the registry, in evaluation mode, in float32 on the CPU.
         metadata: What the file says of it.
         precision: Of weights and computation.
 
@@ -70,7 +70,7 @@ def save_onnx(
     return difference
 
 
-def _difference(content: bytes, net: LightBSR) -> float:
+def _difference(content: bytes, net: nn.Module) -> float:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])

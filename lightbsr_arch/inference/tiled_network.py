@@ -18,13 +18,14 @@ class TiledNetwork(nn.Module, ABC):
     Args:
         scale: The factor between the network's input and its output.
         grid: How its tiles lie.
+        size_multiple: What its input's sides are padded to multiples of.
     """
 
     anchor: Tensor
 
-    def __init__(self, scale: int, grid: Grid) -> None:
+    def __init__(self, scale: int, grid: Grid, size_multiple: int = 1) -> None:
         super().__init__()
-        self.scale, self.grid = scale, grid
+        self.scale, self.grid, self.size_multiple = scale, grid, size_multiple
         # Says where it is and what it computes in, also for a network without weights.
         self.register_buffer("anchor", torch.zeros(()), persistent=False)
 

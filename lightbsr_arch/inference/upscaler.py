@@ -97,7 +97,7 @@ class Upscaler:
         self.downscale_first = downscale_first
         # What is made of the network is made on the CPU, before the device sees it.
         self._nets = {torch.float32: tiled_network(net, scale, size_multiple).to(self.device)}
-        self.scale = self._nets[torch.float32].scale
+        self.scale, self.size_multiple = self._nets[torch.float32].scale, self._nets[torch.float32].size_multiple
         self._largest: int | None = None
         self._lock = threading.Lock()
 

@@ -12,11 +12,12 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 
 from lightbsr_arch.display import printable
 from lightbsr_arch.errors import MissingFileError, OptionError
-from lightbsr_arch.methods.lightbsr import LightBSR
+from lightbsr_arch.layers.momentum_contrast import complete_momentum_parts
+from lightbsr_arch.methods.registry import method_with
 from lightbsr_arch.saving import write_whole
 from lightbsr_arch.weights.checkpoints import load_state_dict
 from lightbsr_arch.weights.containers import check_safetensors, is_regular_file
@@ -33,8 +34,10 @@ DEFAULT_MODEL = "lightbsr_small_x4"
 class Model:
     """A network that was loaded, and what its file says of it."""
 
-    net: LightBSR
+    net: nn.Module
     """In evaluation mode, on the CPU, in float32."""
+    options: Mapping[str, Any]
+    """The network's ``type`` and sizes, as an option file names them."""
     card: ModelCard
     """Empty for files that are not ours, and where it is damaged."""
     damage: str | None = None
@@ -42,7 +45,7 @@ class Model:
 
 
 def save_model(path: str | Path, state_dict: Mapping[str, Tensor], card: ModelCard) -> None:
-    """Write a student of LightBSR as a model file; what was there before is replaced when the new file is whole.
+    """Write a network as a model file; what was there before is replaced when the new file is whole.
 
     Args:
         path: A ``.safetensors``.
@@ -50,7 +53,7 @@ def save_model(path: str | Path, state_dict: Mapping[str, Tensor], card: ModelCa
         card: What to say of it.
 
     Raises:
-        ValueError: No state dict of ``LightBSR``.
+        ValueError: No state dict of a network that restores images by themselves.
     """
     options = infer_options(state_dict)
     _build(state_dict, options)
@@ -69,7 +72,7 @@ def read_card(path: str | Path, options: Mapping[str, Any] | None = None) -> Mod
 
     Args:
         path: Of the file.
-        options: Those of the student that its weights are, which a probe must fit; None does not look.
+        options: Those of the network that its weights are of, which a probe must fit; None does not look.
 
     Raises:
         OptionError: It says that it is ours, and is damaged; the message names it.
@@ -79,7 +82,7 @@ def read_card(path: str | Path, options: Mapping[str, Any] | None = None) -> Mod
         return None
     try:
         card = ModelCard.of(metadata)
-        if card.probe is not None and options is not None and not card.probe.fits(4 * options["num_encoder_feat"]):
+        if card.probe is not None and options is not None and not card.probe.fits(_representation_length(options)):
             raise ValueError("probe: its probe is of another network")
         return card
     except ValueError as error:
@@ -97,15 +100,15 @@ def read_metadata(path: Path) -> dict[str, str]:
 
 
 def load_model(path: str | Path) -> Model:
-    """Load a student of LightBSR from any file that holds one, without running code in it.
+    """Load a network of any method that is here from any file that holds one, without running code in it.
 
     Args:
         path: A ``.safetensors``, a BasicSR checkpoint (``params_ema`` is preferred), a bare state dict or a checkpoint of
-            the published code; or the name of a model that comes with the package.
+            a published code; or the name of a model that comes with the package.
 
     Raises:
         FileNotFoundError: No such file, and no such name.
-        OptionError: Another network, or none; the message names the file.
+        OptionError: Another network, one that needs more than an LR image, or none; the message names the file.
     """
     if not is_regular_file(Path(path)):
         bundled = bundled_model(str(path))
@@ -123,36 +126,65 @@ def load_model(path: str | Path) -> Model:
         message = str(error)
         raise OptionError(message if message.startswith(str(path)) else f"{path}: {message}") from error
     try:
-        return Model(net, read_card(path, options) or ModelCard())
+        return Model(net, options, read_card(path, options) or ModelCard())
     except OptionError as error:
         _LOGGER.warning("%s Its weights are whole and are used; what it says of itself is not.", error)
-        return Model(net, ModelCard(), str(error))
+        return Model(net, options, ModelCard(), str(error))
 
 
-def _build(state_dict: Mapping[str, Tensor], options: Mapping[str, Any]) -> LightBSR:
+def _build(state_dict: Mapping[str, Tensor], options: Mapping[str, Any]) -> nn.Module:
     arguments = dict(options)
     kind = arguments.pop("type")
-    if kind == "LightBSRTeacher":
+    method = method_with(kind)
+    if method is None:
+        raise ValueError(f"this is {kind}, a network that is not here.")
+    if kind in method.needs:
         raise ValueError(
-            "this is a teacher, which needs to be told the degradation; a student is what restores pictures."
+            f"this is {kind}, which needs {method.needs[kind]} besides the LR image; a student is what restores images."
         )
-    if kind != "LightBSR":
-        raise ValueError(f"this is {kind}; only LightBSR runs here. `lightbsr compare` runs the methods beside it.")
     # Sizes are read off the weights: memory is taken only when all of them are there and fit.
     try:
         with torch.device("meta"):
-            expected = {key: value.shape for key, value in LightBSR(**arguments).state_dict().items()}
+            on_meta = method.networks[kind](**arguments)
     except (RuntimeError, ZeroDivisionError) as error:
-        raise ValueError("its weights have sizes that no LightBSR has.") from error
-    missing = [key for key in expected if key not in state_dict]
-    surplus = [key for key in state_dict if key not in expected]
-    misfits = [key for key in expected if key in state_dict and state_dict[key].shape != expected[key]]
-    for keys, what in ((missing, "missing"), (surplus, "too many"), (misfits, "of another shape than the others tell")):
-        if keys:
-            raise ValueError(f"not a complete LightBSR: {len(keys)} values {what}, first {printable(keys[0], 80)}.")
-    net = LightBSR(**arguments)
+        raise ValueError(f"its weights have sizes that no {kind} has.") from error
+    state_dict = complete_momentum_parts(on_meta, state_dict)
+    _check_fit(state_dict, on_meta.state_dict(), kind)
+    return with_weights(method.networks[kind](**arguments), state_dict)
+
+
+def with_weights(net: nn.Module, state_dict: Mapping[str, Tensor]) -> nn.Module:
+    """Load weights into a network, all that it has and no others.
+
+    Returns:
+        The network, in evaluation mode.
+
+    Raises:
+        ValueError: Weights are missing, too many, of another shape or not finite; the message names the first.
+    """
+    _check_fit(state_dict, net.state_dict(), type(net).__name__)
     net.load_state_dict(dict(state_dict))
     damaged = [key for key, value in net.state_dict().items() if not bool(value.isfinite().all())]
     if damaged:
-        raise ValueError(f"{len(damaged)} of its weights hold NaN or infinity, first {damaged[0]}.")
+        raise ValueError(f"{len(damaged)} of its weights hold NaN or infinity, first {printable(damaged[0], 80)}.")
     return net.eval()
+
+
+def _check_fit(state_dict: Mapping[str, Tensor], expected: Mapping[str, Tensor], kind: str) -> None:
+    missing = [key for key in expected if key not in state_dict]
+    surplus = [key for key in state_dict if key not in expected]
+    misfits = [key for key in expected if key in state_dict and state_dict[key].shape != expected[key].shape]
+    for keys, what in ((missing, "missing"), (surplus, "too many"), (misfits, "of another shape")):
+        if keys:
+            raise ValueError(f"not a complete {kind}: {len(keys)} values {what}, first {printable(keys[0], 80)}.")
+
+
+def _representation_length(options: Mapping[str, Any]) -> int:
+    """Values of the representation that a network makes of an image; 0 for one that sees more than an image."""
+    arguments = dict(options)
+    method = method_with(arguments.pop("type"))
+    if method is None or options["type"] in method.needs:
+        return 0
+    net: Any = method.networks[options["type"]](**arguments).eval()
+    with torch.inference_mode():
+        return int(net.represent(torch.zeros(1, 3, 4, 4)).shape[1])

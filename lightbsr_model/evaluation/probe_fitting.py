@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +14,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lightbsr_arch.errors import OptionError
-from lightbsr_arch.methods.lightbsr import LightBSR
 from lightbsr_arch.weights.degradation_probe import DegradationProbe, Reading
 from lightbsr_model.data.image_sources import open_all
 from lightbsr_model.degradation import GaussianDegradation, degrade, get_degradation
@@ -49,11 +49,11 @@ def degradation_of(setting: str) -> GaussianDegradation:
         ) from error
 
 
-def fit_probe(net: LightBSR, setting: str, images: str, seed: int = 0) -> DegradationProbe:
+def fit_probe(net: Any, setting: str, images: str, seed: int = 0) -> DegradationProbe:
     """Fit linear probes that predict the degradation from a network's representation, and keep the accurate ones.
 
     Args:
-        net: Network in evaluation mode.
+        net: A student of any method, in evaluation mode.
         setting: The degradations that it was trained for, see :func:`degradation_of`.
         images: Folder or LMDB of HR images, or ``bundled``; at least four, preferably not used in training.
         seed: Seed of the draws and of the split of the images.

@@ -122,7 +122,7 @@ def _changed(key, change):
         (lambda own: {**own, "sr.extra": torch.ones(1)}, "1 values too many, first sr.extra"),
         (
             _changed("sr.last.weight", lambda value: value[:2]),
-            "another shape than the others tell, first sr.last.weight",
+            "1 values of another shape, first sr.last.weight",
         ),
         (_changed("sr.head.weight", lambda value: value[:0]), "a.safetensors"),
         (
@@ -141,14 +141,18 @@ def test_other_weights_are_refused(tmp_path, net, change, message):
     assert str(path) in str(error.value)
 
 
-def test_other_networks_are_named(tmp_path):
-    torch.save(LightBSRTeacher(scale=4, queue_size=32, **TINY).state_dict(), tmp_path / "a.pth")
-    with pytest.raises(OptionError, match="this is a teacher, which needs to be told the degradation"):
-        load_model(tmp_path / "a.pth")
-    torch.save(published_state_dict("kdsr_student"), tmp_path / "a.pth")
-    with pytest.raises(OptionError, match="this is KDSR; only LightBSR runs here"):
-        load_model(tmp_path / "a.pth")
-    with pytest.raises(ValueError, match="teacher"):
+def test_networks_that_need_more_than_an_image_are_refused(tmp_path):
+    teachers = {
+        "LightBSRTeacher, which needs the true degradation": LightBSRTeacher(
+            scale=4, queue_size=32, **TINY
+        ).state_dict(),
+        "KDSRTeacher, which needs the GT image": published_state_dict("kdsr_teacher"),
+    }
+    for words, state_dict in teachers.items():
+        torch.save(state_dict, tmp_path / "a.pth")
+        with pytest.raises(OptionError, match=f"a.pth: this is {words} besides the LR image"):
+            load_model(tmp_path / "a.pth")
+    with pytest.raises(ValueError, match="LightBSRTeacher, which needs the true degradation"):
         save_model(tmp_path / "b", LightBSRTeacher(scale=4, queue_size=32, **TINY).state_dict(), CARD)
     assert not (tmp_path / "b").exists()
 
