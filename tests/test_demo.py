@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import signal
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 import yaml
@@ -102,6 +104,37 @@ def test_a_failed_step_ends_the_demo_with_the_end_of_its_log(tmp_path, progress,
     monkeypatch.setattr("subprocess.Popen.wait", lambda self, timeout=None: setattr(self, "returncode", 3))
     with pytest.raises(CommandFailed, match=r"exited with 3\. The end of .*none\.log:\n-u -m lightbsr train -opt"):
         _run_step("train", tmp_path / "none.yml", tmp_path, progress)
+
+
+STEP = """#!/bin/sh
+trap 'echo asked to stop; sleep 0.4; : > saved; echo stopped; exit 0' TERM
+echo 'iter: 1, ] l_pix: 1'
+: > ready
+for second in $(seq 60); do sleep 1 & wait; done
+"""
+"""A training that saves and stops at SIGTERM, and has something to say about it."""
+
+
+@pytest.mark.parametrize(("number", "status", "name"), [("SIGTERM", 143, "SIGTERM"), ("SIGINT", 130, "Ctrl-C")])
+def test_a_signal_is_passed_on_and_the_step_waited_for(tmp_path, number, status, name):
+    step = tmp_path / "step"
+    step.write_text(STEP)
+    step.chmod(0o755)
+    code = f"import sys, lightbsr; sys.executable = {str(step)!r}; sys.exit(lightbsr.main(['demo', '-o', 'out']))"
+    log = tmp_path / "out/train_teacher.log"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as demo:
+        while not (tmp_path / "out/ready").is_file() and demo.poll() is None:
+            time.sleep(0.02)
+        time.sleep(0.2)
+        demo.send_signal(getattr(signal, number))
+        _, error = demo.communicate(timeout=60)
+    assert demo.returncode == status, error
+    assert error == f"lightbsr demo: stopped by {name}.\n"
+    assert (tmp_path / "out/saved").is_file()
+    assert log.read_text().splitlines() == ["iter: 1, ] l_pix: 1", "asked to stop", "stopped"]
+    assert not (tmp_path / "out/train_student.log").exists()
 
 
 def test_every_command_has_a_stage_of_its_phases():

@@ -106,6 +106,9 @@ def _run_step(verb: str, options: Path, folder: Path, progress: DemoProgress) ->
                     progress.show(int(match[1].replace(",", "")), match[2].strip())
         except KeyboardInterrupt:
             process.terminate()  # only this process received SIGTERM; a training then saves and stops
+            # What it still prints must not meet a closed pipe.
+            file.writelines(process.stdout or ())
+            process.wait()
             raise
     if process.returncode:
         raise CommandFailed(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import yaml
 
 from lightbsr_arch.errors import OptionError
 from lightbsr_model.bridge.stopping import GRACE_VARIABLE, StopRequest
+from lightbsr_model.runtime import orphans
 
 from training_files import training_options
 
@@ -68,6 +71,40 @@ def test_two_processes_save_and_go_on(tmp_path, image_folder, fork_server, whole
     assert code == 0, log[-3000:]
     resumed, expected = _weights(folder), _weights(whole)
     assert all(torch.equal(value, expected[key]) for key, value in resumed.items())
+
+
+RANK = """
+import importlib.util, os, pathlib, signal, sys, time
+spec = importlib.util.spec_from_file_location("orphans", sys.argv[1])  # without torch, which takes seconds
+orphans = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(orphans)
+rank = os.environ["RANK"]
+def end(*_):
+    pathlib.Path(f"ended{rank}").write_text(str(orphans.launcher_is_gone.is_set()))
+    os._exit(0)
+signal.signal(signal.SIGTERM, end)
+orphans.end_with_launcher(0.1)
+pathlib.Path(f"ready{rank}").touch()
+time.sleep(60)
+"""
+
+
+def test_ranks_of_a_killed_torchrun_are_asked_to_end(tmp_path):
+    """torchrun itself; what a training does then is above, under a stand-in."""
+    (tmp_path / "rank.py").write_text(RANK)
+    words = ["--standalone", "--nproc_per_node=2", "rank.py", orphans.__file__]
+    with subprocess.Popen([sys.executable, "-m", "torch.distributed.run", *words], cwd=tmp_path) as torchrun:
+        _wait_for(tmp_path, "ready0", "ready1")
+        torchrun.kill()
+    _wait_for(tmp_path, "ended0", "ended1")
+    assert [(tmp_path / f"ended{rank}").read_text() for rank in (0, 1)] == ["True", "True"]
+
+
+def _wait_for(folder: Path, *names: str) -> None:
+    end = time.monotonic() + 50
+    while not all((folder / name).is_file() and (folder / name).stat().st_size + ("ready" in name) for name in names):
+        assert time.monotonic() < end, names
+        time.sleep(0.02)
 
 
 def test_rank_that_waits_for_a_stuck_one_ends_after_the_grace(tmp_path, image_folder, fork_server):
