@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import importlib.metadata
 import platform
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-import torchvision
-
+from lightbsr import activation
 from lightbsr_arch import __version__
-from lightbsr_model.bridge import activation
 
 
 def run(command: str, arguments: Sequence[str]) -> None:
@@ -53,10 +51,12 @@ def _deactivate(here: bool) -> None:
 def _status() -> None:
     active = activation.is_active()
     print(f"lightbsr {__version__}, basicsr {activation.basicsr_version()} in {activation.installed_basicsr()}")
-    print(
-        f"Python {platform.python_version()} in {sys.prefix}, torch {torch.__version__}, "
-        f"torchvision {torchvision.__version__}, {torch.cuda.device_count()} CUDA devices"
-    )
     print(f"{'activated' if active else 'not activated'} ({activation.startup_files()[1]})")
     if not active:
         print("`lightbsr train` needs no activation; `lightbsr activate` is for BasicSR's own scripts.")
+    import torch  # the only one that knows which devices it can use
+
+    print(
+        f"Python {platform.python_version()} in {sys.prefix}, torch {torch.__version__}, "
+        f"torchvision {importlib.metadata.version('torchvision')}, {torch.cuda.device_count()} CUDA devices"
+    )

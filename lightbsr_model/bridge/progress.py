@@ -9,13 +9,13 @@ from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+import basicsr
 import torch
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from lightbsr_arch import __version__
 from lightbsr_arch.methods.bicubic import BicubicUpsampler
-from lightbsr_model.bridge.activation import basicsr_version
 from lightbsr_model.option_files.whole_options import whole_text
 
 
@@ -55,7 +55,7 @@ def first_page(opt: Mapping[str, Any], device: torch.device) -> str:
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
     return "\n".join(
         [
-            f"lightbsr {__version__}, BasicSR {basicsr_version()}, Python {platform.python_version()}, "
+            f"lightbsr {__version__}, BasicSR {basicsr.__version__}, Python {platform.python_version()}, "
             f"torch {torch.__version__}, torchvision {_version('torchvision')}, numpy {_version('numpy')}, "
             f"OpenCV {_version('opencv-python')}, lmdb {_version('lmdb')}",
             f"{device.type} ({name}), {opt['world_size']} processes, {torch.get_num_threads()} threads, "

@@ -15,8 +15,8 @@ import cv2
 import pytest
 import torch
 
+from lightbsr.activation import installed_basicsr
 from lightbsr_arch import LightBSR
-from lightbsr_model.bridge.activation import installed_basicsr
 
 from helpers import ROOT, TINY
 

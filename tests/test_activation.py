@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import importlib.metadata
+import subprocess
+import sys
 
 import basicsr
 import pytest
 import torch
 
 import lightbsr
+from lightbsr import activation
 from lightbsr_arch.errors import OptionError
-from lightbsr_model.bridge import activation, progress
+from lightbsr_model.bridge import progress
 
 
 def test_activate_and_deactivate(tmp_path):
@@ -89,3 +92,29 @@ def test_status_where_pip_knows_no_basicsr(environment, capsys, monkeypatch):
     assert f"basicsr {basicsr.__version__} in " in capsys.readouterr().out
     opt = {"rank": 0, "world_size": 1, "name": "x"}
     assert f"BasicSR {basicsr.__version__}," in progress.first_page(opt, torch.device("cpu"))
+
+
+@pytest.mark.parametrize("name", ["activate", "deactivate", "status"])
+def test_commands_import_neither_torch_nor_basicsr(environment, name):
+    """But for ``status``, whose last line is torch's answer."""
+    code = (
+        "import sys, lightbsr\n"
+        "from lightbsr import activation\n"
+        "from pathlib import Path\n"
+        "own = activation.startup_files(Path(sys.argv[1]))\n"
+        "activation.startup_files = lambda site_packages=None: own\n"
+        "class NoTorch:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'torch': raise SystemExit('torch last')\n"
+        "sys.meta_path.insert(0, NoTorch())\n"
+        f"status = lightbsr.main([{name!r}])\n"
+        "print(status, {'torch', 'basicsr', 'numpy', 'lightbsr_model'} & set(sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(environment / "site-packages")], capture_output=True, text=True
+    )
+    if name == "status":
+        assert f"basicsr {basicsr.__version__} in {activation.installed_basicsr()}\nnot activated (" in done.stdout
+        assert done.stderr == "torch last\n"
+    else:
+        assert done.stdout.endswith("\n0 set()\n"), done.stderr

@@ -2,12 +2,14 @@
 
 BasicSR has no entry points (it scans its own folders), so a program that never mentions us can only meet us through
 Python's own start: a ``.pth`` file in site-packages, which every interpreter of the environment reads.
+
+Nothing here imports torch, BasicSR or the packages that do: the commands answer at once.
 """
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
+import re
 import sysconfig
 from pathlib import Path
 
@@ -70,16 +72,27 @@ def deactivate(site_packages: Path | None = None) -> list[Path]:
 
 def installed_basicsr() -> Path:
     """The folder of the installed BasicSR, also where the working directory has a ``basicsr`` of its own."""
-    spec = importlib.util.find_spec("basicsr")
-    if spec is None or spec.origin is None:
-        raise OptionError("basicsr is not installed here: run `pip install basicsr`.")
+    found = _found_basicsr()
     installed = Path(sysconfig.get_path("purelib")) / "basicsr"
-    return installed if installed.is_dir() else Path(spec.origin).parent
+    return installed if installed.is_dir() else found
 
 
 def basicsr_version() -> str:
-    """BasicSR's version by its own word: pip knows none of ``basicsr`` where it came as basicsr-fixed or as a clone."""
-    return str(getattr(importlib.import_module("basicsr"), "__version__", "of unknown version"))
+    """The version that BasicSR gives itself: pip has no ``basicsr`` where it came as basicsr-fixed or as a clone."""
+    try:
+        text = (_found_basicsr() / "version.py").read_text(encoding="utf-8")
+    except OSError:
+        text = ""
+    version = re.search(r"^__version__ = ['\"](.+)['\"]", text, re.MULTILINE)
+    return version[1] if version else "of unknown version"
+
+
+def _found_basicsr() -> Path:
+    """The folder that ``import basicsr`` would take."""
+    spec = importlib.util.find_spec("basicsr")
+    if spec is None or spec.origin is None:
+        raise OptionError("basicsr is not installed here: run `pip install basicsr`.")
+    return Path(spec.origin).parent
 
 
 def link_here(folder: Path) -> Path:
