@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from pathlib import Path
@@ -13,6 +14,7 @@ import scipy.ndimage
 import torch
 from basicsr.data import build_dataset
 from basicsr.utils.matlab_functions import imresize
+from PIL import Image
 
 from lightbsr import main
 from lightbsr_model.data import worker_pool
@@ -111,6 +113,28 @@ def test_json_is_enough_to_make_the_images_elsewhere(tmp_path, hr):
         off, total = off + (difference > 0).sum(), total + difference.size
     # BasicSR's imresize works in float32.
     assert off / total < 1e-3
+
+
+def test_jpeg_is_a_real_encoders(tmp_path, hr):
+    arguments = ["--preset", "setting2_x4", "--workers", "0", "--set", "noise_level=[1, 9]"]
+    for name, jpeg in (("plain", []), ("jpeg", ["jpeg=[40, 60]"])):
+        assert main(["data", "degrade", str(hr), "-o", str(tmp_path / name), *arguments, *jpeg]) == 0
+    plain, compressed = _lr(tmp_path / "plain"), _lr(tmp_path / "jpeg")
+    document = json.loads((tmp_path / "jpeg/info/degradation.json").read_text())
+    assert document["degradation"]["jpeg"] == [40, 60]
+    assert "pillow" in document["versions"]
+    assert "JPEG of jpeg_quality" in document["method"]
+    assert len(document["images"]) == 6
+    for entry in document["images"]:
+        assert 40 <= entry["jpeg_quality"] <= 60
+        file = io.BytesIO()
+        Image.fromarray(plain[entry["name"]]).save(file, "JPEG", quality=entry["jpeg_quality"])
+        assert (np.asarray(Image.open(file)) == compressed[entry["name"]]).all()
+    sample = _benchmark(hr, preset="setting2_x4", degradation={"noise_level": [1, 9], "jpeg": [40, 60]})[0]
+    assert sample["jpeg_quality"] == document["images"][0]["jpeg_quality"]
+    without = json.loads((tmp_path / "plain/info/degradation.json").read_text())
+    assert "jpeg" not in json.dumps(without).lower()
+    assert "pillow" not in without["versions"]
 
 
 def test_stock_dataset_pairs_what_degrade_writes(tmp_path, hr):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import skimage.data
 import torch
-from basicsr.utils.diffjpeg import DiffJPEG, y_table
+from basicsr.utils.diffjpeg import DiffJPEG, c_table
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -92,7 +92,7 @@ def test_gradients_reach_the_images_where_asked_for():
         gradient = torch.autograd.grad(compressed.sum(), image)[0].abs().mean()
         assert (gradient > 0.1) if differentiable else gradient == 0
     # The tables that all DiffJPEGs of a process share are as they were.
-    assert y_table.requires_grad
+    assert c_table.requires_grad
 
 
 # ---- as a step
