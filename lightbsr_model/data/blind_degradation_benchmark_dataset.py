@@ -31,7 +31,8 @@ def benchmark_lq(
     The arithmetic is float64, and values are snapped to a grid of 2^-20 grey levels before the noise and the rounding,
     so that sums taken in another order do not fall on the other side of a half. The noise is NumPy's ``RandomState``,
     whose stream NumPy's compatibility policy freezes. JPEG is a real encoder's (Pillow's), as in the files that users have;
-    training has BasicSR's DiffJPEG on the device instead, see :mod:`lightbsr_model.degradation.jpeg`.
+    training has BasicSR's DiffJPEG on the device instead, see :mod:`lightbsr_model.degradation.jpeg`. Its bits are those of the
+    libjpeg-turbo that Pillow brings: the same on every machine with one version of it.
 
     Args:
         gt: (3, H, W), 0..255.
