@@ -10,13 +10,13 @@ import threading
 import time
 
 import pytest
-import yaml
 
 from lightbsr.cli import demo_progress
 from lightbsr.cli.demo import _ITERATION, _STAGES, _STEPS, _run_step
 from lightbsr.cli.demo_progress import DemoProgress, Stage
 from lightbsr.shipped_options import shipped_options
 from lightbsr_arch.errors import CommandFailed
+from lightbsr_model.option_files.whole_options import read_options
 
 STAGES = (Stage("first", 10, ((10, 20), (30, 60))), Stage("second", 10))
 
@@ -140,7 +140,7 @@ def test_a_signal_is_passed_on_and_the_step_waited_for(tmp_path, number, status,
 def test_every_command_has_a_stage_of_its_phases():
     phases = []
     for _, name in _STEPS:
-        train = yaml.safe_load((shipped_options() / "demo" / name).read_text()).get("train")
+        train = read_options(shipped_options() / "demo" / name).options.get("train")
         encoder = train and train["encoder_iter"]
         phases.append([encoder, train["total_iter"] - encoder] if train else [])
     assert [[count for count, _ in stage.phases] for stage in _STAGES] == [*phases, []]

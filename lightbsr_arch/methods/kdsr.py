@@ -208,7 +208,7 @@ METHOD = Method(
         code_sizes=("num_feat",),
         shared=(("sr.", "sr."),),
         fresh_sizes=("num_encoder_block",),
-        recipe="options/compare/train_kdsr_m_teacher.yml",
+        recipe="options/kdsr/train_m_teacher.yml",
     ),
     runs_by={"KDSRTeacher": "KDSRTeacherModel"},
     needs={"KDSRTeacher": "the GT image"},

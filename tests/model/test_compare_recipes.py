@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
 from basicsr.models.sr_model import SRModel
 
 from lightbsr_arch.methods.kdsr import KDSRTeacher
 from lightbsr_model.bridge import launcher
+from lightbsr_model.option_files.whole_options import read_options
 
 from helpers import ROOT
 
@@ -28,7 +28,7 @@ RECIPES = sorted((ROOT / "options/compare").glob("train_*.yml"))
 
 
 def _shrunk(path: Path, images: Path, teacher: Path) -> dict:
-    opt = yaml.safe_load(path.read_text())
+    opt = read_options(path).options
     opt.update(name="run", num_gpu=0)
     for dataset in opt["datasets"].values():
         dataset.update(dataroot_gt=str(images), io_backend={"type": "disk"})

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import math
 
 import pytest
 import torch
-import yaml
 from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTRY, MODEL_REGISTRY
 
 from lightbsr_arch.weights.model_files import DEFAULT_MODEL, bundled_model
 from lightbsr_model.degradation import PRESETS, get_degradation
+from lightbsr_model.degradation.presets import MAX_SIGMA, TEST_SIGMAS
 from lightbsr_model.evaluation.comparison.settings import read_settings
-from lightbsr_model.option_files.document import force_options, read_document
+from lightbsr_model.option_files.document import force_options, parse_document, read_document
+from lightbsr_model.option_files.whole_options import read_options, whole_text
 from lightbsr_model.training.schedule import TWO_PHASE_SCHEDULES
 
 from helpers import ROOT
@@ -22,14 +24,39 @@ ALL = {path.relative_to(ROOT / "options").as_posix(): path for path in (ROOT / "
 LISTS = ("compare/compare_", "compare/analyze_", "small/compare")
 FILES = {name: path for name, path in ALL.items() if not name.startswith(LISTS)}
 YARDSTICKS = {f"compare/train_{name}.yml" for name in ("edsr", "msrresnet", "rcan", "swinir")}
-TRAINING = [name for name in FILES if "train_" in name and name not in YARDSTICKS]
-LIGHTBSR = [name for name in TRAINING if not name.startswith(("demo/", "compare/", "small/"))]
-TESTS = [name for name in FILES if "test_" in name]
+TRAINING = [name for name in FILES if "train" in name and name not in YARDSTICKS]
+LIGHTBSR = [name for name in TRAINING if name.startswith(("train_", "lightbsr/"))]
+TESTS = [name for name in FILES if name.startswith("test/")]
+METHODS = {
+    "lightbsr/train_teacher": "train_teacher",
+    "lightbsr/train_student": "train_student",
+    "dasr/train": "dasr/train",
+    "cdcl/train": "cdcl/train",
+    **{name: name for name in (f"kdsr/train_{size}_{kind}" for size in "ml" for kind in ("teacher", "student"))},
+}
+"""Recipes that are given for every scale, without the end of their names, and the x4 file of each."""
+OLD_PATHS = {
+    **{
+        f"test_{name}.yml": f"test/{name}.yml"
+        for name in ("bicubic_x4", "gaussian8_x4", "setting2_x4", "setting2_old_x4")
+    },
+    **{f"test_setting1_x{scale}.yml": f"test/setting1_x{scale}.yml" for scale in (2, 3, 4)},
+    **{f"train_{kind}_setting2.yml": f"lightbsr/train_{kind}_setting2.yml" for kind in ("teacher", "student")},
+    **{f"compare/train_{method}.yml": f"{method}/train.yml" for method in ("dasr", "cdcl")},
+    **{
+        f"compare/train_kdsr_{name}.yml": f"kdsr/train_{name}.yml"
+        for name in (*("m_teacher", "m_student", "l_teacher", "l_student"), "m_teacher_setting2", "m_student_setting2")
+    },
+}
+"""Files of before, and what they are now."""
 SETS = {"Set5", "Set14", "B100", "Urban100"}
 
 
+@functools.cache
 def _read(name):
-    return yaml.safe_load(FILES[name].read_text())
+    document = read_options(FILES[name])
+    assert document.problems == []
+    return document.options
 
 
 def _accepts(cls, options, extra=()):
@@ -51,6 +78,53 @@ def test_all_files_are_there():
         "demo/test_student.yml",
         "demo/test_bicubic.yml",
     } <= FILES.keys()
+    assert OLD_PATHS.keys() <= FILES.keys()
+    # What setup.py installs: *.yml and */*.yml.
+    assert all(name.count("/") <= 1 for name in ALL)
+    assert sum(len(path.read_text().splitlines()) for path in ALL.values()) < 1200
+
+
+@pytest.mark.parametrize("old", sorted(OLD_PATHS))
+def test_a_path_of_before_is_the_recipe(old):
+    assert len(FILES[old].read_text().splitlines()) == 1
+    assert _read(old) == _read(OLD_PATHS[old])
+
+
+@pytest.mark.parametrize("name", sorted(FILES))
+def test_shown_file_is_the_file(name):
+    shown = whole_text(_read(name))
+    again = parse_document(shown)
+    assert again.problems == []
+    assert whole_text(again.options) == shown
+    _holds(again.options, _read(name))
+
+
+def _holds(whole, part):
+    for key, value in part.items():
+        if isinstance(value, dict):
+            _holds(whole[key], value)
+        else:
+            assert (type(whole[key]), whole[key]) == (type(value), value), key
+
+
+@pytest.mark.parametrize("scale", [2, 3])
+@pytest.mark.parametrize("method", sorted(METHODS))
+def test_recipe_of_another_scale(method, scale):
+    opt, x4 = _read(f"{method}_x{scale}.yml"), _read(f"{METHODS[method]}.yml")
+    data = opt["datasets"]["train"]
+    assert (opt["scale"], opt["name"]) == (scale, x4["name"].replace("_x4_", f"_x{scale}_"))
+    assert data["preset"] == f"setting1_x{scale}"
+    assert get_degradation(data["preset"], scale=scale).sigma == (0.2, MAX_SIGMA[scale])
+    # The same LR patches.
+    assert data["gt_size"] / scale == x4["datasets"]["train"]["gt_size"] / 4
+    presets = [dataset["preset"] for key, dataset in opt["datasets"].items() if key != "train"]
+    assert presets == [f"iso_{sigma}" for sigma in TEST_SIGMAS[scale]]
+    network = {**x4["network_g"], "scale": scale}
+    assert opt["network_g"] == network
+    assert opt["train"] == x4["train"]
+    if "teacher" in opt:
+        assert opt["teacher"]["path"] == x4["teacher"]["path"].replace("_x4_", f"_x{scale}_")
+        assert opt["teacher"]["network"] == {**x4["teacher"]["network"], "scale": scale}
 
 
 @pytest.mark.parametrize("name", sorted(FILES))
@@ -103,7 +177,7 @@ def test_training_file(name):
 def test_published_recipe(name):
     opt = _read(name)
     data, train = opt["datasets"]["train"], opt["train"]
-    assert (data["gt_size"], data["batch_size_per_gpu"]) == (256, 64)
+    assert (data["gt_size"], data["batch_size_per_gpu"]) == (64 * opt["scale"], 64)
     assert data["dataroot_gt"] == "datasets/DF2K_sub.lmdb"
     epoch = opt["train"]["scheduler"]["step_iter"]
     assert epoch == 3450 * 18 // 64
@@ -122,7 +196,7 @@ def test_published_recipe(name):
     # Written out, and equal to the constructors' defaults, which are the published sizes.
     network = ARCH_REGISTRY.get(opt["network_g"]["type"])
     for key, parameter in inspect.signature(network).parameters.items():
-        if key in opt["network_g"] and key != "prior_channels":
+        if key in opt["network_g"] and key not in ("prior_channels", "scale"):
             assert opt["network_g"][key] == parameter.default, key
 
 
@@ -147,7 +221,7 @@ STEPS = {  # rate at the start of these epochs
 
 @pytest.mark.parametrize("name", sorted(RECIPES))
 def test_recipe_of_a_baseline(name):
-    opt = _read(f"compare/train_{name}.yml")
+    opt = _read(OLD_PATHS[f"compare/train_{name}.yml"])
     optimiser, rate, beta, encoder, total, batch, patch, views, weight = RECIPES[name]
     data, train = opt["datasets"]["train"], opt["train"]
     assert (train["optim_g"]["type"], train["optim_g"]["lr"], train["optim_g"]["betas"]) == (
@@ -181,7 +255,7 @@ def test_yardstick_has_the_data_and_the_budget_of_lightbsr(name):
 def test_every_test_preset_has_its_file():
     covered = {scale: set() for scale in (2, 3, 4)}
     for name in TESTS:
-        if name.startswith("demo/") or "bicubic" in name:
+        if "bicubic" in name:
             continue
         opt = _read(name)
         pairs = [(dataset["dataroot_gt"], dataset["preset"]) for dataset in opt["datasets"].values()]

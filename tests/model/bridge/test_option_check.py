@@ -389,8 +389,11 @@ def test_check_command(name, monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
     assert lightbsr.main(["check", "-opt", str(ROOT / f"options/demo/{name}.yml")]) == 0
     assert "no problem found" in capsys.readouterr().out
-    assert lightbsr.main(["check", "-opt", str(ROOT / f"options/demo/{name}.yml"), "--force_yml", "scale=3"]) == 2
-    assert "network_g:scale: 4, but scale is 3" in capsys.readouterr().err
+    assert (
+        lightbsr.main(["check", "-opt", str(ROOT / f"options/demo/{name}.yml"), "--force_yml", "network_g:scale=3"])
+        == 2
+    )
+    assert "network_g:scale: 3, but scale is 4" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 

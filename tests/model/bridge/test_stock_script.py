@@ -124,12 +124,12 @@ def test_train_kill_resume_and_test(workplace, tmp_path):
 
     # And is tested.
     sizes = [f"network_g:{key}={value}" for key, value in TINY.items()]
-    options = (workplace.folder / "options" / "test_setting1_x4.yml").read_text()
-    options = re.sub(r"  test_\d+: \{name: (?!Set5).*\n", "", options)
-    options = options.replace("datasets/Set5", workplace.data[0].split("=")[1])
-    (workplace.folder / "options" / "test_here.yml").write_text(options)
+    sets = f"{{Set5: {workplace.data[0].split('=')[1]}, Set14: ~, B100: ~, Urban100: ~}}"
+    (workplace.folder / "test_here.yml").write_text(
+        f"base: options/test_setting1_x4.yml\ndatasets: {{test: {{sets: {sets}}}}}\n"
+    )
     log = workplace.run(
-        "basicsr/test.py", "-opt", "options/test_here.yml", "--force_yml", *sizes, "val:save_img=true", "val:suffix=sr"
+        "basicsr/test.py", "-opt", "test_here.yml", "--force_yml", *sizes, "val:save_img=true", "val:suffix=sr"
     )
     assert len(re.findall(r"# psnr: \d\d\.\d+", log)) == 4
     picture = next((workplace.folder / "results").rglob("coffee0_iso_2.4_sr.png"))
@@ -191,8 +191,11 @@ def test_link_in_a_clone_of_this_project(workplace, tmp_path):
     run("-m", "lightbsr", "activate", "--here")
     short = ["train:total_iter=2", "train:encoder_iter=1", "train:scheduler:warmup_iter=0", "network_g:queue_size=32"]
     short += [f"network_g:{key}={value}" for key, value in TINY.items()]
-    run("basicsr/train.py", "-opt", "options/demo/train_teacher.yml", "--force_yml", *short)
-    assert (tmp_path / "experiments/demo_teacher/models/net_g_latest.pth").is_file()
+    run("basicsr/train.py", "-opt", "options/small/train_teacher.yml", "--force_yml", *short)
+    assert (tmp_path / "experiments/small_teacher/models/net_g_latest.pth").is_file()
+    copied = (tmp_path / "experiments/small_teacher/train_teacher.yml").read_text()
+    assert "base:" not in copied
+    assert "  total_iter: 2\n" in copied
     assert not (installed_basicsr().parent / "experiments").exists()
 
 
