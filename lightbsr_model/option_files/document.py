@@ -182,7 +182,9 @@ def _construct(loader: _Loader, node: yaml.Node, key: KeyPath, document: OptionD
     line = node.start_mark.line + 1
     loader.left -= 1
     if loader.left < 0:
-        raise _refused(f"more than {MOST_VALUES} values, aliases (*name) written out", node.start_mark)
+        raise _refused(
+            f"more than {MOST_VALUES} values, aliases (*name) written out and bases included", node.start_mark
+        )
     if len(key) > _DEEPEST:
         raise _refused(f"nested more than {_DEEPEST} deep", node.start_mark)
     if isinstance(node, yaml.MappingNode) and node.tag == "tag:yaml.org,2002:map":

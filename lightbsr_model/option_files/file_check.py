@@ -53,7 +53,11 @@ def check_files(document: OptionDocument, is_train: bool, known_problems: Sequen
     for section, check in checks:
         try:
             for key, message in check:
-                found.append(document.problem(key, message))
+                problem = document.problem(key, message)
+                # A set that is missing is missing under each preset of a list: one line of the file, one problem.
+                twins = (one for one in found if one.line is not None and one.key[-1:] == key[-1:])
+                if not any((one.position, one.message) == (problem.position, message) for one in twins):
+                    found.append(problem)
         except (KeyError, TypeError, AttributeError, ValueError):  # noqa: PERF203 - a handful of sections
             # A value that is wrong, and reported, made the check stumble; anything else is a mistake of ours.
             suspects = (section[0], "network_g", "datasets", "")
