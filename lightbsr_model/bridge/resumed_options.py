@@ -9,6 +9,7 @@ type of network or optimiser, other sizes) is an error.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from lightbsr_arch import __version__
 from lightbsr_arch.errors import OptionError
 from lightbsr_model.bridge.checkpoint_saving import META_KEY
 from lightbsr_model.option_files.document import KeyPath, parse_document
+from lightbsr_model.option_files.whole_options import with_defaults
 from lightbsr_model.runtime.plain_values import plain
 
 _MISSING = "not given"
@@ -56,7 +58,7 @@ def refuse_other_types(path: Path, about: Mapping[str, Any], opt: Mapping[str, A
 
 def changed_networks(state: Mapping[str, Any], opt: Mapping[str, Any]) -> list[str]:
     """The differences between the networks of a state and of the option file."""
-    differences = _differences(_given_before(state.get(META_KEY) or {}), _given_now(opt))
+    differences = _changes(_given_before(state.get(META_KEY) or {}), _given_now(opt))
     return [f"{'.'.join(key)} {old} -> {new}" for key, old, new in differences if key[0].startswith("network_")]
 
 
@@ -176,6 +178,26 @@ def _differences(old: Any, new: Any, key: KeyPath = ()) -> Iterator[tuple[KeyPat
         yield key, old, new
 
 
+def _changes(old: dict[str, Any], new: dict[str, Any]) -> Iterator[tuple[KeyPath, Any, Any]]:
+    """The differences, but for a default that one of the two leaves out: the copy of a file with a base gives them all."""
+    differences = list(_differences(old, new))
+    bare = deepcopy(new)
+    for key, before, _ in differences:
+        if before == _MISSING:
+            del _value(bare, key[:-1])[key[-1]]
+    # Of the new options alone: the old ones are of a file from anywhere, and their classes are not looked for.
+    defaults = plain(with_defaults(bare))
+    for key, before, now in differences:
+        if _MISSING not in (before, now) or _value(defaults, key) not in (before, now):
+            yield key, before, now
+
+
+def _value(options: Any, key: KeyPath) -> Any:
+    for name in key:
+        options = options[name] if isinstance(options, Mapping) and name in options else None
+    return options
+
+
 def _log_differences(about: Mapping[str, Any], opt: Mapping[str, Any]) -> None:
     logger = get_root_logger()
     if about.get("name") and about["name"] != opt["name"]:
@@ -187,7 +209,7 @@ def _log_differences(about: Mapping[str, Any], opt: Mapping[str, Any]) -> None:
         if old is not None and old != new:
             logger.warning(f"Resumed with a change: {what} {old} -> {new}.")
     without_effect = []
-    for key, old, new in _differences(_given_before(about), _given_now(opt)):
+    for key, old, new in _changes(_given_before(about), _given_now(opt)):
         change = f"{'.'.join(key)} {old} -> {new}"
         if _is_outside(key):
             without_effect.append(change)

@@ -164,7 +164,7 @@ def test_values_are_counted_over_the_chain(write, monkeypatch):
     # Each file has a value for itself, and one for base; each list has one for itself.
     assert read_with_bases(path).size == 13 + 13 + 2
     write(last=f"c: &c {ten}\nd: *c")
-    assert "last.yml cannot be used: line 2, not YAML: more than" in _problems(path)[-1]
+    assert "last.yml cannot be used: line 1, not YAML: more than" in _problems(path)[-1]
 
 
 def test_a_problem_is_where_the_key_is(write, tmp_path):
