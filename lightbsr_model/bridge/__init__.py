@@ -1,1 +1,1 @@
-"""The only place that touches BasicSR's internals."""
+"""Everything that touches BasicSR's internals."""
