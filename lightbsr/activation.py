@@ -1,9 +1,7 @@
-"""Make BasicSR's unmodified scripts know LightBSR: a start-up file in site-packages.
+"""Make LightBSR known to BasicSR's unmodified scripts by a start-up file in site-packages.
 
-BasicSR has no entry points (it scans its own folders), so a program that never mentions us can only meet us through
-Python's own start: a ``.pth`` file in site-packages, which every interpreter of the environment reads.
-
-Nothing here imports torch, BasicSR or the packages that do: the commands answer at once.
+BasicSR has no entry points (it scans its own folders), so a program that does not import this package can only be reached
+when Python starts: by a ``.pth`` file in site-packages, which every interpreter of the environment reads.
 """
 
 from __future__ import annotations
@@ -25,12 +23,12 @@ def startup_files(site_packages: Path | None = None) -> tuple[Path, Path]:
 
 
 def is_active(site_packages: Path | None = None) -> bool:
-    """Whether both start-up files are there."""
+    """Whether both start-up files exist."""
     return all(path.is_file() for path in startup_files(site_packages))
 
 
 def activate(site_packages: Path | None = None) -> Path:
-    """Write the start-up files. Doing it again brings them up to date.
+    """Write or update the start-up files.
 
     Returns:
         The ``.pth`` file.
@@ -45,8 +43,8 @@ def activate(site_packages: Path | None = None) -> Path:
         pth.write_text(f"import {_HOOK}\n", encoding="utf-8")
     except OSError as error:
         raise OptionError(
-            f"{hook.parent} cannot be written to ({error.strerror}). Activate in an environment of your own "
-            "(python -m venv), or use `lightbsr train` and `lightbsr test`, which need no activation."
+            f"{hook.parent} cannot be written to ({error.strerror}). Activate in a virtual environment (python -m venv), or "
+            "use `lightbsr train` and `lightbsr test`, which need no activation."
         ) from error
     return pth
 
@@ -55,7 +53,7 @@ def deactivate(site_packages: Path | None = None) -> list[Path]:
     """Remove the start-up files.
 
     Returns:
-        What was removed.
+        The removed files.
 
     Raises:
         OptionError: site-packages cannot be written to.
@@ -71,28 +69,17 @@ def deactivate(site_packages: Path | None = None) -> list[Path]:
 
 
 def installed_basicsr() -> Path:
-    """The folder of the installed BasicSR, also where the working directory has a ``basicsr`` of its own."""
-    found = _found_basicsr()
+    """The folder of the installed BasicSR, even if the working directory contains a ``basicsr``."""
+    spec = importlib.util.find_spec("basicsr")
+    if spec is None or spec.origin is None:
+        raise OptionError("basicsr is not installed here: run `pip install basicsr`.")
     installed = Path(sysconfig.get_path("purelib")) / "basicsr"
     return installed if installed.is_dir() else found
 
 
 def basicsr_version() -> str:
-    """The version that BasicSR gives itself: pip has no ``basicsr`` where it came as basicsr-fixed or as a clone."""
-    try:
-        text = (_found_basicsr() / "version.py").read_text(encoding="utf-8")
-    except OSError:
-        text = ""
-    version = re.search(r"^__version__ = ['\"](.+)['\"]", text, re.MULTILINE)
-    return version[1] if version else "of unknown version"
-
-
-def _found_basicsr() -> Path:
-    """The folder that ``import basicsr`` would take."""
-    spec = importlib.util.find_spec("basicsr")
-    if spec is None or spec.origin is None:
-        raise OptionError("basicsr is not installed here: run `pip install basicsr`.")
-    return Path(spec.origin).parent
+    """BasicSR's version from the package itself: pip does not know it if it was installed as basicsr-fixed or is a clone."""
+    return str(getattr(importlib.import_module("basicsr"), "__version__", "of unknown version"))
 
 
 def link_here(folder: Path) -> Path:
@@ -123,7 +110,7 @@ def unlink_here(folder: Path, any_target: bool = False) -> Path | None:
 
     Args:
         folder: Where the link is.
-        any_target: Also remove a link that leads elsewhere, such as into an environment that is gone.
+        any_target: Also remove a link that points elsewhere, such as into a deleted environment.
 
     Returns:
         The link, if it was removed.
