@@ -11,7 +11,7 @@ from typing import Any
 
 
 class _Loader(importlib.abc.Loader):
-    """Loads basicsr as ever, with our alias before and our registration after."""
+    """Loads basicsr as usual, with our alias before and our registration after."""
 
     def __init__(self, loader: Any) -> None:
         self.loader = loader
@@ -42,7 +42,7 @@ class _Loader(importlib.abc.Loader):
 
 
 class _Finder(importlib.abc.MetaPathFinder):
-    """Finds basicsr where it is, and puts our loader before its own."""
+    """Finds basicsr as usual, and wraps its loader in ours."""
 
     searching = False
 
