@@ -1,8 +1,8 @@
-"""Checkpoints and states that are either whole or not there.
+"""Checkpoints and states that are either complete or absent.
 
-``models/base_model.py:227`` and ``:324`` write in place, try three times and then go on: with the disk full every file
-was truncated and the run ended with exit 0. Here a file is written beside its place, flushed and renamed; a failure ends
-the run. What is written also says what it is.
+``models/base_model.py:227`` and ``:324`` write in place, try three times and then continue: with the disk full every file
+was truncated and the run exited with 0. Here a file is written under a temporary name, flushed and renamed; a failure ends
+the run. The files also describe themselves.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from lightbsr_model.bridge import run_lock
 from lightbsr_model.runtime.plain_values import plain
 
 META_KEY = "lightbsr"
-"""Entry of a checkpoint or state that tells what it is."""
+"""Entry of a checkpoint or state that describes it."""
 
 
 class SaveFailed(CommandFailed):
-    """A file could not be written. All older files are whole."""
+    """A file could not be written. All older files are intact."""
 
 
 def save_atomically(content: Any, path: Path) -> None:
-    """Write a file with ``torch.save`` so that a kill or a full disk leaves either the whole new file or the old one.
+    """Write a file with ``torch.save`` so that a kill or a full disk leaves either the complete new file or the old one.
 
     Raises:
         SaveFailed: It could not be written.
@@ -40,22 +40,22 @@ def save_atomically(content: Any, path: Path) -> None:
         with new_file(path) as file:
             torch.save(content, file)
     except (OSError, RuntimeError) as error:
-        # What the system said: the message around it names the file already.
+        # The system's message: the message around it names the file already.
         reason = os.strerror(error.errno) if isinstance(error, WriteFailed) and error.errno else error
         raise SaveFailed(
-            f"{path} cannot be saved ({reason}). The run stops here; older checkpoints are whole. "
-            "Make room, then go on with --auto_resume."
+            f"{path} cannot be saved ({reason}). The run stops here; older checkpoints are intact. "
+            "Free some space, then resume with --auto_resume."
         ) from error
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Remove what a killed process left half written."""
+    """Remove the incomplete files of a killed process."""
     for path in folder.glob(".*.tmp"):
         path.unlink(missing_ok=True)
 
 
 def describe(model: Any, iteration: int) -> dict[str, Any]:
-    """What a file says of itself: version, networks, iteration, run, option file, seed. Plain values only."""
+    """A file's description of itself: version, networks, iteration, run, option file, seed. Plain values only."""
     opt = model.opt
     given = opt.get("given_options")
     return {
@@ -73,13 +73,13 @@ def describe(model: Any, iteration: int) -> dict[str, Any]:
 
 @master_only  # type: ignore[untyped-decorator]
 def save_network(model: Any, net: Any, net_label: str, current_iter: int, param_key: Any = "params") -> None:
-    """Stand in for ``BaseModel.save_network``: the same file, and an entry that tells what it is."""
+    """Replaces ``BaseModel.save_network``: the same file with an entry that describes it."""
     _confirm_lock(model)
     nets = net if isinstance(net, list) else [net]
     keys = param_key if isinstance(param_key, list) else [param_key]
     content: dict[str, Any] = {}
     for one, key in zip(nets, keys, strict=True):
-        # Names as they are: BasicSR's stripping of "module." breaks a network that has a part of that name.
+        # Names are kept: BasicSR's stripping of "module." breaks a network that has a submodule of that name.
         content[key] = {name: value.cpu() for name, value in model.get_bare_model(one).state_dict().items()}
     content[META_KEY] = describe(model, getattr(model, "completed_iter", current_iter))
     name = f"{net_label}_{'latest' if current_iter == -1 else current_iter}.pth"
@@ -92,7 +92,7 @@ def save_network(model: Any, net: Any, net_label: str, current_iter: int, param_
 
 @master_only  # type: ignore[untyped-decorator]
 def save_training_state(model: Any, epoch: int, current_iter: int) -> None:
-    """Stand in for ``BaseModel.save_training_state``: the best metrics too, then the pruning of old checkpoints."""
+    """Replaces ``BaseModel.save_training_state``: also saves the best metrics, then prunes old checkpoints."""
     if current_iter == -1:
         return
     _confirm_lock(model)
@@ -122,7 +122,7 @@ def _confirm_lock(model: Any) -> None:
 
 
 def prune_checkpoints(model: Any, keep: int) -> None:
-    """Remove all numbered checkpoints and states but the newest ones and those of the best metrics."""
+    """Remove all numbered checkpoints and states except the newest ones and those with the best metrics."""
     models, states = (Path(model.opt["path"][key]) for key in ("models", "training_states"))
     iterations = sorted(int(path.stem) for path in states.glob("*.state") if path.stem.isdigit())
     kept = set(iterations[-keep:]) | best_iterations(getattr(model, "best_metric_results", {}))
@@ -140,7 +140,7 @@ def prune_checkpoints(model: Any, keep: int) -> None:
 
 
 def _remove_orphans(models: Path, iterations: set[int], run: str | None) -> None:
-    """Remove the networks of this run whose state a kill kept from being written: each says itself whose it is."""
+    """Remove networks of this run whose state was never written because of a kill: each file describes its run."""
     for path in models.glob("*_*.pth"):
         number = path.stem.rpartition("_")[2]
         if run is None or not number.isdigit() or int(number) in iterations:
@@ -154,7 +154,7 @@ def _remove_orphans(models: Path, iterations: set[int], run: str | None) -> None
 
 
 def best_iterations(best_metric_results: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> set[int]:
-    """The iterations at which some metric of some set was best."""
+    """The iterations at which any metric of any set was best."""
     return {
         record["iter"]
         for metrics in best_metric_results.values()
