@@ -1,8 +1,8 @@
-"""Keep two large packages, of which one function each is named, out of ``import basicsr`` until it is called.
+"""Defer two large imports of ``import basicsr``, each needed for a single function, until that function is called.
 
 ``torchvision/ops/roi_align.py`` imports torch._dynamo for the function that says whether RoIAlign can be compiled;
-``basicsr/data/degradations.py:7`` imports scipy.stats for ``cdf2``, which no training of BasicSR's own calls. Together
-they take longer to load than torch itself.
+``basicsr/data/degradations.py:7`` imports scipy.stats for ``cdf2``, which no training of BasicSR calls. Together they take
+longer to import than torch itself.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ _DEFERRED = {"torch._dynamo.utils": "is_compile_supported", "scipy.stats": "mult
 
 @contextlib.contextmanager
 def deferred_imports() -> Iterator[None]:
-    """Stand in for the two modules; what is imported from them inside loads them at its first use, at any later time.
+    """Replace the two modules by placeholders; names imported from them inside the block load them on first use.
 
-    A module that is loaded already stays. After the block, importing either is as ever.
+    A module that is already loaded is kept. After the block, importing either works as usual.
     """
     stand_ins = [_StandIn(module, name) for module, name in _DEFERRED.items() if module not in sys.modules]
     sys.modules.update({stand_in.__name__: stand_in for stand_in in stand_ins})
@@ -33,7 +33,7 @@ def deferred_imports() -> Iterator[None]:
 
 
 class _StandIn(types.ModuleType):
-    """Gives one name without loading the module, and loads it for any other: somebody else's import may find this."""
+    """Provides one name without loading the module, and loads it for any other, since other imports may find it."""
 
     def __init__(self, module: str, name: str) -> None:
         super().__init__(module)
@@ -54,7 +54,7 @@ class _StandIn(types.ModuleType):
 
 
 class _Deferred:
-    """What a module holds under a name: called, or asked for an attribute, it loads the module."""
+    """A placeholder for a name of a module, which it loads when it is called or an attribute is accessed."""
 
     def __init__(self, module: _StandIn, name: str) -> None:
         self._module = module
