@@ -1,4 +1,4 @@
-"""Run BasicSR's own training and testing pipelines with a folder of the user's as root."""
+"""Run BasicSR's own training and testing pipelines with one of the user's folders as root."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from lightbsr_model.option_files.document import force_options
 
 
 def train(arguments: Sequence[str], root: Path | None = None) -> None:
-    """Train: ``basicsr.train.train_pipeline`` under our cures.
+    """Train: ``basicsr.train.train_pipeline`` with our patches.
 
     Args:
         arguments: BasicSR's command line: ``-opt FILE``, ``--auto_resume``, ``--launcher``, ``--force_yml``, ``--debug``.
-        root: Where ``experiments/`` and ``tb_logger/`` go; default the working directory, or, with ``--auto_resume``, the
-            folder above the option file that holds this run already.
+        root: Folder of ``experiments/`` and ``tb_logger/``; by default the working directory, or, with ``--auto_resume``, the
+            folder above the option file that contains this run already.
     """
     apply_patches()
     sys.argv[1:] = arguments
@@ -38,11 +38,11 @@ def train(arguments: Sequence[str], root: Path | None = None) -> None:
 
 
 def test(arguments: Sequence[str], root: Path | None = None) -> None:  # noqa: PT028 - not a test of ours
-    """Test: ``basicsr.test.test_pipeline`` under our cures.
+    """Test: ``basicsr.test.test_pipeline`` with our patches.
 
     Args:
         arguments: As for :func:`train`.
-        root: Where ``results/`` goes; default the working directory.
+        root: Folder of ``results/``; by default the working directory.
     """
     apply_patches()
     sys.argv[1:] = arguments
@@ -53,7 +53,7 @@ def test(arguments: Sequence[str], root: Path | None = None) -> None:  # noqa: P
 
 
 def _enter_root(arguments: list[str]) -> Path:
-    """Find the root of the run, and make it the working directory, from which the option file's paths are seen."""
+    """Find the root of the run and make it the working directory, which the option file's paths are relative to."""
     here = Path.cwd()
     args = command_line(arguments)
     option_file = Path(args.opt).resolve()
@@ -67,7 +67,7 @@ def _enter_root(arguments: list[str]) -> Path:
     for folder in (here, *option_file.parents):
         if any((folder / "experiments" / name / "training_states").glob("*.state")):
             if folder != here:
-                print(f"Going on in {folder}, where {name} was started.", flush=True)
+                print(f"Continuing in {folder}, where {name} was started.", flush=True)
                 sys.argv[sys.argv.index(args.opt)] = str(option_file)
                 os.chdir(folder)
             return folder
