@@ -16,9 +16,9 @@ from lightbsr_model.data.lmdb_environments import shared_environment
 def open_clients(
     self: Any, db_paths: str | Sequence[str], client_keys: str | Sequence[str] = "default", **_: Any
 ) -> None:
-    """Stand in for ``LmdbBackend.__init__``.
+    """Replaces ``LmdbBackend.__init__``.
 
-    BasicSR's (``utils/file_client.py:112``) opens every path anew: a training and a validation set on one file fail.
+    BasicSR's (``utils/file_client.py:112``) opens every path again: a training and a validation set on one file fail.
     """
     self.db_paths = [db_paths] if isinstance(db_paths, str) else [str(path) for path in db_paths]
     keys = [client_keys] if isinstance(client_keys, str) else list(client_keys)
