@@ -1,7 +1,7 @@
-"""Loading a network's weights: data alone, and never by a name that was bent to fit.
+"""Loading a network's weights: data only, and without changing names wrongly.
 
-``models/base_model.py:283`` leaves ``weights_only`` to torch's version, and ``:290`` strips ``module.`` from every name,
-also where a network has a part of that name.
+``models/base_model.py:283`` leaves ``weights_only`` to torch's default, and ``:290`` strips ``module.`` from every name,
+even if a network has a submodule of that name.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from lightbsr_arch.weights.published import convert_published_state_dict, is_pub
 
 
 def load_network(model: Any, net: Any, load_path: str, strict: bool = True, param_key: str | None = "params") -> None:
-    """Stand in for ``BaseModel.load_network``; a published checkpoint is converted on the way.
+    """Replaces ``BaseModel.load_network``; also converts published checkpoints.
 
     Args:
         model: The model that loads.
         net: Its network, wrapped for several processes or not.
         load_path: The checkpoint.
-        strict: Whether names and shapes must be those of the network; else what does not fit is left out.
-        param_key: Entry of the checkpoint; where it has only ``params``, that. None takes the file as it is.
+        strict: Whether names and shapes must match the network; otherwise weights that do not match are ignored.
+        param_key: Entry of the checkpoint; ``params`` if it has only that. None uses the file as it is.
 
     Raises:
         MissingFileError: There is no such file.
-        OptionError: It is no checkpoint, cut short, or of another network.
+        OptionError: It is not a checkpoint, is truncated, or belongs to another network.
     """
     content = read_checkpoint(load_path)
     if param_key is not None:
         if param_key not in content and "params" in content:
             param_key = "params"
-            get_root_logger().info(f"{load_path} has no averaged copy; its plain weights are taken.")
+            get_root_logger().info(f"{load_path} has no averaged copy; its plain weights are used.")
         content = content.get(param_key, content)
     net = model.get_bare_model(net)
     own = net.state_dict()
@@ -45,7 +45,7 @@ def load_network(model: Any, net: Any, load_path: str, strict: bool = True, para
     completed = complete_momentum_parts(net, weights)
     if len(completed) > len(weights):
         get_root_logger().info(
-            f"{load_path} holds no key encoder or queue: the key encoder starts as the query encoder, the queue anew."
+            f"{load_path} has no key encoder or queue: the key encoder is copied from the query encoder, the queue is random."
         )
     weights = completed
     get_root_logger().info(f"Loading {type(net).__name__} from {load_path}, entry {param_key}.")
@@ -54,11 +54,10 @@ def load_network(model: Any, net: Any, load_path: str, strict: bool = True, para
         net.load_state_dict(weights, strict=strict)
     except RuntimeError as error:
         raise OptionError(
-            f"{load_path} is of another network than {type(net).__name__} with these sizes: {error}"
-            f"{namesake_hint(weights)}"
+            f"{load_path} does not fit {type(net).__name__} with these sizes: {error}{namesake_hint(weights)}"
         ) from error
 
 
 def _unwrapped(name: str, own: dict[str, Any]) -> str:
-    """A name without the prefix that wrapping for several devices adds, unless it is the network's own."""
+    """A name without the prefix that wrapping for several devices adds, unless the network itself has it."""
     return name if name in own else name.removeprefix("module.")
