@@ -1,6 +1,6 @@
-"""What happens between a backward pass and an optimiser's step: accumulation, clipping, and no step on garbage.
+"""Between a backward pass and an optimiser's step: gradient accumulation, clipping, and skipping non-finite gradients.
 
-BasicSR's models call ``zero_grad`` and ``step`` themselves; these are what is replaced, on the optimisers of one model.
+BasicSR's models call ``zero_grad`` and ``step`` themselves; these are replaced on the optimisers of one model.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ class StepControl:
     """Controls the steps of a model's optimisers.
 
     Args:
-        optimizers: All of a model's.
-        grad_clip: Largest norm of an optimiser's gradients, or None.
-        scaler: Of the loss, for fp16.
-        on_device: Leave a step out on the device, without a word to the host, where the optimiser can (``fused: true``).
-            None: on CUDA.
+        optimizers: All optimisers of a model.
+        grad_clip: Maximum norm of an optimiser's gradients, or None.
+        scaler: Scaler of the loss, for fp16.
+        on_device: Skip steps on the device, without a host sync, if the optimiser supports it (``fused: true``). None: on
+            CUDA.
     """
 
     def __init__(
@@ -37,8 +37,8 @@ class StepControl:
         self.scaler = scaler
         self.on_device = on_device
         self.skipped: bool | torch.Tensor = False
-        """Whether a step of this iteration was left out, since a gradient was not finite; a tensor where the device alone
-        knows yet."""
+        """Whether a step of this iteration was skipped because a gradient was not finite; a tensor while only the device
+        knows."""
         self._part, self._parts = 0, 1
         for optimizer in optimizers:
             self._take_over(optimizer)
@@ -48,7 +48,7 @@ class StepControl:
         self.skipped = False
 
     def begin_part(self, part: int, parts: int) -> None:
-        """Start one of the parts of a batch that make one step together."""
+        """Start one of the parts of an accumulated batch."""
         self._part, self._parts = part, parts
 
     def _take_over(self, optimizer: Any) -> None:
@@ -95,11 +95,11 @@ class StepControl:
 
 
 def get_optimizer(_model: Any, optim_type: str, params: Any, lr: float, **kwargs: Any) -> Optimizer:
-    """Stand in for ``BaseModel.get_optimizer``, which knows Adam alone (base_model.py:107): any class of torch.optim.
+    """Replaces ``BaseModel.get_optimizer``, which knows only Adam (base_model.py:107): any class of torch.optim.
 
     Raises:
         NotImplementedError: torch has no such optimiser.
-        OptionError: It cannot train these networks in BasicSR's loop, or an option does not fit.
+        OptionError: It cannot train these networks in BasicSR's loop, or an option is invalid.
     """
     optimizer = getattr(torch.optim, optim_type, None)
     if not (isinstance(optimizer, type) and issubclass(optimizer, Optimizer)):
@@ -141,10 +141,10 @@ def _make_fused(optimizer: type[Optimizer], params: list[Any], lr: float, kwargs
 
 
 def _give_momentum_to_all(optimizer: Any, _args: Any, _kwargs: Any) -> None:
-    """Give weights that learn for the first time a momentum of zero, which makes the same first step.
+    """Give weights that are trained for the first time a momentum of zero, which results in the same first step.
 
-    torch's fused step knows the first step of all weights and later steps of all, and fails where some begin to learn later
-    (the joint phase). A first step that is left out on the device would leave it memory that nothing was written to.
+    torch's fused step handles the first step of all weights or later steps of all, and fails if some are first trained later
+    (in the joint phase). If a first step is skipped on the device, its momentum would be uninitialised memory.
     """
     for group in optimizer.param_groups:
         for value in group["params"]:
