@@ -1,6 +1,6 @@
-"""The first step of every run: read the options, check them all, prepare processes, seeds and devices.
+"""The first step of every run: read the options, check all of them, prepare processes, seeds and devices.
 
-Stands in for ``basicsr/utils/options.py:parse_options``, with the same result for a file without mistakes.
+Replaces ``basicsr/utils/options.py:parse_options``, with the same result for a file without mistakes.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ from lightbsr_model.training.phased_model import PhasedModel
 
 @dataclass(frozen=True)
 class GivenOptions:
-    """What the user gave, kept for the checkpoints: BasicSR's pipeline changes the options as it goes."""
+    """The user's options, kept for the checkpoints: BasicSR's pipeline changes the options while it runs."""
 
     text: str
-    """The option file; with a ``base`` all that it stands for, as ``lightbsr check --show`` prints it."""
+    """The text of the option file."""
     options: dict[str, Any]
     """Its content with the forced values of the command line."""
     has_base: bool = False
     """Whether the option file is laid over others."""
 
     def __str__(self) -> str:
-        """Nothing to read again: BasicSR logs every entry of the options."""
+        """A short text, since BasicSR logs every entry of the options."""
         return f"{len(self.text)} characters"
 
 
@@ -60,24 +60,22 @@ def option_parser(prog: str | None = None) -> argparse.ArgumentParser:
     parser.add_argument(
         "--launcher", choices=["none", "pytorch", "slurm"], default="none", help="what started the processes"
     )
-    parser.add_argument("--auto_resume", action="store_true", help="go on from the newest state, if there is one")
-    parser.add_argument(
-        "--debug", action="store_true", help="a short run: everything is printed, saved and validated often"
-    )
+    parser.add_argument("--auto_resume", action="store_true", help="resume from the newest state, if there is one")
+    parser.add_argument("--debug", action="store_true", help="a short run that logs, saves and validates often")
     # torch.distributed.launch writes --local-rank.
     parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument("--force_yml", nargs="+", default=None, metavar="KEY:KEY=VALUE", help="override options")
-    parser.add_argument("--strict", action="store_true", help="a missing GPU is an error too")
+    parser.add_argument("--strict", action="store_true", help="treat a missing GPU as an error")
     parser.add_argument(ALLOW_LOCAL_CODE, action="store_true", help=LOCAL_CODE_HELP)
     return parser
 
 
 def read_and_check(args: argparse.Namespace, is_train: bool | None = None) -> tuple[OptionDocument, list[Problem]]:
-    """Read an option file, apply forced values, check all of it.
+    """Read an option file, apply forced values, and check all of it.
 
     Args:
         args: The command line.
-        is_train: For training or for a test; None takes a file with a ``train`` section for training.
+        is_train: Whether it is for training; None: if the file has a ``train`` section.
 
     Returns:
         The document and warnings.
@@ -97,11 +95,11 @@ def read_and_check(args: argparse.Namespace, is_train: bool | None = None) -> tu
 
 
 def parse_options(root_path: str, is_train: bool = True) -> tuple[dict[str, Any], argparse.Namespace]:
-    """Parse the command line and make a run's options of it.
+    """Parse the command line and prepare the options of a run.
 
     Args:
-        root_path: Where ``experiments/`` or ``results/`` goes.
-        is_train: For training or for a test.
+        root_path: Folder of ``experiments/`` or ``results/``.
+        is_train: Whether it is for training.
 
     Returns:
         The options as BasicSR's pipelines expect them, and the command line.
@@ -165,7 +163,7 @@ def copy_whole_file(copy: Callable[[str, str], Any], given: GivenOptions | None,
 
 
 def _lock_folder(opt: dict[str, Any]) -> None:
-    """Lock the run's folder before BasicSR renames it. Rank 0 does; if it fails, every rank ends with its message."""
+    """Lock the run's folder, on rank 0, before BasicSR renames it; if it fails, every rank ends with its message."""
     refusal: CommandFailed | None = None
     if opt["rank"] == 0:
         try:
@@ -180,7 +178,7 @@ def _lock_folder(opt: dict[str, Any]) -> None:
 
 
 def _warn(opt: dict[str, Any], message: str) -> None:
-    """Say something before BasicSR's logger knows its file: asking for it now would leave the run without a log."""
+    """Print a warning before BasicSR's logger has its file: creating it now would leave the run without a log file."""
     if opt["rank"] == 0:
         print(f"Warning: {message}", file=sys.stderr, flush=True)
 
@@ -197,7 +195,7 @@ def _start_processes(opt: dict[str, Any], args: argparse.Namespace) -> None:
 
 
 def _choose_devices(opt: dict[str, Any]) -> None:
-    """Make ``num_gpu`` a number of GPUs that are there; our models take one a process."""
+    """Set ``num_gpu`` to the number of available GPUs; our models use one per process."""
     found = torch.cuda.device_count()
     if opt["num_gpu"] == "auto":
         opt["num_gpu"] = found
