@@ -1,7 +1,7 @@
-"""Switch on what a run needs to cross the hurdles of BasicSR 1.4.2.
+"""Patch BasicSR 1.4.2 at run time.
 
 Called by our launcher and, in an activated environment, when ``basicsr`` is imported; importing ``lightbsr_model``
-alone changes nothing of BasicSR but its registries. Each cure is told of where it is made.
+alone changes only BasicSR's registries. Each patch is documented where it is defined.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _applied = False
 
 
 def apply_patches() -> None:
-    """Replace the functions of BasicSR that stand in the way; once a process."""
+    """Replace functions of BasicSR; once per process."""
     global _applied
     if _applied:
         return
@@ -76,9 +76,9 @@ def apply_patches() -> None:
 
 
 def _parse_options(root_path: str, is_train: bool = True) -> Any:
-    """The first word of every run.
+    """Parse the options, and patch a stock script first.
 
-    The stock ``train.py`` runs as ``__main__`` and holds functions of its own there, which only now exist.
+    The stock ``train.py`` runs as ``__main__`` and defines functions there, which exist only by now.
     """
     main = sys.modules["__main__"]
     if hasattr(main, "load_resume_state") and hasattr(main, "train_pipeline"):
@@ -89,7 +89,7 @@ def _parse_options(root_path: str, is_train: bool = True) -> Any:
 
 
 def _patch_training_script(module: Any) -> None:
-    """Replace what a training script, BasicSR's own or a copy of it, calls before its loop."""
+    """Replace the functions that a training script, BasicSR's own or a copy of it, calls before its loop."""
     run = Run()
     build_model = module.build_model
     init_tb_loggers = getattr(module, "init_tb_loggers", lambda opt: None)
@@ -121,7 +121,7 @@ def _patch_training_script(module: Any) -> None:
             if not changes:
                 raise
             raise OptionError(
-                f"Changed since the state was saved: {', '.join(changes)}. Sizes cannot be changed in a run that goes on: "
+                f"Changed since the state was saved: {', '.join(changes)}. Sizes cannot be changed when resuming: "
                 f"change them back, or start a new run. {error}"
             ) from error
         processes.take_rank_0s_values(model)
@@ -137,9 +137,9 @@ def _patch_training_script(module: Any) -> None:
 
 
 def _test_unwrapped(test: Callable[[Any], None]) -> Callable[[Any], None]:
-    """Wrap ``SRModel.test``: the ranks validate different images, where DistributedDataParallel would wait for the others.
+    """Wrap ``SRModel.test``: the ranks validate different images, and DistributedDataParallel would wait for the others.
 
-    A wrapped network with buffers broadcasts them at its first forward in evaluation mode (sr_model.py:128).
+    A wrapped network with buffers broadcasts them in its first forward pass in evaluation mode (sr_model.py:128).
     """
 
     @functools.wraps(test)
