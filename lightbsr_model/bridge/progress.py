@@ -1,4 +1,4 @@
-"""What a run shows: its first page, a bar on a terminal, rates and a picture in TensorBoard."""
+"""What a run shows: the head of its log, a progress bar on a terminal, learning rates and an image in TensorBoard."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from lightbsr_model.option_files.whole_options import whole_text
 
 
 class Progress:
-    """A bar with iterations, losses, learning rate and the time left, on rank 0 of a run on a terminal."""
+    """A progress bar with iterations, losses, learning rate and remaining time, on rank 0 of a run on a terminal."""
 
     def __init__(self, opt: Mapping[str, Any], total: int) -> None:
         self._bar: Any = None
@@ -31,19 +31,19 @@ class Progress:
             self._redirect.__enter__()
 
     def start_at(self, iteration: int) -> None:
-        """Begin in the midst of a run."""
+        """Begin at any iteration of a run."""
         if self._bar is not None:
             self._bar.initial = self._bar.n = iteration
             self._bar.refresh()
 
     def show(self, iteration: int, figures: Mapping[str, float]) -> None:
-        """Show an iteration as done, with its losses and rate."""
+        """Show an iteration as done, with its losses and learning rate."""
         if self._bar is not None:
             self._bar.update(iteration - self._bar.n)
             self._bar.set_postfix({key: f"{value:.3g}" for key, value in figures.items()}, refresh=False)
 
     def close(self) -> None:
-        """Give the terminal back."""
+        """Release the terminal."""
         if self._bar is not None:
             self._redirect.__exit__(None, None, None)
             self._bar.close()
@@ -51,7 +51,7 @@ class Progress:
 
 
 def first_page(opt: Mapping[str, Any], device: torch.device) -> str:
-    """What the log begins with: versions, devices, and the options with the defaults of all classes that they name."""
+    """The head of the log: versions, devices, and the options with all defaults of networks and losses."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
     return "\n".join(
         [
@@ -74,14 +74,14 @@ def _version(name: str) -> str:
 
 
 def add_rates(tb_logger: Any, model: Any, iteration: int) -> None:
-    """Learning rates to TensorBoard, where BasicSR writes losses and metrics alone."""
+    """Write learning rates to TensorBoard, where BasicSR writes only losses and metrics."""
     if tb_logger is not None:
         for number, rate in enumerate(model.get_current_learning_rate()):
             tb_logger.add_scalar(f"rates/group_{number}", rate, iteration)
 
 
 def add_picture(tb_logger: Any, name: str, visuals: Mapping[str, Any], iteration: int) -> None:
-    """The first picture of a validation to TensorBoard: LR, bicubic, SR and GT side by side."""
+    """Write the first image of a validation to TensorBoard: LR, bicubic, SR and GT side by side."""
     if tb_logger is None or "lq" not in visuals or "result" not in visuals:
         return
     lq, sr = visuals["lq"][:1, :3].float(), visuals["result"][:1, :3].float()
