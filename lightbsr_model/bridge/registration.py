@@ -1,4 +1,4 @@
-"""Put this project's names into BasicSR's registries, once."""
+"""Register this project's classes with BasicSR, once."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from lightbsr_arch.methods.registry import registered
 def register_all() -> None:
     """Register the networks, and import the modules whose classes register themselves.
 
-    BasicSR scans only its own folders (``basicsr/archs/__init__.py:17`` and its sisters), and its registry raises
-    where a name is taken (``utils/registry.py:42``).
+    BasicSR scans only its own folders (``basicsr/archs/__init__.py:17`` and the like), and its registry raises an error if a
+    name is taken (``utils/registry.py:42``).
     """
     for method in registered():
         for name, network in method.load().networks.items():
