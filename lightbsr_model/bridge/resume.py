@@ -1,7 +1,7 @@
-"""Finding and reading the state that a run goes on from.
+"""Finding and reading the training state that a run resumes from.
 
-A state and the networks that were saved with it are one thing: if any of these files is missing or damaged, the state before
-is taken. A file that is whole and says that it is of something else (another run, another iteration) is an error.
+A state and the networks that were saved with it belong together: if any of these files is missing or damaged, the previous
+state is used. An intact file that belongs to something else (another run, another iteration) is an error.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from lightbsr_model.bridge.resumed_options import refuse_other_types
 
 
 def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
-    """Stand in for ``load_resume_state`` of ``basicsr/train.py`` and of the stock script.
+    """Replaces ``load_resume_state`` of ``basicsr/train.py`` and of the stock script.
 
-    Crosses: train.py:85 asks CUDA for a device even on a CPU machine; :71 looks for the run in the working directory,
-    where it is not if the script lies elsewhere; :75 stumbles over a state whose name is no number; options.py:188
-    writes into a folder that does not exist when the state is of a run with another name, and misc.py:117 looks for
-    that run's networks in this run's folder. A state that a kill cut short is named, and the one before is taken.
+    Works around these bugs: train.py:85 requests a CUDA device even on a machine without one; :71 looks for the run in the
+    working directory although the script may be elsewhere; :75 fails on a state whose name is not a number; options.py:188
+    writes into a folder that does not exist if the state belongs to a run with another name, and misc.py:117 looks for
+    that run's networks in this run's folder. A truncated state is reported, and the previous one is used.
 
     Raises:
-        OptionError: ``path.resume_state`` does not exist or cannot be used, or no state of the run can; or a state or
-            network says that it is of another run, another iteration or another network.
+        OptionError: ``path.resume_state`` does not exist or cannot be used, or no state of the run can be; or a state or
+            network belongs to another run, another iteration or another network.
     """
     path, state = None, None
     if opt.get("auto_resume"):
@@ -74,42 +74,42 @@ def _newest_whole_state(opt: dict[str, Any]) -> tuple[Path | None, dict[str, Any
             return path, state
         faults.append(fault)
         if opt["rank"] == 0:
-            before = "the one before" if fault.startswith(str(path)) else f"the state before {path.name}"
-            print(f"{fault}: {before} is taken.", flush=True)
+            before = "the previous one" if fault.startswith(str(path)) else f"the state before {path.name}"
+            print(f"{fault}: {before} is used.", flush=True)
     if faults:
         raise OptionError(
-            f"--auto_resume: none of the states in {folder} can be taken: {'; '.join(faults)}. Name another by "
-            "path.resume_state, or leave --auto_resume out: the folder is then renamed, and the run starts anew."
+            f"--auto_resume: none of the states in {folder} can be used: {'; '.join(faults)}. Name another one in "
+            "path.resume_state, or leave out --auto_resume: the folder is then renamed, and the run starts from scratch."
         )
     return None, None
 
 
-# ---- whole or not
+# ---- intact or damaged
 
 
 def _read_with_networks(path: Path, opt: Mapping[str, Any]) -> tuple[dict[str, Any] | None, str | None]:
-    """Read a state, and look at the networks that belong to it.
+    """Read a state, and check the networks that belong to it.
 
     Returns:
-        The state, or None; and what is wrong with the first file that is missing or damaged, or None.
+        The state, or None; and a description of the first missing or damaged file, or None.
     """
     try:
         content = read_checkpoint(path) if not _is_damaged(path) else {}
     except ValueError:
         content = {}
     if "iter" not in content:
-        return None, f"{path} is no training state, or cut short"
+        return None, f"{path} is not a training state, or is truncated"
     state = dict(content)
     for network in _networks_of(path, state, opt):
         if not network.is_file():
             return None, f"{network} is missing"
         if _is_damaged(network):
-            return None, f"{network} is damaged or cut short"
+            return None, f"{network} is damaged or truncated"
     return state, None
 
 
 def _networks_of(path: Path, state: Mapping[str, Any], opt: Mapping[str, Any]) -> list[Path]:
-    """The checkpoints that were saved with a state, without those that the user wants ignored."""
+    """The checkpoints that were saved with a state, without those that the user wants to ignore."""
     folder = path.parent.parent / "models"
     names = (state.get(META_KEY) or {}).get("files")
     if names is None:  # a state of stock BasicSR, or of an older version
@@ -119,13 +119,13 @@ def _networks_of(path: Path, state: Mapping[str, Any], opt: Mapping[str, Any]) -
 
 
 def _is_damaged(path: Path) -> bool:
-    """Whether a checkpoint is cut short, or some of its bytes are not those that were written.
+    """Whether a checkpoint is truncated, or some of its bytes have changed since it was written.
 
-    torch.load looks at no checksum: a flipped byte would be a weight.
+    torch.load verifies no checksum: a flipped byte would become a weight.
     """
     if not zipfile.is_zipfile(path):
         try:
-            read_checkpoint(path)  # torch's format of before 1.6
+            read_checkpoint(path)  # torch's format before 1.6
         except ValueError:
             return True
         return False
@@ -136,27 +136,27 @@ def _is_damaged(path: Path) -> bool:
         return True
 
 
-# ---- of this run or not
+# ---- of this run or another
 
 
 def _refuse_foreign(path: Path, state: Mapping[str, Any], opt: dict[str, Any], by_name: bool) -> None:
-    """Refuse a state or network that says that it is of something else. Those of stock BasicSR say nothing.
+    """Reject a state or network that belongs to something else, as it describes itself; those of stock BasicSR do not.
 
     Args:
         path: The state.
         state: Its content.
         opt: The run's options.
-        by_name: Whether the user named the state: then it may be of another run.
+        by_name: Whether the user named the state: then it may belong to another run.
     """
     about = state.get(META_KEY) or {}
     iteration = state["iter"]
     told = {iteration, about.get("iteration", iteration)} | (set() if by_name else {int(path.stem)})
     if len(told) > 1:
-        raise OptionError(f"{path} is the state of iteration {iteration}: give it back its name, or move it away.")
+        raise OptionError(f"{path} is the state of iteration {iteration}: restore its name, or move it away.")
     if not by_name and about.get("name", opt["name"]) != opt["name"]:
         raise OptionError(
-            f"{path} is a state of the run {about['name']!r}, not of {opt['name']!r}: move it away. To go on from it under "
-            f"this name, give `path: {{resume_state: {path}}}` without --auto_resume, and keep its models/ beside it."
+            f"{path} is a state of the run {about['name']!r}, not of {opt['name']!r}: move it away. To continue from it under "
+            f"this name, set `path: {{resume_state: {path}}}` without --auto_resume, and keep its models/ folder next to it."
         )
     refuse_other_types(path, about, opt)
     for network in _networks_of(path, state, opt):
@@ -164,17 +164,17 @@ def _refuse_foreign(path: Path, state: Mapping[str, Any], opt: dict[str, Any], b
         if said.get("iteration", iteration) != iteration:
             raise OptionError(
                 f"{network} is of iteration {said['iteration']}, and {path.name} of {iteration}: put the network of that "
-                "iteration there, or move both away, and the state before is taken."
+                "iteration there, or move both away to use the previous state."
             )
         if said.get("run") and about.get("run") and said["run"] != about["run"]:
             raise OptionError(
                 f"{network} is of another run (name {said.get('name')!r}) than {path}: put the network of that run "
-                "there, or move both away, and the state before is taken."
+                "there, or move both away to use the previous state."
             )
 
 
 def _keep_seed(opt: dict[str, Any], about: Mapping[str, Any]) -> None:
-    """Without ``manual_seed`` a run draws one: what goes on keeps it."""
+    """Keep the seed that a run without ``manual_seed`` has drawn."""
     given, seed = opt.get("given_options"), about.get("manual_seed")
     if given is not None and given.options.get("manual_seed") is None and seed is not None:
         opt["manual_seed"] = seed
@@ -182,7 +182,7 @@ def _keep_seed(opt: dict[str, Any], about: Mapping[str, Any]) -> None:
 
 
 def _take_networks_beside_the_state(opt: dict[str, Any], path: Path, state: Mapping[str, Any]) -> None:
-    """Load what was saved with the state, whole: not this run's files of that iteration, and no part of them."""
+    """Load all networks that were saved with the state, not this run's files of that iteration."""
     ignored = opt["path"].get("ignore_resume_networks") or ()
     for key in [key for key in opt if key.startswith("network_") and key not in ignored]:
         beside = path.parent.parent / "models" / f"net_{key.removeprefix('network_')}_{state['iter']}.pth"
