@@ -1,9 +1,9 @@
 """What a resumed run takes from the option file, and what from its state.
 
-The file decides, and each difference is logged: BasicSR loads the optimisers' and schedulers' states whole, old rates, betas
-and milestones with them, so that a changed option is without effect and without a word. From the state come the weights,
-what the optimisers have gathered of them, and where the schedules stand. What the state cannot be carried over to (another
-type of network or optimiser, other sizes) is an error.
+The file decides, and each difference is logged: BasicSR loads the complete states of optimisers and schedulers, including old
+learning rates, betas and milestones, so that changed options are silently ignored. The state supplies the weights, the
+optimisers' moments and the schedules' positions. A state that does not fit (another type of network or optimiser, other sizes)
+is an error.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ _MISSING = "not given"
 _OUTSIDE = ("name", "path", "logger", "val", "num_gpu", "dist_params")
 _OUTSIDE_OF_DATA = ("name", "num_worker_per_gpu", "prefetch_mode", "num_prefetch_queue", "pin_memory", "io_backend")
 _STANDING = ("last_epoch", "_step_count", "_last_lr", "_is_initial", "_get_lr_called_within_step")
-"""Where a schedule stands; its other values say what it is."""
+"""Entries that hold a schedule's position; the others are its settings."""
 _MARKS = ("betas", "momentum", "alpha", "rho", "lambd", "etas", "lr_decay", "beta2_decay")
-"""Options that tell types of optimisers from each other."""
+"""Options that distinguish types of optimisers."""
 _SHAPED = ("exp_avg", "exp_avg_sq", "momentum_buffer", "sum", "square_avg")
-"""Entries of an optimiser's state that have their weight's shape."""
+"""Entries of an optimiser's state that have the shape of their weight."""
 
 
 def refuse_other_types(path: Path, about: Mapping[str, Any], opt: Mapping[str, Any]) -> None:
-    """Refuse a state whose networks or optimisers have other types than the option file's.
+    """Check that a state's networks and optimisers have the types of the option file.
 
     Args:
         path: The state.
-        about: What it says of itself; nothing in one of stock BasicSR.
+        about: Its description of itself; empty for a state of stock BasicSR.
         opt: The run's options.
 
     Raises:
-        OptionError: By key.
+        OptionError: A type differs; the message names the key.
     """
     ignored = opt["path"].get("ignore_resume_networks") or ()
     for key, old, new in _differences(_given_before(about), _given_now(opt)):
@@ -51,8 +51,8 @@ def refuse_other_types(path: Path, about: Mapping[str, Any], opt: Mapping[str, A
         is_optimiser = len(key) == 3 and key[0] == "train" and key[1].startswith("optim_")
         if key[-1] == "type" and (is_network or is_optimiser) and _MISSING not in (old, new):
             raise OptionError(
-                f"{path} was saved with {'.'.join(key)}: {old}, and the option file says {new}: this cannot be changed in a "
-                "run that goes on. Change it back, or start a new run from the network (path.pretrain_network_*)."
+                f"{path} was saved with {'.'.join(key)}: {old}, and the option file says {new}: this cannot be changed when "
+                "resuming. Change it back, or start a new run from the network (path.pretrain_network_*)."
             )
 
 
@@ -63,17 +63,17 @@ def changed_networks(state: Mapping[str, Any], opt: Mapping[str, Any]) -> list[s
 
 
 def take_options_from_file(model: Any, state: dict[str, Any]) -> dict[str, Any]:
-    """Put what the option file says of optimisers and schedules into a state, and log all that differs from its run.
+    """Apply the option file's optimiser and scheduler settings to a state, and log all differences from its run.
 
     Args:
-        model: The new model, whose optimisers and schedulers are as the option file wants them.
+        model: The new model, whose optimisers and schedulers are built from the option file.
         state: What :func:`~lightbsr_model.bridge.resume.load_resume_state` returned.
 
     Returns:
         The state, to be loaded by ``resume_training``.
 
     Raises:
-        OptionError: Optimisers of another type, or of other weights.
+        OptionError: The optimisers are of another type, or for other weights.
     """
     about = state.get(META_KEY) or {}
     optimizers, schedulers = state["optimizers"], state["schedulers"]
@@ -83,8 +83,8 @@ def take_options_from_file(model: Any, state: dict[str, Any]) -> dict[str, Any]:
     ):
         if len(mine) != len(saved):
             raise OptionError(
-                f"the state of iteration {state['iter']} has {len(saved)} {what}, and this model {len(mine)}: it is of another "
-                "model. Start a new run from its networks (path.pretrain_network_*)."
+                f"the state of iteration {state['iter']} has {len(saved)} {what}, this model has {len(mine)}: it belongs to "
+                "another model. Start a new run from its networks (path.pretrain_network_*)."
             )
     changes: list[str] = []
     adapted = {
@@ -97,7 +97,7 @@ def take_options_from_file(model: Any, state: dict[str, Any]) -> dict[str, Any]:
     }
     if about:
         _log_differences(about, model.opt)
-    else:  # of stock BasicSR: what its optimisers say is all there is
+    else:  # of stock BasicSR: only its optimisers' settings are known
         for change in changes:
             get_root_logger().warning(f"Resumed with a change: {change}: taken from the file.")
     return adapted
@@ -107,25 +107,25 @@ def take_options_from_file(model: Any, state: dict[str, Any]) -> dict[str, Any]:
 
 
 def _adapt_optimizer(number: int, optimizer: Any, saved: dict[str, Any], changes: list[str]) -> dict[str, Any]:
-    """The saved state of an optimiser, with the hyperparameters of the new one."""
+    """The saved state of an optimiser with the new one's hyperparameters."""
     sizes = [[len(group["params"]) for group in groups] for groups in (optimizer.param_groups, saved["param_groups"])]
     if sizes[0] != sizes[1]:
         raise OptionError(
-            f"the state's optimiser {number} has {sizes[1]} weights, and this model's {sizes[0]}: it is of another network. "
-            "Start a new run from its network (path.pretrain_network_*)."
+            f"the state's optimiser {number} has {sizes[1]} weights, this model's has {sizes[0]}: it belongs to another "
+            "network. Start a new run from its network (path.pretrain_network_*)."
         )
     groups = []
     for new, old in zip(optimizer.param_groups, saved["param_groups"], strict=True):
         if any((mark in new) != (mark in old) for mark in _MARKS):
             raise OptionError(
                 f"the state's optimiser {number} is of another type than {type(optimizer).__name__}: this cannot be changed "
-                "in a run that goes on. Change train.optim_*.type back, or start a new run from the network "
+                "when resuming. Change train.optim_*.type back, or start a new run from the network "
                 "(path.pretrain_network_*)."
             )
         _check_shapes(number, new, old, saved["state"])
         settings = {key: value for key, value in new.items() if key not in ("params", "lr")}
         start, old_start = (float(group.get("initial_lr", group["lr"])) for group in (new, old))
-        # Schedules here set the rate anew in each iteration; one that multiplies the last rate finds it moved alike.
+        # Schedules here compute the rate in each iteration; one that multiplies the last rate finds it scaled alike.
         settings["lr"] = old["lr"] * start / old_start if old_start and start != old_start else old["lr"]
         changes += [
             f"optimiser {number}: {'lr' if key == 'initial_lr' else key} {old[key]} -> {settings[key]}"
@@ -141,13 +141,13 @@ def _check_shapes(number: int, group: Mapping[str, Any], old: Mapping[str, Any],
         for entry, value in state.get(name, {}).items():
             if entry in _SHAPED and torch.is_tensor(value) and value.shape != parameter.shape:
                 raise OptionError(
-                    f"the state's optimiser {number} holds {entry} of {tuple(value.shape)} for a weight of "
-                    f"{tuple(parameter.shape)}: it is of another network."
+                    f"the state's optimiser {number} has {entry} of shape {tuple(value.shape)} for a weight of shape "
+                    f"{tuple(parameter.shape)}: it belongs to another network."
                 )
 
 
 def _adapt_schedule(schedule: Any, saved: dict[str, Any]) -> dict[str, Any]:
-    """Where a saved schedule stands; rates, lengths and steps are the new one's, if it is of a known kind."""
+    """The position of a saved schedule; rates, lengths and steps are the new one's, if its type is known."""
     new = {key: value for key, value in vars(schedule).items() if key != "optimizer"}
     is_known = type(schedule).__module__.startswith(("basicsr.", "lightbsr_model."))
     kept = _STANDING if is_known else [key for key in saved if key != "base_lrs"]
@@ -158,7 +158,7 @@ def _adapt_schedule(schedule: Any, saved: dict[str, Any]) -> dict[str, Any]:
 
 
 def _given_before(about: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that a state was saved under; of an older version, its file without forced values."""
+    """The options that a state was saved with; for an older version, its file without forced values."""
     return dict(about.get("options") or plain(parse_document(about.get("option_file") or "").options))
 
 
@@ -168,7 +168,7 @@ def _given_now(opt: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _differences(old: Any, new: Any, key: KeyPath = ()) -> Iterator[tuple[KeyPath, Any, Any]]:
-    """All values in which two sets of options differ; a missing one counts as null. Nothing if one set is unknown."""
+    """All values in which two sets of options differ; missing ones count as null. Empty if one set is unknown."""
     if not key and not (old and new):
         return
     if isinstance(old, Mapping) and isinstance(new, Mapping):
@@ -201,7 +201,7 @@ def _value(options: Any, key: KeyPath) -> Any:
 def _log_differences(about: Mapping[str, Any], opt: Mapping[str, Any]) -> None:
     logger = get_root_logger()
     if about.get("name") and about["name"] != opt["name"]:
-        logger.info(f"{opt['name']} goes on from a state of the run {about['name']}.")
+        logger.info(f"{opt['name']} continues from a state of the run {about['name']}.")
     for what, old, new in (
         ("processes", about.get("world_size"), opt.get("world_size")),
         ("lightbsr", about.get("version"), __version__),
