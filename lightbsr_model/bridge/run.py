@@ -1,7 +1,7 @@
-"""What the pieces of one training run know of each other.
+"""The shared state of one training run.
 
-BasicSR's ``train_pipeline`` calls one function after the other and keeps what they return in its own variables; this is
-where our stand-ins for those functions meet.
+BasicSR's ``train_pipeline`` calls one function after the other and keeps their results in local variables; the functions that
+replace them here share this object instead.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ class Run:
     given_options: Any = None
     """The options as the user gave them, see ``option_parsing``."""
     resume_state: dict[str, Any] | None = None
-    """The state that the run goes on from."""
+    """The training state that the run resumes from."""
     val_loaders: list[Any] = field(default_factory=list)
     """Validation loaders in the order of the options."""
     train_set: Any = None
     """The supervised training set."""
     sampler: Any = None
-    """The training sampler, which knows the epoch."""
+    """The training sampler, which tracks the epoch."""
     batches: int = 0
-    """Iterations an epoch."""
+    """Number of iterations per epoch."""
     tb_logger: Any = None
     """TensorBoard's writer, on rank 0."""
 
     def reset(self) -> None:
-        """Forget everything: a process's next run starts from nothing."""
+        """Reset everything for the next run of this process."""
         self.__dict__.update(Run().__dict__)
 
     def start_data(self, loader: Any, sampler: Any, val_loaders: list[Any], batches: int) -> None:
-        """Take the loaders over; in a resumed run, start them where the state was saved.
+        """Store the loaders; in a resumed run, start them where the state was saved.
 
-        The state's epoch, from which BasicSR's loop counts on, is set to the one that its iteration lies in.
+        The state's epoch, from which BasicSR's loop continues counting, is set to the one that contains its iteration.
         """
         self.train_set, self.sampler, self.val_loaders, self.batches = loader.dataset, sampler, val_loaders, batches
         if self.resume_state is not None:
