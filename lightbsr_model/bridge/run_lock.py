@@ -1,12 +1,12 @@
-"""One folder, one run: a lock beside a run's folder, held by the process that writes there.
+"""One folder, one run: a lock next to a run's folder, held by the process that writes there.
 
-BasicSR renames the folder of an older run of the same name (``utils/misc.py:28``), also while that run is still writing: it
+BasicSR renames the folder of an older run of the same name (``utils/misc.py:28``), even while that run is still writing: it
 then writes its states into the folder of the newer one.
 
-The lock is a file ``.NAME.lock`` beside the folder, not in it, since the folder is what gets renamed. It is created with its
-content in one step (a hard link, which fails where the name exists, on NFS too), so of several runs that start at once
-exactly one wins. It says who holds it. Whether that process still runs can be seen on its own machine only; elsewhere the
-user decides, by deleting the file.
+The lock is a file ``.NAME.lock`` next to the folder, not in it, since the folder gets renamed. It is created with its content
+in one step (a hard link, which fails if the name exists, on NFS too), so that exactly one of several runs starting together
+wins. It names its owner. Whether that process is still running can only be checked on its own machine; elsewhere the user
+decides, by deleting the file.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if sys.platform != "win32":
 
 _held: dict[Path, Owner] = {}
 _writing_seconds = 5.0
-"""How long a lock may be unreadable because its owner is writing it, on file systems without hard links."""
+"""Seconds that a lock may be unreadable while its owner is writing it, on file systems without hard links."""
 
 
 class RunInUse(CommandFailed):
@@ -42,12 +42,12 @@ class Owner:
 
     host: str
     boot: str
-    """Changes when the machine restarts; empty where the system does not say."""
+    """Changes when the machine restarts; empty if the system does not report it."""
     namespace: str
-    """Processes of one namespace see each other; containers have their own. Empty where the system does not say."""
+    """Processes of one namespace see each other; containers have their own. Empty if the system does not report it."""
     pid: int
     process_started: str
-    """Tells the process from a later one with the same pid."""
+    """Distinguishes the process from a later one with the same pid."""
     since: str
     command: str
 
@@ -62,10 +62,10 @@ def take(folder: Path) -> str | None:
         folder: The folder of a run, which need not exist.
 
     Returns:
-        A message that names the dead process whose lock was taken over, if there was one.
+        A message naming the dead process whose lock was taken over, if there was one.
 
     Raises:
-        RunInUse: Another process holds it, or may hold it; the message says who, and what to do.
+        RunInUse: Another process holds it, or may hold it; the message names it and says what to do.
         CommandFailed: The lock cannot be written.
     """
     path = lock_path(folder)
@@ -89,7 +89,7 @@ def lock_path(folder: Path) -> Path:
 
 
 def confirm(folder: Path) -> None:
-    """Make sure that the folder is still this process's, before something is written there.
+    """Check that the folder still belongs to this process, before something is written there.
 
     Raises:
         RunInUse: Someone deleted the lock, and another run has taken it since.
@@ -107,7 +107,7 @@ def confirm(folder: Path) -> None:
 
 
 def release_all() -> None:
-    """Release all locks of this process. Does nothing in a process forked from it."""
+    """Release all locks of this process. Does nothing in a forked process."""
     for path, mine in list(_held.items()):
         if mine.pid == os.getpid():
             del _held[path]
@@ -172,7 +172,7 @@ def _replace(path: Path, old: Owner, me: Owner) -> bool:
     with file:
         if sys.platform != "win32":
             fcntl.flock(file, fcntl.LOCK_EX)
-        # Whoever waited here finds the name on another file.
+        # After waiting here, the name may belong to another file.
         if not path.exists() or not os.path.samestat(os.fstat(file.fileno()), path.stat()) or _read(path) != old:
             return False
         draft = path.with_name(f"{path.name}.{me.host}.{me.pid}")
@@ -215,9 +215,9 @@ def _this_process() -> Owner:
 
 
 def _start_of(pid: int) -> str | None:
-    """When a process started, in the system's words; None if there is none, or only its exit status is left of it."""
+    """When a process started, as the system reports it; None if there is none, or if it is a zombie."""
     if Path("/proc/self/stat").exists():
-        # Behind the command's name, which may hold anything: state, then 18 numbers, then the start in ticks.
+        # After the command's name, which may contain anything: state, then 18 numbers, then the start in ticks.
         words = _text(Path(f"/proc/{pid}/stat")).rpartition(")")[2].split()
         return words[19] if words and words[0] not in "ZX" else None
     said = subprocess.run(["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
