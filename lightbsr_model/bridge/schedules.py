@@ -1,7 +1,7 @@
-"""BasicSR's step schedule, reaching its rate after a warm-up.
+"""BasicSR's step schedule, fixed to reach its learning rate after a warm-up.
 
-``models/lr_scheduler.py:31`` multiplies the rate that it finds in the optimiser, and during a warm-up
-(``base_model.py:190``) that is the warm-up's: after it the rate stayed below the one asked for, for ever.
+``models/lr_scheduler.py:31`` multiplies the rate that it finds in the optimiser, which during a warm-up
+(``base_model.py:190``) is the warm-up's: after it the rate never reached the configured one.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from typing import Any
 
 
 def multistep_rates(scheduler: Any) -> list[float]:
-    """Stand in for ``MultiStepRestartLR.get_lr``: a function of the iteration alone.
+    """Replaces ``MultiStepRestartLR.get_lr`` by a function of the iteration alone.
 
-    Equal to BasicSR's where there is no warm-up.
+    Equal to BasicSR's without a warm-up.
     """
     past = [restart for restart in scheduler.restarts if restart <= scheduler.last_epoch]
     start = max(past, default=0)
