@@ -1,7 +1,7 @@
-"""What a training writes beside its checkpoints (TensorBoard's events, validation images) never ends it: one warning.
+"""What a training writes besides its checkpoints (TensorBoard's events, validation images) never ends it: one warning.
 
-- torch's SummaryWriter writes in a thread of its own; what fails there is raised by a later ``add_scalar`` or ``close``, in
-  the middle of BasicSR's loop.
+- torch's SummaryWriter writes in a separate thread; its errors are raised by a later ``add_scalar`` or ``close``, in the
+  middle of BasicSR's loop.
 - ``utils/img_util.py:152``: a validation image that cannot be written raises, and OpenCV may leave half of one, unreported.
   Here it appears whole or not at all. In a test the images are the product, and their failure ends it.
 - The path of a validation image is made of names from the data (``lq_path`` of a record, ``folder`` of a video's list):
@@ -46,7 +46,7 @@ def begin_run(opt: dict[str, Any]) -> None:
 
 
 def report_once(what: str, error: Exception) -> None:
-    """Warn of a side product that cannot be written, the first time in a run."""
+    """Warn about a side product that cannot be written, the first time in a run."""
     if what not in _reported:
         _reported.add(what)
         get_root_logger().warning(f"{what} cannot be written ({printable(error, 1000)}): the training goes on without.")
@@ -64,16 +64,16 @@ def validation_of_a_training() -> Iterator[None]:
 
 
 def write_image(img: Any, file_path: str, params: Any = None, auto_mkdir: bool = True) -> None:
-    """Stand in for ``basicsr.utils.imwrite`` in BasicSR's models.
+    """Replaces ``basicsr.utils.imwrite`` in BasicSR's models.
 
     Args:
         img: (H, W, 3) or (H, W), BGR.
-        file_path: Its extension names the format.
+        file_path: The file; its extension determines the format.
         params: OpenCV's.
-        auto_mkdir: Taken as true.
+        auto_mkdir: Ignored; folders are always created.
 
     Raises:
-        WriteFailed: It cannot be written or does not belong where its name leads, and is the product of a test.
+        WriteFailed: The image cannot be written, and is the result of a test.
     """
     path = Path(os.path.abspath(file_path))
     try:
@@ -108,7 +108,7 @@ class EscapingBar(tqdm):  # type: ignore[type-arg]
 
 
 class GuardedLogger:
-    """TensorBoard's writer, which goes silent where it cannot write.
+    """TensorBoard's writer, which warns once and then does nothing if it cannot write.
 
     Args:
         writer: A ``torch.utils.tensorboard.SummaryWriter``.
@@ -138,16 +138,16 @@ class GuardedLogger:
 
 
 def open_guarded(open_loggers: Callable[[dict[str, Any]], Any], opt: dict[str, Any]) -> Any:
-    """BasicSR's ``init_tb_loggers`` under guard; None without TensorBoard.
+    """BasicSR's ``init_tb_loggers`` with a guarded writer; None without TensorBoard.
 
-    A folder that cannot be made ends the run: nothing has begun yet.
+    A folder that cannot be created ends the run: nothing has started yet.
     """
     writer = open_loggers(opt)
     return None if writer is None else GuardedLogger(writer)
 
 
 def _silence_writer_threads() -> None:
-    """Keep the traceback of TensorBoard's thread from the terminal: its error is raised again, and reported, by the writer."""
+    """Suppress the traceback of TensorBoard's thread: the writer raises its error again, and it is reported then."""
     previous = threading.excepthook
     if getattr(previous, "leaves_writers_out", False):
         return
@@ -161,8 +161,7 @@ def _silence_writer_threads() -> None:
 
 
 def guard_images() -> None:
-    """Let BasicSR's models write images through :func:`write_image`, and show their names by :class:`EscapingBar`."""
-    replacements = {"imwrite": write_image, "tqdm": EscapingBar}
+    """Make BasicSR's models write images with :func:`write_image`."""
     for name, module in list(sys.modules.items()):
         if name.startswith("basicsr.models."):
             for function, replacement in replacements.items():
