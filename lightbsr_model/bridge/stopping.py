@@ -1,8 +1,8 @@
-"""Ctrl-C, SIGTERM, SIGHUP, or a launcher that is gone: end after the current iteration, saved.
+"""Ctrl-C, SIGTERM, SIGHUP, or a launcher that has ended: save after the current iteration and stop.
 
-BasicSR dies in the middle of an iteration, and loses all since the last checkpoint. A batch system sends SIGTERM some
-seconds before it kills: torchrun and Kubernetes 30, slurm 30 (``KillWait``; ``--signal=TERM@300`` asks for 300). It may
-send it to every process, and torchrun passes its own on to its ranks, so that one request arrives several times.
+BasicSR dies in the middle of an iteration and loses everything since the last checkpoint. A batch system sends SIGTERM some
+seconds before it kills: torchrun and Kubernetes 30, slurm 30 (``KillWait``; ``--signal=TERM@300`` requests 300). It may
+send it to every process, and torchrun forwards its own to its ranks, so that one request arrives several times.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from lightbsr_model.runtime.orphans import is_under_torchrun, launcher_is_gone
 from lightbsr_model.runtime.processes import is_distributed
 
 GRACE_VARIABLE = "LIGHTBSR_STOP_GRACE"
-"""Environment variable: seconds from a signal to the moment at which a rank that cannot finish its iteration ends unsaved."""
+"""Environment variable: seconds after a signal until a rank that cannot finish its iteration ends without saving."""
 
 _GRACE_SECONDS = 300.0
 _REPEAT_SECONDS = 2.0
 """Signals closer together than this are one request."""
 _ASK_SECONDS = 1.0
-"""About how often several processes ask each other whether to stop."""
+"""Seconds between two checks of several processes whether to stop."""
 _LONGEST_INTERVAL = 20
 """In iterations, should they suddenly take longer."""
 
@@ -40,18 +40,18 @@ _current: StopRequest | None = None
 
 
 class ValidationInterrupted(Exception):
-    """The run was asked to stop during a validation, which a resumed run makes up for."""
+    """The run was asked to stop during a validation, which a resumed run repeats."""
 
 
 class StopRequest:
-    """Remembers that the run was asked to stop. A second Ctrl-C some seconds after the first ends it at once.
+    """Remembers that the run was asked to stop. A second Ctrl-C some seconds after the first ends it immediately.
 
-    A thread takes the signals, since Python runs no handler while the main thread waits in a collective. Any number of
-    SIGTERM is one request: batch systems repeat themselves, and SIGKILL is there for whoever cannot wait.
+    A thread receives the signals, since Python runs no handler while the main thread waits in a collective. Any number of
+    SIGTERMs is one request: batch systems repeat it, and SIGKILL is available to those who cannot wait.
 
     Args:
-        grace: With several processes, seconds from the first signal after which this one ends without having saved: another
-            one may be dead, and it would wait for it. Default: of the environment, else 300.
+        grace: With several processes, seconds after the first signal until this one ends without saving: another one may be
+            dead, and this one would wait for it. Default: from the environment, else 300.
         repeat: Seconds within which a second Ctrl-C is a duplicate of the first.
 
     Raises:
@@ -62,7 +62,7 @@ class StopRequest:
 
     def __init__(self, grace: float | None = None, repeat: float = _REPEAT_SECONDS) -> None:
         self.received: str | None = None
-        """What asked, for the log."""
+        """The signal that asked, for the log."""
         self.grace = _grace_of_environment() if grace is None else grace
         self.repeat = repeat
         self._first: dict[int, float] = {}
@@ -74,7 +74,7 @@ class StopRequest:
         self._last_question: tuple[int, float] | None = None
 
     def install(self) -> None:
-        """Take the signals over from whoever has them. Does nothing outside the main thread, where Python has no signals."""
+        """Install the signal handlers. Does nothing outside the main thread, where Python has no signal handling."""
         global _current
         if threading.current_thread() is not threading.main_thread():
             return
@@ -94,7 +94,7 @@ class StopRequest:
         _current = self
 
     def uninstall(self) -> None:
-        """Give the signals back."""
+        """Restore the previous signal handlers."""
         for number, handler in self._previous.items():
             signal.signal(number, handler)
         self._previous = {}
@@ -125,18 +125,18 @@ class StopRequest:
                     deadline = time.monotonic() + self.grace
 
     def _note(self, number: signal.Signals) -> None:
-        """Take a signal for the first request, for a duplicate of it, or for a person's last word."""
+        """Classify a signal: the first request, a duplicate of it, or a second Ctrl-C that ends the run immediately."""
         now = time.monotonic()
         first = self._first.setdefault(number, now)
         if number == signal.SIGINT and now - first >= self.repeat:
             self.received = number.name
-            self._leave("A second Ctrl-C: ended at once. The work since the last checkpoint is lost.")
+            self._leave("A second Ctrl-C: ended immediately. The work since the last checkpoint is lost.")
         if self.received is None:
             self.received = "the end of torchrun" if launcher_is_gone.is_set() else number.name
             get_root_logger().info(f"{self.received}: the run saves and stops after the current iteration.")
 
     def _leave(self, message: str) -> None:
-        """End this process, whatever its main thread waits for, and its workers."""
+        """End this process and its workers, even if its main thread is blocked."""
         with suppress(OSError):
             print(f"\nlightbsr: {message}", file=sys.stderr, flush=True)
         for child in multiprocessing.active_children():
@@ -144,14 +144,13 @@ class StopRequest:
         os._exit(128 + (signal.SIGINT if self.received == "SIGINT" else signal.SIGTERM))
 
     def ask_next_time(self) -> None:
-        """Let the next iteration ask, whatever was agreed on. To be called on all processes, or on none."""
+        """Make the next iteration check again. To be called in all processes or in none."""
         self._next_question = 0
 
     def agreed(self, iteration: int, device: torch.device) -> bool:
         """Whether to stop before an iteration; with several processes, whether any of them was asked to.
 
-        They ask each other about once a second, since an answer on CUDA makes the host wait for the device, and before
-        every iteration that takes longer.
+        They check about once a second, since on CUDA this needs a host sync, and before every iteration that takes longer.
         """
         if not is_distributed():
             return self.received is not None
@@ -191,9 +190,9 @@ def _grace_of_environment() -> float:
 
 
 def shield_worker() -> None:
-    """In a worker of a data loader: leave signals to the training process, which needs its workers to end its iteration.
+    """In a worker of a data loader: leave signals to the training process, which needs its workers to finish an iteration.
 
-    torch's own handler lets a worker die of any SIGTERM but its parent's, and the training with it.
+    With torch's own handler a worker dies on any SIGTERM that is not its parent's, and the training with it.
     """
     signal.set_wakeup_fd(-1)
     for number in StopRequest.signals:
