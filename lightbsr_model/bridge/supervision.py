@@ -1,4 +1,4 @@
-"""One model's training, supervised: each of BasicSR's calls on the model goes through here.
+"""Supervises the training of one model: every call that BasicSR's loop makes on the model goes through here.
 
 The loop itself stays BasicSR's (``basicsr/train.py:163``). It calls, in this order and for every iteration,
 ``update_learning_rate``, ``feed_data``, ``optimize_parameters``, then ``save`` and ``validation`` when due.
@@ -30,12 +30,12 @@ from lightbsr_model.runtime.random_streams import derive_seed, seed_everything
 
 
 class NotFinite(CommandFailed):
-    """Losses or gradients were not finite, too often in a row."""
+    """Losses or gradients were not finite in too many consecutive iterations."""
 
 
 @dataclass
 class _Iteration:
-    """What is to be told of an iteration, should its step have been skipped."""
+    """What to report of an iteration whose step was skipped."""
 
     number: int
     losses: Mapping[str, Any]
@@ -48,13 +48,13 @@ class Supervisor:
     """Supervises the training of one model.
 
     Options, under ``train``, for any model:
-        accum_iter (int): Parts of a batch that make one step together, to save memory. Default: 1.
-        grad_clip (float): Largest norm of an optimiser's gradients. Default: none.
-        max_nonfinite (int): Iterations in a row with a loss or gradient that is not finite, after which the run stops.
+        accum_iter (int): Number of parts that a batch is split into for gradient accumulation, to save memory. Default: 1.
+        grad_clip (float): Maximum norm of an optimiser's gradients. Default: none.
+        max_nonfinite (int): Number of consecutive iterations with a non-finite loss or gradient after which the run stops.
             Each such iteration is skipped. Default: 3.
 
     Args:
-        run: The run that the model is trained in.
+        run: The training run.
         model: Any model of BasicSR's.
     """
 
@@ -78,7 +78,7 @@ class Supervisor:
         model.completed_iter = 0
 
     def attach(self) -> None:
-        """Put the supervision between BasicSR's loop and the model."""
+        """Insert the supervision between BasicSR's loop and the model."""
         model = self.model
         self._feed_model = model.feed_data
         for name in (
@@ -145,7 +145,7 @@ class Supervisor:
             self._average(*averagings[-1])
         self.model.completed_iter = current_iter
         is_due = current_iter % self.opt["logger"]["print_freq"] == 0 or current_iter == self.total_iter
-        # Where the device alone knows, asking would make the host wait for it: only when the losses are read anyway.
+        # If only the device knows, reading it needs a host sync: done only when the losses are read anyway.
         if is_due or not torch.is_tensor(self.steps.skipped):
             figures = self._check_finite()
             self.progress.show(current_iter, {**figures, "lr": self.model.get_current_learning_rate()[0]})
@@ -165,7 +165,7 @@ class Supervisor:
             get_root_logger().warning(f"{skipped} images skipped so far (datasets.train.skip_bad_images).")
 
     def _changed_by_a_pass(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        """Copies of what a forward pass changes: BatchNorm statistics, a queue, a key encoder, which no optimiser holds."""
+        """Copies of what a forward pass changes and no optimiser holds: BatchNorm statistics, a queue, a key encoder."""
         networks = [
             value
             for name, value in vars(self.model).items()
@@ -181,7 +181,7 @@ class Supervisor:
         return [(value, value.detach().clone()) for value in values if id(value) not in learning]
 
     def _average(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Move the EMA copy, unless the iteration is skipped; where the device alone knows, it decides."""
+        """Update the EMA copy unless the iteration is skipped; if only the device knows, it decides."""
         skipped = self._unchecked[-1].skipped
         if torch.is_tensor(skipped):
             decay = kwargs.get("decay", args[0] if args else 0.999)
@@ -190,7 +190,7 @@ class Supervisor:
             self.model.model_ema(*args, **kwargs)
 
     def _take_back(self, before: list[tuple[torch.Tensor, torch.Tensor]]) -> None:
-        """Give what a pass changed the values it had, if the iteration is skipped."""
+        """Restore the values that a pass changed, if the iteration is skipped."""
         skipped = self.steps.skipped
         if not torch.is_tensor(skipped) and not skipped:
             if all(math.isfinite(value) for value in self.model.log_dict.values()):
@@ -201,13 +201,13 @@ class Supervisor:
                 changed.copy_(torch.where(skipped, value, changed) if torch.is_tensor(skipped) else value)
 
     def _check_finite(self) -> dict[str, float]:
-        """Look at the iterations since the last look.
+        """Check the iterations since the last check.
 
         Returns:
             The losses of the last one.
 
         Raises:
-            NotFinite: Too many in a row had to be skipped.
+            NotFinite: Too many consecutive ones were skipped.
         """
         flags = [torch.as_tensor(iteration.skipped) for iteration in self._unchecked]
         all_skipped = torch.stack([flag.to(flags[-1].device) for flag in flags]).tolist()
@@ -223,7 +223,7 @@ class Supervisor:
         return losses
 
     def _fp16_scale_is_falling(self, iteration: _Iteration) -> bool:
-        """Whether the loss is finite and its scale still has room: how fp16 finds the largest scale that fits."""
+        """Whether the loss is finite and its scale can still be reduced: how fp16 finds the largest scale that fits."""
         scaler = self.steps.scaler
         if scaler is None or scaler.get_scale() < 1:
             return False
@@ -239,8 +239,8 @@ class Supervisor:
         message = f"iteration {iteration.number}: a loss or gradient is not finite ({told})"
         if self.nonfinite_in_a_row >= self.max_nonfinite:
             raise NotFinite(
-                f"{message}. It is the {self.nonfinite_in_a_row}. in a row (train.max_nonfinite). Look at these images, "
-                "lower the learning rate or set train.grad_clip, and go on with --auto_resume."
+                f"{message}. This is number {self.nonfinite_in_a_row} in a row (train.max_nonfinite). Check these images, "
+                "lower the learning rate or set train.grad_clip, and resume with --auto_resume."
             )
         get_root_logger().warning(f"Skipped {message}; {self.nonfinite} iterations skipped so far.")
 
@@ -255,7 +255,7 @@ class Supervisor:
         self.progress.close()
         get_root_logger().info(
             f"Stopped by {self.stop.received or 'a signal to another process'} after iteration {done}, saved. "
-            "The same command with --auto_resume goes on from here."
+            "The same command with --auto_resume continues from here."
         )
         raise SystemExit(0)
 
@@ -277,13 +277,13 @@ class Supervisor:
         self._validating, self._visuals = True, None
         folder = self.opt["path"]["visualization"]
         if len(self.run.val_loaders) > 1:
-            # Two sets with pictures of the same name would overwrite each other's (sr_model.py:172).
+            # Images with equal names in two sets would overwrite each other (sr_model.py:172).
             self.opt["path"]["visualization"] = str(Path(folder) / name)
         try:
             with validation_of_a_training():
                 original(loader, done, tb_logger, save_img)
         except ValidationInterrupted:
-            # Its length is not an iteration's. A resumed run makes up for it.
+            # It takes longer than an iteration. A resumed run repeats it.
             get_root_logger().info(f"Validation of {name} at iteration {done} interrupted.")
             self._validated.discard((name, done))
             self.stop.ask_next_time()
@@ -310,7 +310,7 @@ class Supervisor:
         self.progress.start_at(state["iter"])
 
     def _validate_what_a_kill_left_out(self) -> None:
-        """BasicSR saves before it validates: a resumed run owes the validation of the iteration that it starts from."""
+        """BasicSR saves before it validates: a resumed run first repeats the validation of the iteration it starts from."""
         state, val_opt = self.run.resume_state, self.opt.get("val")
         if state is None or not val_opt or self.model.completed_iter != state["iter"]:
             return
@@ -321,7 +321,7 @@ class Supervisor:
 
 @contextmanager
 def _recorded(owner: Any, name: str) -> Iterator[list[tuple[tuple[Any, ...], dict[str, Any]]]]:
-    """A context in which a method of an object does nothing but record its arguments."""
+    """A context in which a method of an object only records its arguments."""
     calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
     setattr(owner, name, lambda *args, **kwargs: calls.append((args, kwargs)))
     try:
@@ -350,7 +350,7 @@ def _split(batch: dict[str, Any], parts: int) -> list[dict[str, Any]]:
     """Split a batch into equal parts.
 
     Raises:
-        OptionError: It has another number of samples than can be split.
+        OptionError: Its number of samples is not a multiple of ``parts``.
     """
     if parts == 1:
         return [batch]
