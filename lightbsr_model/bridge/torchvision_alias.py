@@ -1,7 +1,7 @@
 """BasicSR 1.4.2 imports a torchvision module that torchvision 0.17 removed.
 
 ``basicsr/data/degradations.py:8`` says ``from torchvision.transforms.functional_tensor import rgb_to_grayscale``;
-the function lives on in ``torchvision.transforms.functional``.
+the function is still available in ``torchvision.transforms.functional``.
 """
 
 from __future__ import annotations
