@@ -1,6 +1,6 @@
-"""The training loader of a run: resumable to the sample, random by place, and loud about images it cannot read.
+"""The training loader of a run: it resumes at any sample, seeds each sample by its position, and names unreadable images.
 
-Stands in for ``create_train_val_dataloader`` of ``basicsr/train.py`` and of the stock script. It crosses:
+Replaces ``create_train_val_dataloader`` of ``basicsr/train.py`` and of the stock script, and works around these bugs:
 
 - train.py:45 rounds the iterations of an epoch up, but the loader drops the last, incomplete batch: 8 images, batches of 5
   and ``total_iter: 12`` stopped at 7; fewer images than a batch trained nothing and saved that.
@@ -8,9 +8,9 @@ Stands in for ``create_train_val_dataloader`` of ``basicsr/train.py`` and of the
 - data/data_sampler.py:31 shuffles by the epoch alone, so that ``manual_seed`` does not change the order.
 - data/__init__.py:97 gives each epoch's workers the same random numbers.
 - data/prefetch_dataloader.py:74: prefetch_mode cuda fails without a GPU.
-- data/prefetch_dataloader.py:118 copies a batch on a stream of its own and hands it to another: its memory was free to be
-  written to again while the training still used it.
-- data/prefetch_dataloader.py:29: an error in the prefetching thread left the training waiting for ever.
+- data/prefetch_dataloader.py:118 copies a batch on a separate stream and uses it on another: its memory could be reused
+  while the training still read it.
+- data/prefetch_dataloader.py:29: after an error in the prefetching thread the training hung.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ from lightbsr_model.runtime.random_streams import derive_seed, seeded
 
 
 class SampleIndex(int):
-    """An index that knows its sample's seed. A plain int to everything else."""
+    """An index that carries its sample's seed. A plain int to everything else."""
 
     seed: int
 
     def __new__(cls, index: int, seed: int) -> SampleIndex:
-        """Make an int that carries a seed."""
+        """Create an int that carries a seed."""
         sample = super().__new__(cls, index)
         sample.seed = seed
         return sample
@@ -48,14 +48,14 @@ class SampleIndex(int):
 
 
 class ResumableSampler(Sampler[SampleIndex]):
-    """A shuffled, enlarged epoch, split over the ranks, that can start in its midst.
+    """A shuffled, enlarged epoch, split over the ranks, that can start in its middle.
 
     Args:
-        dataset: Gives its length.
-        world_size: Ranks.
-        rank: This one.
+        dataset: The data set, for its length.
+        world_size: Number of ranks.
+        rank: This rank.
         ratio: How often each image occurs in an epoch.
-        seed: ``manual_seed``; order and samples' seeds are functions of it, of the epoch and of the place in it.
+        seed: ``manual_seed``; the order and the samples' seeds are functions of it, the epoch and the position in the epoch.
     """
 
     def __init__(self, dataset: Sized, world_size: int, rank: int, ratio: float, seed: int) -> None:
@@ -68,16 +68,16 @@ class ResumableSampler(Sampler[SampleIndex]):
         self._skip: tuple[int, int] | None = None
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that the next iteration runs through."""
+        """Choose the epoch of the next pass."""
         self.epoch = epoch
 
     def start_at(self, epoch: int, samples: int) -> None:
-        """Leave out the first samples of an epoch, which an earlier process has seen."""
+        """Skip the first samples of an epoch, which an earlier process has used."""
         self._skip = (epoch, samples)
 
     def __iter__(self) -> Iterator[SampleIndex]:
         if self.epoch is None:
-            return  # BasicSR's prefetchers start an iteration before the first epoch, and throw it away
+            return  # BasicSR's prefetchers start a pass before the first epoch, and discard it
         generator = torch.Generator().manual_seed(derive_seed(self.seed, "order", self.epoch))
         order = torch.randperm(self.num_samples * self.world_size, generator=generator).tolist()
         first = self._skip[1] if self._skip is not None and self._skip[0] == self.epoch else 0
@@ -85,20 +85,20 @@ class ResumableSampler(Sampler[SampleIndex]):
             yield SampleIndex(order[place] % self.size, derive_seed(self.seed, "sample", self.epoch, place))
 
     def __len__(self) -> int:
-        # Of a whole epoch: how many batches an epoch has does not depend on where a run was resumed.
+        # The length of a whole epoch: the number of batches does not depend on where a run was resumed.
         return self.num_samples
 
 
 class SampleError(OptionError):
-    """A sample could not be made; the message names its file."""
+    """A sample could not be read or degraded; the message names its file."""
 
 
 class SupervisedDataset(Dataset[Any]):
-    """A training set whose samples are random by their place, and whose errors name the file.
+    """A training set that seeds each sample by its position, and whose errors name the file.
 
     Args:
         dataset: Any data set of BasicSR's.
-        skip_bad_images: How many samples may fail before it is an error; a failed one is replaced by the next image.
+        skip_bad_images: Number of samples that may fail before it is an error; a failed one is replaced by the next image.
     """
 
     def __init__(self, dataset: Any, skip_bad_images: int = 0) -> None:
@@ -110,7 +110,7 @@ class SupervisedDataset(Dataset[Any]):
 
     @property
     def skipped(self) -> int:
-        """Samples that were replaced so far."""
+        """Number of samples replaced so far."""
         return int(self._failed)
 
     def __len__(self) -> int:
@@ -124,15 +124,17 @@ class SupervisedDataset(Dataset[Any]):
                 with seeded(seed):
                     return self.dataset[number]
             except Exception as error:
-                message = f"sample {number} ({self._name(number)}) cannot be made: {type(error).__name__}: {error}"
+                message = f"sample {number} ({self._name(number)}) cannot be loaded: {type(error).__name__}: {error}"
                 self._failed += 1
                 if self.skipped > self.skip_bad_images:
-                    advice = "mend or remove it, or set datasets.train.skip_bad_images to go on without it."
+                    advice = "Repair or remove it, or set datasets.train.skip_bad_images to continue without it."
                     if self.skip_bad_images:
-                        advice = f"it is one more than datasets.train.skip_bad_images, {self.skip_bad_images}, allows."
-                    raise SampleError(f"datasets.train: {message}. Now {advice}") from error
+                        advice = (
+                            f"This is one more than datasets.train.skip_bad_images ({self.skip_bad_images}) allows."
+                        )
+                    raise SampleError(f"datasets.train: {message}. {advice}") from error
                 print(f"Skipped ({self.skipped} of {self.skip_bad_images}): {message}", flush=True)
-        raise SampleError("datasets.train: no sample can be made of any image.")
+        raise SampleError("datasets.train: no image can be loaded.")
 
     def _name(self, number: int) -> str:
         images = getattr(self.dataset, "images", None)
@@ -147,7 +149,7 @@ class SupervisedDataset(Dataset[Any]):
 
 @dataclass(frozen=True)
 class _WorkerStart:
-    """What a worker does first: BasicSR's seeding, and signals are left to the training process."""
+    """Initialise a worker: BasicSR's seeding, and signals are left to the training process."""
 
     seed: Callable[[int], Any] | None
 
@@ -158,13 +160,13 @@ class _WorkerStart:
 
 
 def create_loaders(opt: dict[str, Any], logger: Any, run: Run) -> tuple[Any, ...]:
-    """Build the loaders of a training run and tell how many epochs it has.
+    """Build the loaders of a training run, and compute its number of epochs.
 
     Returns:
         The training loader and its sampler, the validation loaders, the number of epochs, ``total_iter``.
 
     Raises:
-        OptionError: Fewer images than a batch.
+        OptionError: There are fewer images than a batch needs.
     """
     sets = opt["datasets"]
     train_opt = sets["train"]
@@ -191,7 +193,7 @@ def create_loaders(opt: dict[str, Any], logger: Any, run: Run) -> tuple[Any, ...
         )
     total_epochs = math.ceil(total_iter / batches)
     logger.info(
-        f"Training data: {len(dataset)} images, enlarged {ratio} times, {batches} iterations an epoch, "
+        f"Training data: {len(dataset)} images, enlarged {ratio} times, {batches} iterations per epoch, "
         f"{total_epochs} epochs, {total_iter} iterations."
     )
     val_loaders = []
@@ -209,9 +211,9 @@ def create_loaders(opt: dict[str, Any], logger: Any, run: Run) -> tuple[Any, ...
 
 
 def _drop_prefetching_that_cannot_work(train_opt: dict[str, Any], logger: Any) -> None:
-    """Do without BasicSR's prefetching where it would fail, or read images in a thread of the training itself.
+    """Disable BasicSR's prefetching where it would fail, or where it would load images in a thread of this process.
 
-    Without workers the thread draws from the generators that the training draws from, at the same time.
+    Without workers that thread would draw from the same random generators as the training, at the same time.
     """
     mode = train_opt.get("prefetch_mode")
     if mode == "cpu" and train_opt.get("num_worker_per_gpu", 0) == 0:
@@ -223,7 +225,7 @@ def _drop_prefetching_that_cannot_work(train_opt: dict[str, Any], logger: Any) -
 
 
 def hand_errors_on(generator: type[PrefetchGenerator]) -> None:
-    """Let an error in BasicSR's prefetching thread end the training instead of the thread alone."""
+    """Make an error in BasicSR's prefetching thread end the training, not just the thread."""
 
     def run(self: Any) -> None:
         try:
@@ -247,9 +249,9 @@ def hand_errors_on(generator: type[PrefetchGenerator]) -> None:
 
 
 def keep_batches_in_use(prefetcher: type[CUDAPrefetcher]) -> None:
-    """Let the memory of a prefetched batch be used again only after the training stream has done with it.
+    """Keep the memory of a prefetched batch from being reused before the training stream has finished with it.
 
-    The pinned memory that it is copied from needs nothing: torch frees it after the copy's event.
+    The pinned memory that it is copied from needs no such care: torch frees it after the copy's event.
     """
 
     def next_batch(self: Any) -> Any:
