@@ -1,7 +1,7 @@
-"""Validation once, at the true iteration, and split over the processes.
+"""Validation once, at the correct iteration, and split over the processes.
 
 ``basicsr/train.py:211`` validates again after the last iteration, under a number that is one too high;
-``models/sr_model.py:137`` leaves the whole of it to rank 0, while the other ranks wait and may time out.
+``models/sr_model.py:137`` runs all of it on rank 0, while the other ranks wait and may time out.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from lightbsr_model.runtime.processes import take_rank_0s_values
 
 
 class _NamedSubset(Subset[Any]):
-    """A subset that still knows its set's options."""
+    """A subset that keeps its data set's options."""
 
     @property
     def opt(self) -> Any:
@@ -29,14 +29,14 @@ class _NamedSubset(Subset[Any]):
 
 
 def dist_validation(model: Any, loader: Any, current_iter: Any, tb_logger: Any, save_img: bool) -> None:
-    """Stand in for ``SRModel.dist_validation``: every rank takes a share; the same figures as one process gives.
+    """Replaces ``SRModel.dist_validation``: every rank validates a share, with the same figures as one process.
 
-    A model with a validation of its own goes through it on rank 0, as in BasicSR.
+    A model that overrides the validation runs its own on rank 0, as in BasicSR.
 
     Raises:
-        ValidationInterrupted: On all ranks, where any of them was asked to stop.
+        ValidationInterrupted: On all ranks, if any of them was asked to stop.
     """
-    # Rank 0's BatchNorm statistics are what is saved; the others' are of their own last batch.
+    # Rank 0's BatchNorm statistics are the saved ones; the others' come from their own last batch.
     take_rank_0s_values(model)
     if type(model).nondist_validation is not SRModel.nondist_validation:
         validate = partial(model.nondist_validation, loader, current_iter, tb_logger, save_img)
@@ -57,7 +57,7 @@ def dist_validation(model: Any, loader: Any, current_iter: Any, tb_logger: Any, 
     gathered = _gather_unless_interrupted(validate_share)
     if metrics is None:
         return
-    # In the order of the images, so that the sum rounds as one process's does.
+    # In the order of the images, so that the sum is rounded as with one process.
     in_order = [gathered[index % world_size][index // world_size] for index in range(len(dataset))]
     name = dataset.opt["name"]
     model._initialize_best_metric_results(name)
@@ -73,7 +73,7 @@ def dist_validation(model: Any, loader: Any, current_iter: Any, tb_logger: Any, 
 
 
 def _gather_unless_interrupted(validate: Callable[[], Any]) -> list[Any]:
-    """Validate on every rank, and return what each of them found."""
+    """Validate on every rank, and return the results of each."""
     found: Any
     try:
         found = (validate(),)
@@ -88,7 +88,7 @@ def _gather_unless_interrupted(validate: Callable[[], Any]) -> list[Any]:
 
 @contextmanager
 def _recorded_metrics(model: Any) -> Iterator[list[float]]:
-    """Keep each image's figures, and keep a share's means out of log and records."""
+    """Keep each image's figures, and keep the means of a share out of the log and the records."""
     recorded: list[float] = []
     calculate = sr_model.calculate_metric
 
