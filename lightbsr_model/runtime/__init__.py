@@ -1,1 +1,1 @@
-"""What runs below everything else in a training: processes, random streams, averages."""
+"""The lowest layer of a training: processes, random streams, weight averages."""

@@ -1,4 +1,4 @@
-"""The averaged copy of a network, its buffers included."""
+"""The averaged copy of a network, including its buffers."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import torch
 
 @torch.no_grad()
 def model_ema(model: Any, decay: float | torch.Tensor = 0.999) -> None:
-    """Stand in for ``BaseModel.model_ema``: average the parameters, and copy the buffers.
+    """Replaces ``BaseModel.model_ema``: average the parameters, and copy the buffers.
 
     Args:
         model: Its ``net_g_ema`` follows its ``net_g``.
-        decay: How much of itself the copy keeps. A tensor on the device is not read by the host; where it is 1, the copy
-            keeps every bit.
+        decay: Weight of the copy's old value. A tensor on the device is not read by the host; if it is 1, the copy keeps
+            every bit.
 
-    base_model.py:75 forgets the buffers: after 12 steps the copy's BatchNorm still had mean 0 and variance 1, and the
-    copy is what validates.
+    base_model.py:75 omits the buffers: after 12 steps the copy's BatchNorm still had mean 0 and variance 1, and the copy is
+    used for validation.
     """
     net, ema = model.get_bare_model(model.net_g), model.net_g_ema
     averages, values = list(ema.parameters()), [value.detach() for value in net.parameters()]

@@ -1,4 +1,4 @@
-"""A rank whose torchrun was killed: nobody ends it any more, so it ends itself."""
+"""A rank whose torchrun was killed ends itself, since nothing else would."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def is_under_torchrun() -> bool:
 def end_with_launcher(seconds: float = 1.0) -> None:
     """Under torchrun, send SIGTERM to this process once torchrun is gone: killed by SIGKILL, it cannot end its ranks.
 
-    A process that a person or another program started goes on when its parent ends, as under nohup.
+    A process that was started by a person or another program continues when its parent ends, as under nohup.
 
     Args:
-        seconds: Between two checks.
+        seconds: Seconds between two checks.
     """
     if not is_under_torchrun() or not hasattr(os, "getppid"):
         return
@@ -36,7 +36,7 @@ def end_with_launcher(seconds: float = 1.0) -> None:
         launcher_is_gone.set()
         with suppress(OSError):
             print("lightbsr: torchrun is gone: this process ends too.", file=sys.stderr, flush=True)
-        # A run that has started saves first.
+        # A started run saves first.
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=watch, name="launcher", daemon=True).start()

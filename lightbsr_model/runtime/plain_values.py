@@ -1,4 +1,4 @@
-"""Plain Python values, which YAML writes and ``torch.load`` reads with ``weights_only``."""
+"""Plain Python values, which YAML can write and ``torch.load`` can read with ``weights_only``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def plain(value: Any) -> Any:
-    """Turn mappings into dictionaries, sequences into lists, NumPy's scalars into Python's, anything else into its words."""
+    """Convert mappings to dictionaries, sequences to lists, NumPy scalars to Python's, and anything else to a string."""
     if isinstance(value, Mapping):
         return {str(key): plain(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):

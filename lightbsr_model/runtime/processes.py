@@ -1,13 +1,13 @@
-"""Several processes on any device: what BasicSR assumes of CUDA, crossed from outside.
+"""Several processes on any device, where BasicSR assumes CUDA.
 
-- ``utils/dist_util.py:24``: ``_init_dist_pytorch`` divides by the number of GPUs, and ``utils/options.py:103`` keeps
-  ``dist_params`` from it, so that the backend is nccl always. Here: gloo without CUDA; the GPU of LOCAL_RANK.
+- ``utils/dist_util.py:24``: ``_init_dist_pytorch`` divides by the number of GPUs, and ``utils/options.py:103`` does not pass
+  ``dist_params`` on, so that the backend is always nccl. Here: gloo without CUDA; the GPU of LOCAL_RANK.
 - ``utils/dist_util.py:43``: the same for slurm.
-- ``utils/dist_util.py:12`` sets the start method to spawn, which costs 20 seconds an epoch. Here: fork, where it exists.
-- ``models/base_model.py:98`` wraps networks for a CUDA device, and DistributedDataParallel refuses a network in which
-  nothing learns. Here: any device, and such a network is left as it is.
-- ``utils/options.py:118`` seeds every rank differently, so that whatever is not wrapped (the EMA copy of a network above
-  all) starts from other random weights on each. Here: all ranks start from rank 0's.
+- ``utils/dist_util.py:12`` sets the start method to spawn, which costs 20 seconds per epoch. Here: fork, if available.
+- ``models/base_model.py:98`` wraps networks for a CUDA device, and DistributedDataParallel rejects a network without
+  trainable parameters. Here: any device, and such a network is not wrapped.
+- ``utils/options.py:118`` seeds every rank differently, so that networks that are not wrapped (EMA copies in particular)
+  start from different random weights on each. Here: all ranks start from rank 0's.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ from lightbsr_arch.errors import OptionError
 from lightbsr_model.runtime.orphans import end_with_launcher
 
 _TIMEOUT_MINUTES = 180
-"""torch gives up waiting for another process after 10 minutes (nccl) or 30 (gloo), less than a long validation takes."""
+"""torch's default timeouts are 10 minutes (nccl) and 30 (gloo), less than a long validation takes."""
 
 
 def init_process_group(
     backend: str = "nccl", port: int | None = None, timeout_minutes: float = _TIMEOUT_MINUTES
 ) -> None:
-    """Stand in for ``dist_util._init_dist_pytorch``, under torchrun or anything else that sets its variables.
+    """Replaces ``dist_util._init_dist_pytorch``, under torchrun or any launcher that sets its variables.
 
     Args:
-        backend: ``dist_params.backend``; without CUDA it is gloo in any case.
-        port: Of no use here: whoever started the processes chose one.
+        backend: ``dist_params.backend``; without CUDA always gloo.
+        port: Not used: the launcher has chosen one.
         timeout_minutes: ``dist_params.timeout_minutes``: how long a process waits for the others.
     """
     end_with_launcher()
@@ -52,9 +52,9 @@ def init_process_group(
 
 
 def _leave_process_group() -> None:
-    """Close the connections in order. BasicSR leaves that to the interpreter's end, where gloo's threads abort now and then.
+    """Close the connections. BasicSR leaves that to the interpreter's exit, where gloo's threads sometimes abort.
 
-    Not after an uncaught error: the others may be gone, and nccl would wait for them.
+    Not after an uncaught error: the other processes may be gone, and nccl would wait for them.
     """
     if is_distributed() and getattr(sys, "last_type", None) is None:
         torch.distributed.destroy_process_group()
@@ -63,7 +63,7 @@ def _leave_process_group() -> None:
 def init_slurm_process_group(
     backend: str = "nccl", port: int | None = None, timeout_minutes: float = _TIMEOUT_MINUTES
 ) -> None:
-    """Stand in for ``dist_util._init_dist_slurm``: set torchrun's variables from slurm's, then as under torchrun."""
+    """Replaces ``dist_util._init_dist_slurm``: set torchrun's variables from slurm's, then proceed as under torchrun."""
     os.environ["RANK"] = os.environ["SLURM_PROCID"]
     os.environ["WORLD_SIZE"] = os.environ["SLURM_NTASKS"]
     os.environ["LOCAL_RANK"] = os.environ.get("SLURM_LOCALID", "0")
@@ -84,19 +84,19 @@ def start_workers_by_fork() -> None:
 
 
 def is_distributed() -> bool:
-    """Whether there are several processes to reduce gradients over."""
+    """Whether a process group is initialised."""
     return torch.distributed.is_available() and torch.distributed.is_initialized()
 
 
 @torch.no_grad()
 def take_rank_0s_values(model: Any) -> None:
-    """Give the networks of a model, EMA copies included, rank 0's weights and buffers on every rank.
+    """Copy rank 0's weights and buffers of all networks of a model, including EMA copies, to every rank.
 
     Args:
-        model: Any model of BasicSR's: every network and other module that it holds is taken.
+        model: Any BasicSR model: all modules in its attributes are copied.
 
     Raises:
-        OptionError: The ranks hold different networks, so that nothing could be copied.
+        OptionError: The ranks have different networks, so that nothing can be copied.
     """
     if not is_distributed():
         return
@@ -105,7 +105,7 @@ def take_rank_0s_values(model: Any) -> None:
         if isinstance(module, nn.Module):
             named = (*module.named_parameters(), *module.named_buffers())
             values.update((f"{name}.{key}", value) for key, value in named)
-    # Once each: a learning pass holds the network.
+    # Each once: a learning pass contains the network too.
     values = dict({id(value): (key, value) for key, value in values.items()}.values())
     layout = [(key, tuple(value.shape), str(value.dtype)) for key, value in values.items()]
     layouts: list[Any] = [None] * torch.distributed.get_world_size()
@@ -115,17 +115,17 @@ def take_rank_0s_values(model: Any) -> None:
             differing = sorted({key for key, *_ in set(other) ^ set(layouts[0])})
             raise OptionError(
                 f"rank {rank} has other networks than rank 0 (first difference: {(differing or ['their order'])[0]}): "
-                "start all processes from the same option file and the same version."
+                "start all processes with the same option file and the same version."
             )
     for value in values.values():
-        # Of a contiguous copy: channels-last weights keep their layout, and a collective takes no other.
+        # On a contiguous copy, which collectives need; channels-last weights keep their layout.
         whole = value.detach().contiguous()
         torch.distributed.broadcast(whole, 0)
         value.detach().copy_(whole)
 
 
 def of_rank_0(value: Any) -> Any:
-    """Rank 0's value of something that can be pickled, on all ranks."""
+    """Broadcast a picklable value from rank 0 to all ranks."""
     values = [value]
     if is_distributed():
         torch.distributed.broadcast_object_list(values, 0)
@@ -133,7 +133,7 @@ def of_rank_0(value: Any) -> Any:
 
 
 def wrap_for_processes(module: nn.Module, device: torch.device, find_unused_parameters: bool = False) -> nn.Module:
-    """Wrap a module so that its gradients are reduced over the processes; alone, or frozen, it stays as it is."""
+    """Wrap a module so that its gradients are reduced over the processes; unchanged for a single process or if frozen."""
     if not is_distributed() or not any(value.requires_grad for value in module.parameters()):
         return module
     device_ids = [torch.cuda.current_device()] if device.type == "cuda" else None
@@ -141,10 +141,10 @@ def wrap_for_processes(module: nn.Module, device: torch.device, find_unused_para
 
 
 def synchronise_batchnorm(net: nn.Module, opt: Mapping[str, Any], device: torch.device) -> nn.Module:
-    """Turn BatchNorm into SyncBatchNorm where ``train.sync_bn`` asks for it: statistics over all processes' samples.
+    """Convert BatchNorm to SyncBatchNorm if ``train.sync_bn`` is set: statistics over the samples of all processes.
 
     Raises:
-        OptionError: On a CPU, where torch has no SyncBatchNorm.
+        OptionError: The device is a CPU, for which torch has no SyncBatchNorm.
     """
     if not (opt.get("train") or {}).get("sync_bn") or not opt.get("is_train"):
         return net
@@ -154,7 +154,7 @@ def synchronise_batchnorm(net: nn.Module, opt: Mapping[str, Any], device: torch.
 
 
 def model_to_device(model: Any, net: nn.Module) -> nn.Module:
-    """Stand in for ``BaseModel.model_to_device``, for BasicSR's own models."""
+    """Replaces ``BaseModel.model_to_device``, for BasicSR's own models."""
     net = synchronise_batchnorm(net, model.opt, model.device).to(model.device)
     if model.opt["dist"]:
         return wrap_for_processes(net, model.device, model.opt.get("find_unused_parameters", False))

@@ -1,8 +1,8 @@
-"""Randomness as a function of where a run stands, so that a resumed run draws what an undisturbed one would.
+"""Randomness as a function of the position in a run, so that a resumed run draws what an uninterrupted one would.
 
-BasicSR saves no generator's state, seeds each epoch's workers alike (``data/__init__.py:97``) and lets a resumed run
-replay its epoch from the start. Here nothing needs saving: every sample and every iteration has a seed of its own, made
-of ``manual_seed`` and its place in the run.
+BasicSR saves no generator state, seeds the workers of all epochs alike (``data/__init__.py:97``) and repeats the epoch of a
+resumed run from the start. Here nothing needs saving: every sample and every iteration has its own seed, derived from
+``manual_seed`` and its position in the run.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ import torch
 
 
 def derive_seed(*parts: int | str) -> int:
-    """Mix integers and words into a seed of 63 bits."""
+    """Hash integers and strings to a 63-bit seed."""
     digest = hashlib.blake2b("/".join(map(str, parts)).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
 
 
 def seed_everything(seed: int) -> None:
-    """Seed Python's, NumPy's and torch's global generators, CUDA's too."""
+    """Seed the global generators of Python, NumPy and torch, including CUDA's."""
     random.seed(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002 - what BasicSR's data sets draw from
     torch.manual_seed(seed)
@@ -31,7 +31,7 @@ def seed_everything(seed: int) -> None:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Seed the CPU's global generators for a while, and leave them as they were."""
+    """Seed the CPU's global generators within the context, and restore their states afterwards."""
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
     random.seed(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002
