@@ -138,7 +138,7 @@ def test_asked_to_stop_it_saves_and_goes_on(tmp_path, image_folder, fork_server,
     elsewhere.mkdir()
     code, log = fork_server.run(elsewhere, "train", "-opt", "../stopped/run.yml", "--auto_resume")
     assert code == 0, log[-2000:]
-    assert f"Going on in {stopped}" in log
+    assert f"Continuing in {stopped}" in log
     assert [path.name for path in elsewhere.iterdir()] == ["output.txt"]
     _assert_same_run(whole / "experiments/run", stopped / "experiments/run", 120)
 

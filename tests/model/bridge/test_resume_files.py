@@ -37,7 +37,7 @@ def test_state_and_its_networks_are_one_thing(finished, capsys, name, damage):
     assert state["iter"] == 2
     assert opt["path"]["pretrain_network_g"] == str(finished.file("net_g_2.pth"))
     told = capsys.readouterr().out
-    assert re.search(rf"{re.escape(str(finished.file(name)))} is .*: the .* is taken", told)
+    assert re.search(rf"{re.escape(str(finished.file(name)))} is .*: the .* is used", told)
 
 
 def test_state_that_the_user_names_is_not_replaced_by_an_older_one(finished):
@@ -54,7 +54,7 @@ def test_state_that_the_user_names_is_not_replaced_by_an_older_one(finished):
 def test_run_none_of_whose_states_is_whole_does_not_start_anew_unasked(finished):
     for path in finished.folder.rglob("*.state"):
         path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(OptionError, match=r"none of the states in .* can be taken: .*4\.state.*2\.state"):
+    with pytest.raises(OptionError, match=r"none of the states in .* can be used: .*4\.state.*2\.state"):
         finished.load("--auto_resume")
     assert finished.file("net_g_4.pth").exists()
     for path in finished.folder.rglob("*.state"):
@@ -106,7 +106,7 @@ def test_networks_of_another_iteration_or_run_are_refused(finished):
 
 def test_state_under_the_number_of_another_iteration_is_refused(finished):
     finished.file("4.state").rename(finished.file("9.state"))
-    with pytest.raises(OptionError, match=r"9\.state is the state of iteration 4: give it back its name"):
+    with pytest.raises(OptionError, match=r"9\.state is the state of iteration 4: restore its name"):
         finished.load("--auto_resume")
 
 

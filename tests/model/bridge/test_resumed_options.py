@@ -65,7 +65,7 @@ def test_sizes_cannot_be_changed(finished):
     finished.opt["network_g"].update(num_feat=16)
     finished.opt["path"] = {"strict_load_g": False}
     with pytest.raises(
-        OptionError, match=r"saved: network_g\.num_feat 8 -> 16\. Sizes.*net_g_4\.pth is of another network"
+        OptionError, match=r"saved: network_g\.num_feat 8 -> 16\. Sizes.*net_g_4\.pth does not fit LightBSRTeacher"
     ):
         finished.train("--auto_resume")
 
@@ -124,8 +124,8 @@ def test_stock_state_gets_the_files_hyperparameters(caplog):
     ("optimizer", "message"),
     [
         (lambda: torch.optim.SGD(_weights(), lr=1.0, momentum=0.9), "of another type than SGD"),
-        (lambda: torch.optim.Adam(_weights()[:1], lr=1.0), r"has \[2\] weights, and this model's \[1\]"),
-        (lambda: torch.optim.Adam(_weights()[::-1], lr=1.0), r"exp_avg of \(3,\) for a weight of \(2,\)"),
+        (lambda: torch.optim.Adam(_weights()[:1], lr=1.0), r"has \[2\] weights, this model's has \[1\]"),
+        (lambda: torch.optim.Adam(_weights()[::-1], lr=1.0), r"exp_avg of shape \(3,\) for a weight of shape \(2,\)"),
     ],
 )
 def test_stock_state_of_another_optimiser_or_network_is_refused(optimizer, message):
@@ -137,7 +137,7 @@ def test_stock_state_of_another_optimiser_or_network_is_refused(optimizer, messa
 def test_state_with_another_number_of_optimisers_is_refused():
     old = _model()
     old.optimizers.append(torch.optim.Adam(_weights(), lr=1.0))
-    with pytest.raises(OptionError, match="has 2 optimisers, and this model 1: it is of another model"):
+    with pytest.raises(OptionError, match="has 2 optimisers, this model has 1: it belongs to another model"):
         take_options_from_file(_model(), _state(old))
 
 
@@ -189,6 +189,6 @@ def test_name_version_and_processes_are_logged(caplog):
     with caplog.at_level(logging.INFO, logger="basicsr"):
         logging.getLogger("basicsr").propagate = True
         take_options_from_file(model, _state(model, about))
-    assert "run goes on from a state of the run first." in caplog.text
+    assert "run continues from a state of the run first." in caplog.text
     assert "processes 2 -> 1" in caplog.text
     assert "lightbsr 0.0.1 -> " in caplog.text

@@ -182,7 +182,7 @@ def test_steps_left_out_on_the_device_leave_no_trace(run, tmp_path, image_folder
 def test_steps_left_out_on_the_device_in_a_row_stop_the_run(run, image_folder, nan_loss, monkeypatch):
     monkeypatch.setattr(StepControl, "_can_wait", lambda *_: True)
     opt = _options(image_folder, nan_loss, [2, 3], max_nonfinite=2)
-    with pytest.raises(NotFinite, match=r"iteration 3: .*l_pix nan; learning rate .*\.png.*the 2\. in a row"):
+    with pytest.raises(NotFinite, match=r"iteration 3: .*l_pix nan; learning rate .*\.png.*number 2 in a row"):
         run(launcher.train, opt)
     # Not in a row.
     opt = _options(image_folder, nan_loss, [2, 4], max_nonfinite=2)

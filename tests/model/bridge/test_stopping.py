@@ -142,7 +142,7 @@ def test_second_ctrl_c_of_a_person_ends_at_once(tmp_path, image_folder, fork_ser
     assert "Stopped by SIGINT after iteration 2, saved" in log
     code, log = fork_server.run(tmp_path, *TRAIN[:3], slow=60.0, **{**request, "once": "Start training", "pause": 2.1})
     assert code == 128 + signal.SIGINT, log[-3000:]
-    assert "A second Ctrl-C: ended at once" in log
+    assert "A second Ctrl-C: ended immediately" in log
 
 
 @pytest.mark.parametrize("text", ["soon", "0", "-3", "nan", "inf"])
