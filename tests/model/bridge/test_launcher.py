@@ -71,7 +71,7 @@ def test_resume_takes_the_newest_whole_state(run, tmp_path, image_folder, capsys
     (states / "best.state").write_bytes(b"")
     capsys.readouterr()
     run(launcher.train, training_options(image_folder), "--auto_resume")
-    assert "4.state is no training state, or cut short" in capsys.readouterr().out
+    assert "4.state is not a training state, or is truncated" in capsys.readouterr().out
     assert torch.load(states / "4.state")["iter"] == 4
 
 
