@@ -1,3 +1,3 @@
-"""Speed and memory, two ways side by side in one run."""
+"""Speed and memory of this package against the plain formulation, interleaved in one run."""
 
 import lightbsr_model  # noqa: F401 - BasicSR does not import without it

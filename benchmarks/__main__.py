@@ -1,9 +1,9 @@
-"""Measure everything, side by side with the plain formulation.
+"""Measure everything against the plain formulation.
 
     python -m benchmarks --quick                    a few minutes on two CPU cores
     python -m benchmarks --full --compile --device cuda
 
-Where there are two ways, it is checked first that both give the same. Loading from pictures of your own:
+Where two implementations are compared, their results are checked for equality first. Loading from your own images:
 python -m benchmarks.loading --images FOLDER
 """
 
@@ -31,10 +31,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     size = parser.add_mutually_exclusive_group()
-    size.add_argument("--quick", action="store_true", help="small batches, few turns (default)")
-    size.add_argument("--full", action="store_true", help="the published batch on CUDA; more sizes and turns")
+    size.add_argument("--quick", action="store_true", help="small batches, few repetitions (default)")
+    size.add_argument("--full", action="store_true", help="the published batch on CUDA; more sizes and repetitions")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="default: %(default)s")
-    parser.add_argument("--compile", action="store_true", help="torch.compile too; takes many minutes on a small CPU")
+    parser.add_argument(
+        "--compile", action="store_true", help="also measure torch.compile; takes many minutes on a small CPU"
+    )
     parser.add_argument("--only", nargs="+", choices=_PARTS, default=_PARTS, help="parts to measure (default: all)")
     parser.add_argument("-o", "--output", type=Path, default=Path("benchmarks/out"), help="default: %(default)s")
     args = parser.parse_args(arguments)

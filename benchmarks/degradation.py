@@ -14,7 +14,7 @@ from lightbsr_model.degradation import degrade
 
 
 def measure(device: torch.device, machine: Machine, turns: int, batch: int, size: int = 256, views: int = 4) -> Section:
-    """One batch of uint8 patches to LR patches.
+    """Degrade one batch of uint8 patches.
 
     Raises:
         RuntimeError: The two ways do not give the same.

@@ -1,4 +1,4 @@
-"""How the cost grows: with the image, the batch, the processes."""
+"""How the cost grows with the image size, the batch size and the number of processes."""
 
 from __future__ import annotations
 
@@ -77,13 +77,13 @@ def with_the_batch(device: torch.device, turns: int, counts: Sequence[int], patc
 
 
 def with_the_processes(device: torch.device, turns: int, count: int, patch: int) -> Section:
-    """Samples a second of one and two processes, each with a batch of its own."""
+    """Samples per second of one and two processes, each with its own batch."""
     section = Section(
         "Growth with the processes",
-        f"Forward and backward in DistributedDataParallel, {count} samples of {patch}x{patch} a process, one thread each on a "
-        "CPU; two processes on one GPU are not tried.",
-        ("processes", "ms", "samples a second"),
-        axes=("processes", "samples a second"),
+        f"Forward and backward in DistributedDataParallel, {count} samples of {patch}x{patch} per process, one thread each on "
+        "a CPU; two processes on one GPU are not measured.",
+        ("processes", "ms", "samples per second"),
+        axes=("processes", "samples per second"),
     )
     numbers = (1, 2) if device.type == "cpu" or torch.cuda.device_count() > 1 else (1,)
     for number in numbers:
@@ -95,7 +95,7 @@ def with_the_processes(device: torch.device, turns: int, count: int, patch: int)
         seconds = json.loads(ended.stdout.splitlines()[-1])
         section.rows.append([number, seconds * 1e3, number * count / seconds])
     rates = [row[2] for row in section.rows]
-    section.curves["samples a second"] = ([float(number) for number in numbers], rates)
+    section.curves["samples per second"] = ([float(number) for number in numbers], rates)
     if len(numbers) > 1:
         section.note += f" The rate grows with the power {exponent(numbers, rates):.2f} of their number."
     return section

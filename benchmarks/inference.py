@@ -1,4 +1,4 @@
-"""The student on an LR image: folded and laid out for running, against the plain formulation.
+"""Inference of the student: folded, in channels-last layout, against the plain formulation.
 
 Peak memory is read from Linux's ``/proc``.
 """
@@ -36,7 +36,7 @@ run = {way}
 lq = torch.rand(1, 3, {height}, {width})
 with torch.inference_mode():
     run(torch.rand(1, 3, 16, 16))
-    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
     before = status("VmRSS")
     run(lq)
 print(status("VmHWM") - before)
@@ -51,7 +51,7 @@ _WAYS = {
 
 
 def _trained(device: torch.device) -> LightBSR:
-    """Weights whose blocks all count."""
+    """Weights with which every block contributes to the output."""
     torch.manual_seed(0)
     return LightBSR(scale=4, layer_scale_init=0.3).eval().to(device)
 
@@ -101,7 +101,7 @@ def measure(device: torch.device, machine: Machine, turns: int, height: int, wid
         f"Inference, {width}x{height} to {4 * width}x{4 * height}",
         "`plain / this`: how many times as fast as the plain way. `error`: largest difference from it, by its standard "
         f"deviation. `of matmul`: the {operations / 1e9:.0f} GFLOP that the plain way counts, by its time, as a share of the "
-        "measured rate of a large matrix product in that dtype; folding needs fewer, so it may pass 1. `peak`: growth of "
+        "measured rate of a large matrix product in that dtype; folding needs fewer, so it may exceed 1. `peak`: growth of "
         "resident memory, on CUDA of allocated memory, in MiB.",
         ("way", "ms", "spread", "plain / this", "error", "of matmul", "peak, MiB"),
     )

@@ -1,9 +1,9 @@
-"""Images a second from the training data set, against BasicSR's ``PairedImageDataset`` on the same files.
+"""Images per second from the training data set, against BasicSR's ``PairedImageDataset`` on the same files.
 
     python -m benchmarks.loading --images BSD400
 
-Both give random LQ/GT crops, flipped and turned, as float tensors. The pictures are tiled from the images given: sub-images
-of 480 pixels, and large ones of 2048x1404.
+Both return random LQ/GT crops, flipped and rotated, as float tensors. Images are tiled from the given ones: sub-images of
+480 pixels, and large images of 2048x1404.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ SCALE = 4
 
 
 def make_pictures(images: Path, root: Path, count: int, suffix: str) -> None:
-    """Write large pictures, tiled from others, and their small versions."""
+    """Write large images, tiled from others, and their downscaled versions."""
     files = sorted(path for path in images.iterdir() if path.suffix.lower() in (".jpg", ".png"))
     tiles = []
     for path in files:
@@ -57,7 +57,7 @@ def make_pictures(images: Path, root: Path, count: int, suffix: str) -> None:
 
 
 def data_sets(gt: Path, lq: Path, gt_size: int) -> dict[str, Any]:
-    """BasicSR's and ours on the same files, and ours as LightBSR trains, from the GT images alone."""
+    """BasicSR's data set and ours on the same files, and ours as in LightBSR's training, from the GT images alone."""
     options: dict[str, Any] = {"phase": "train", "scale": SCALE, "gt_size": gt_size, "use_hflip": True, "use_rot": True}
     roots = {"dataroot_gt": str(gt), "dataroot_lq": str(lq)}
     backend = "lmdb" if gt.suffix == ".lmdb" else "disk"
@@ -94,23 +94,23 @@ def measure(
     images: Path | None = None,
     show: Callable[[list[Any]], None] = lambda _: None,
 ) -> Section:
-    """Images a second from large pictures and from sub-images.
+    """Images per second from large images and from sub-images.
 
     Args:
         turns: How often each is timed.
-        large: Large pictures to tile.
-        worker_counts: Of the loaders.
+        large: Number of large images to tile.
+        worker_counts: Numbers of workers of the loaders.
         gt_size: Side of a crop.
-        images: Folder of pictures to tile them from; default: scikit-image's.
-        show: Called with each row as it is done.
+        images: Folder of images to tile them from; default: scikit-image's.
+        show: Called with each finished row.
     """
-    # Stock and ours cannot have one LMDB open in one process otherwise.
+    # Otherwise BasicSR's data set and ours cannot open one LMDB in the same process.
     LmdbBackend.__init__ = open_clients
     section = Section(
         "Loading",
-        f"Images a second, random crops of {gt_size}. BasicSR: `PairedImageDataset`; ours: `BlindDegradationPairedDataset` "
-        "with `dataroot_lq`, the same files and the same kind of pairs; GT alone: as LightBSR trains.",
-        ("pictures", "from", "workers", "BasicSR", "ours", "GT alone", "ours / BasicSR", "GT alone / BasicSR"),
+        f"Images per second, random crops of {gt_size}. BasicSR: `PairedImageDataset`; ours: `BlindDegradationPairedDataset` "
+        "with `dataroot_lq`, the same files and the same kind of pairs; GT alone: as in LightBSR's training.",
+        ("images", "from", "workers", "BasicSR", "ours", "GT alone", "ours / BasicSR", "GT alone / BasicSR"),
     )
 
     def add(gt: Path, lq: Path, samples: int) -> None:
@@ -136,8 +136,8 @@ def measure(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=Path, help="folder of pictures of 480x320 or more (default: scikit-image's)")
-    parser.add_argument("--large", type=int, default=32, help="large pictures (default: %(default)s)")
+    parser.add_argument("--images", type=Path, help="folder of images of at least 480x320 (default: scikit-image's)")
+    parser.add_argument("--large", type=int, default=32, help="number of large images (default: %(default)s)")
     parser.add_argument("--gt-size", type=int, default=256, help="side of a crop (default: %(default)s)")
     parser.add_argument("--turns", type=int, default=5, help="default: %(default)s")
     parser.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2], help="default: 0 1 2")

@@ -1,4 +1,4 @@
-"""What the machine at hand can do, and what a computation asks of it."""
+"""The measured rates of this machine, and the operations of a computation."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Machine:
 
 
 def synchronise(device: torch.device) -> Callable[[], None]:
-    """Wait for a device's work; nothing on a CPU."""
+    """Wait for a device's work; does nothing on a CPU."""
     return torch.cuda.synchronize if device.type == "cuda" else lambda: None
 
 
@@ -49,7 +49,7 @@ def look_at(device: torch.device, turns: int) -> Machine:
 
 
 def flops(compute: Callable[[], object]) -> int:
-    """Floating-point operations of convolutions and matrix products, two a multiplication with addition."""
+    """Floating-point operations of convolutions and matrix products; a multiply-accumulate counts as two."""
     with FlopCounterMode(display=False) as counter:
         compute()
     return counter.get_total_flops()

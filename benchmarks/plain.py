@@ -1,7 +1,7 @@
-"""The yardstick: the method written straight from its description, one operation after the other, (N, C, H, W), fp32, eager.
+"""The reference of the benchmarks: the method as its paper describes it, one operation after the other, NCHW, fp32, eager.
 
-It takes the weights of :class:`lightbsr_arch.LightBSR` and :class:`lightbsr_arch.LightBSRTeacher` by their names, and gives
-the same results. Nothing in it is slower than it need be for want of care: it is what one writes first.
+It uses the weights of :class:`lightbsr_arch.LightBSR` and :class:`lightbsr_arch.LightBSRTeacher` by their names, and returns
+the same results. It is a straightforward implementation, not a deliberately slow one.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Tables of what was measured: Markdown, JSON, plots."""
+"""Results of the benchmarks as Markdown, JSON and plots."""
 
 from __future__ import annotations
 
@@ -14,17 +14,15 @@ class Section:
     """One table."""
 
     title: str
-    """Its heading."""
     note: str
     """What the columns mean, in a sentence or two."""
     columns: Sequence[str]
-    """Headings."""
     rows: list[list[Any]] = field(default_factory=list)
-    """Values, a list a row."""
+    """The values, one list per row."""
     curves: dict[str, tuple[list[float], list[float]]] = field(default_factory=dict)
-    """What there is to plot: name to x and y, both axes logarithmic."""
+    """Curves to plot: name to x and y, on logarithmic axes."""
     axes: tuple[str, str] = ("", "")
-    """What x and y are."""
+    """Labels of x and y."""
 
     def markdown(self) -> str:
         """The table with its heading."""
@@ -44,8 +42,8 @@ def write(sections: Sequence[Section], head: str, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     plots = [_plot(section, folder) for section in sections if section.curves]
     texts = [section.markdown() for section in sections]
-    pictures = "".join(f"\n![{path.stem}]({path.name})\n" for path in plots if path is not None)
-    (folder / "table.md").write_text(f"{head}\n" + "\n".join(texts) + pictures, encoding="utf-8")
+    figures = "".join(f"\n![{path.stem}]({path.name})\n" for path in plots if path is not None)
+    (folder / "table.md").write_text(f"{head}\n" + "\n".join(texts) + figures, encoding="utf-8")
     document = {"machine": head, "sections": [asdict(section) for section in sections]}
     (folder / "table.json").write_text(json.dumps(document, indent=1), encoding="utf-8")
 

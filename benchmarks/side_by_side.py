@@ -1,4 +1,4 @@
-"""Time several ways of doing one thing, in turns, so that a busy machine is busy for all of them."""
+"""Time several implementations in turns, so that other load on the machine affects all of them alike."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Timing:
-    """Times of one way, in seconds."""
+    """Times of one implementation, in seconds."""
 
     seconds: tuple[float, ...]
-    """One a turn, in the order of the turns."""
+    """One per turn, in order."""
 
     @property
     def median(self) -> float:
-        """The middle one."""
+        """Median in seconds."""
         return statistics.median(self.seconds)
 
     @property
     def spread(self) -> str:
-        """Least and largest, in milliseconds."""
+        """Minimum and maximum, in milliseconds."""
         return f"{min(self.seconds) * 1e3:.1f}..{max(self.seconds) * 1e3:.1f} ms"
 
 
@@ -32,13 +32,13 @@ def in_turns(
     warm_up: int = 1,
     wait: Callable[[], object] = lambda: None,
 ) -> dict[str, Timing]:
-    """Call every way once a turn.
+    """Call every implementation once per turn.
 
     Args:
-        ways: By name.
+        ways: The implementations by name.
         turns: How often each is timed.
-        warm_up: Turns before, not timed.
-        wait: Called before each look at the clock; for a device that works on by itself.
+        warm_up: Number of turns before, not timed.
+        wait: Called before each reading of the clock, for devices that work asynchronously.
     """
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(-warm_up, turns):
@@ -53,5 +53,5 @@ def in_turns(
 
 
 def ratio(slow: Timing, fast: Timing) -> float:
-    """How many times as fast the second is: the median over turns, each of which had the same weather."""
+    """How many times as fast the second is: the median over turns, within which the load was the same."""
     return statistics.median(a / b for a, b in zip(slow.seconds, fast.seconds, strict=True))

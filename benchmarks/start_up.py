@@ -1,4 +1,4 @@
-"""How long commands and imports take to begin."""
+"""Start-up times of commands and imports."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from benchmarks.side_by_side import Timing, in_turns, ratio
 from lightbsr_arch import LightBSRTeacher
 
 _ENCODER_PHASE = {"teacher": ("momentum_contrast.query.",), "student": ("encoder.", "converters.")}
-"""What learns in the encoder phase, by the beginnings of names."""
+"""Key prefixes of what is trained in the encoder phase."""
 
 
 def _options(kind: str, teacher: Path, device: torch.device, switches: dict[str, Any]) -> dict[str, Any]:
@@ -75,7 +75,7 @@ def _batch(kind: str, count: int, patch: int) -> dict[str, Any]:
 def _plain_step(
     kind: str, model: Any, joint: bool, batch: dict[str, Any], device: torch.device
 ) -> Callable[[], list[float]]:
-    """The same iteration, written plainly, on weights of its own."""
+    """The same iteration in the plain formulation, on its own weights."""
     net = copy.deepcopy(model.net_g).to(memory_format=torch.contiguous_format)
     weights = {**dict(net.named_parameters()), **dict(net.named_buffers())}
     chosen = []
@@ -135,9 +135,8 @@ def _loading(kind: str, count: int, patch: int, turns: int) -> float:
     return in_turns({"": lambda: [dataset[number % len(dataset)] for number in range(count)]}, turns)[""].median
 
 
-def _parts(kind: str, model: Any, iteration: int, batch: dict[str, Any], turns: int, wait: Any) -> dict[str, Timing]:
-    """Times of the parts, each on its own."""
-    phase = model.phase_of(iteration)
+def _parts(kind: str, model: Any, joint: bool, batch: dict[str, Any], turns: int, wait: Any) -> dict[str, Timing]:
+    """Times of the parts, measured separately."""
     kept: dict[str, Any] = {}
 
     def forward() -> None:
@@ -173,14 +172,14 @@ def measure(
     wait = synchronise(device)
     whole = Section(
         "Training iteration",
-        f"A batch of {count} samples ({patch}x{patch} LR patches; the teacher's with 4 views) that is in the host's memory. "
+        f"A batch of {count} samples ({patch}x{patch} LR patches; the teacher's with 4 views), already in host memory. "
         "`of matmul`: counted operations by time, as a share of the measured rate of a large matrix product.",
         ("network", "phase", "way", "ms", "spread", "plain / this", "GFLOP", "of matmul"),
     )
     by_part = Section(
         "Training iteration by part",
-        "Parts of `defaults`, each timed on its own; backward is the difference of two of them. `load` is reading and cropping "
-        "a batch of scikit-image's pictures in one process, which workers do beside the rest.",
+        "Parts of `defaults`, timed separately; backward is the difference of two of them. `load` is reading and cropping a "
+        "batch of scikit-image's images in one process, which workers do in parallel.",
         ("network", "phase", "part", "ms", "share"),
     )
     with TemporaryDirectory() as folder:
@@ -197,7 +196,7 @@ def measure(
                     torch.manual_seed(1)
                     models[name] = build_model(_options(kind, teacher_file, device, values))
                 first, unswitched = next(iter(models)), "nothing on"
-                # A network that never was in channels-last layout leaves no trace of it in the strides of its weights.
+                # From a model that was never in channels-last layout, which the strides of its weights would keep.
                 plain_step = _plain_step(kind, models[unswitched], joint, batch, device)
                 ways: dict[str, Callable[[], object]] = {"plain": plain_step}
                 ways |= {name: _our_step(model, iteration, batch) for name, model in models.items()}
@@ -223,5 +222,5 @@ def measure(
                 total = times[first].median * 1e3
                 parts["idle and the rest"] = max(0.0, total - sum(parts.values()))
                 by_part.rows += [[kind, phase, part, value, f"{value / total:.0%}"] for part, value in parts.items()]
-                by_part.rows.append([kind, phase, "load", _loading(kind, count, patch, turns) * 1e3, "beside it"])
+                by_part.rows.append([kind, phase, "load", _loading(kind, count, patch, turns) * 1e3, "in parallel"])
     return [whole, by_part]

@@ -1,9 +1,9 @@
-"""What ``lightbsr infer`` and ``export`` promise, measured with the model in the box.
+"""Measurements of ``lightbsr infer`` and ``export`` with the bundled model.
 
     python -m benchmarks.using [--images FOLDER ...] [--large]
 
-Tiles against the whole picture on every image of the folders (bundled pictures without any), starting times, ONNX against
-torch; with ``--large`` the peak memory of a 4000x3000 picture, which takes minutes. Peak memory is read from Linux's ``/proc``.
+Tiles against the whole image for every image of the folders (bundled images by default), start-up times, ONNX against torch;
+with ``--large`` the peak memory for a 4000x3000 image, which takes minutes. Peak memory is read from Linux's ``/proc``.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from lightbsr_arch.inference.picture_files import READABLE, read_picture
 from lightbsr_arch.weights.model_files import DEFAULT_MODEL, load_model
 
 TILES = (96, 128, 192)
-"""Sides of tiles that are compared with the whole picture, in LR pixels."""
+"""Tile sizes that are compared with the whole image, in LR pixels."""
 
 
 def _pictures(folders: Sequence[Path]) -> Iterator[tuple[str, np.ndarray]]:
-    """As they are: what is measured is a difference between two ways of restoring them."""
+    """Images to restore, not degraded: only the difference between two ways of restoring them is measured."""
     if not folders:
         import skimage.data
 
@@ -48,7 +48,7 @@ def _psnr(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def tiles_against_whole(folders: Sequence[Path], seams: Path | None) -> None:
-    """PSNR between the picture restored in tiles and as a whole, both as 8-bit pictures."""
+    """PSNR between an image restored in tiles and as a whole, both in 8 bits."""
     whole = Upscaler.from_checkpoint(DEFAULT_MODEL, device="cpu", tile="off")
     tiled = {side: Upscaler.from_checkpoint(DEFAULT_MODEL, device="cpu", tile=side) for side in TILES}
     found: dict[int, list[float]] = {side: [] for side in TILES}
@@ -66,7 +66,7 @@ def tiles_against_whole(folders: Sequence[Path], seams: Path | None) -> None:
             if seams is not None and side == TILES[0]:
                 Image.fromarray(result).save(seams / f"{Path(name).stem}_tiled.png")
     print(
-        "| tile | pictures | lowest PSNR to the whole | mean | largest difference of a value (of 255) |\n|---|---|---|---|---|"
+        "| tile | images | lowest PSNR to the whole | mean | largest difference of a value (of 255) |\n|---|---|---|---|---|"
     )
     for side in TILES:
         if found[side]:
@@ -79,7 +79,7 @@ def _command(*arguments: str) -> list[str]:
 
 
 def starting(turns: int = 5) -> None:
-    """Seconds until the help is there, and until a small picture is written."""
+    """Seconds until the help is printed, and until a small image is written."""
     import skimage.data
 
     with tempfile.TemporaryDirectory() as folder:
@@ -147,9 +147,9 @@ def onnx() -> None:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=Path, nargs="*", default=[], help="folders of LR pictures")
-    parser.add_argument("--seams", type=Path, help="folder for pictures made of the smallest tiles, to look at")
-    parser.add_argument("--large", action="store_true", help="a 4000x3000 picture too")
+    parser.add_argument("--images", type=Path, nargs="*", default=[], help="folders of LR images")
+    parser.add_argument("--seams", type=Path, help="folder for images made of the smallest tiles, for inspection")
+    parser.add_argument("--large", action="store_true", help="also measure a 4000x3000 image")
     args = parser.parse_args()
     if args.seams is not None:
         args.seams.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Enlarge a picture with an exported ONNX model, without torch: needs numpy, pillow and onnxruntime.
+"""Upscale an image with an exported ONNX model, without torch: needs numpy, pillow and onnxruntime.
 
 lightbsr export lightbsr_small_x4 -o model.onnx
 python onnx_upscale.py model.onnx photo.jpg big.png
@@ -13,20 +13,20 @@ import onnxruntime
 from PIL import Image, ImageOps
 
 TILE, OVERLAP = 256, 32
-"""A tile's side, and what it shares with the next one, in pixels of the picture."""
+"""Side of a tile, and its overlap with the next one, in LR pixels."""
 
 FAULTS = tuple(
     value
     for value in vars(onnxruntime.capi.onnxruntime_pybind11_state).values()
     if isinstance(value, type) and issubclass(value, Exception)
 )
-"""What onnxruntime raises; its errors have no common class of their own."""
+"""The exceptions of onnxruntime, which have no common base class."""
 
 
 def upscale(session: onnxruntime.InferenceSession, pixels: np.ndarray) -> np.ndarray:
-    """From (H, W, 3) to (scale * H, scale * W, 3), uint8, tile by tile.
+    """Upscale (H, W, 3) to (scale * H, scale * W, 3), uint8, tile by tile.
 
-    Each tile is restored by what the network sees in it alone; ``lightbsr infer`` looks at the whole picture first.
+    The degradation is estimated for each tile separately; ``lightbsr infer`` estimates it from the whole image.
     """
     height, width = pixels.shape[:2]
     rows, columns = (list(range(0, max(side - OVERLAP, 1), TILE - OVERLAP)) for side in (height, width))
@@ -40,7 +40,7 @@ def upscale(session: onnxruntime.InferenceSession, pixels: np.ndarray) -> np.nda
             scale = sr.shape[0] // tile.shape[0]
             if result is None:
                 result = np.empty((height * scale, width * scale, 3), np.uint8)
-            # Of what two tiles share, each gives the half that is nearer to its middle.
+            # Of an overlap, each tile supplies the half that is nearer to its centre.
             above, before = (OVERLAP // 2 * (start > 0) for start in (top, left))
             target = result[
                 (top + above) * scale : (top + TILE) * scale, (left + before) * scale : (left + TILE) * scale
@@ -50,7 +50,7 @@ def upscale(session: onnxruntime.InferenceSession, pixels: np.ndarray) -> np.nda
 
 
 def main(arguments: list[str]) -> int:
-    """Run it: 0 when the result is written, 2 after an error in what was given."""
+    """Return 0 if the result was written, 2 after an error in the input."""
     if len(arguments) != 3:
         print("usage: python onnx_upscale.py MODEL.onnx IMAGE RESULT", file=sys.stderr)
         return 2

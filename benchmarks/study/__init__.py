@@ -1,1 +1,1 @@
-"""One real experiment: all methods at one reduced budget, and the ablations of LightBSR that matter."""
+"""A small study: all methods at one reduced budget, and the main ablations of LightBSR."""

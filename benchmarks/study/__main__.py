@@ -1,8 +1,8 @@
-"""``python -m benchmarks.study``: train all methods at one budget, compare them, and say with what certainty.
+"""``python -m benchmarks.study``: train all methods at one budget and compare them, with confidence intervals.
 
     python -m benchmarks.study --images FOLDER --sets Set5=FOLDER Set14=FOLDER -o OUT
 
-An hour and a half on two CPU cores with the defaults. Started again it goes on where it stopped.
+Takes an hour and a half on two CPU cores with the defaults. Run again, it continues where it stopped.
 """
 
 from __future__ import annotations
@@ -27,19 +27,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.study", description=__doc__.partition("\n")[0])
     parser.add_argument("--images", type=Path, required=True, help="folder of training images, such as BSD400")
     parser.add_argument("--sets", nargs="+", required=True, metavar="NAME=FOLDER", help="test sets")
-    parser.add_argument("-o", "--output", type=Path, required=True, help="folder of all that comes out")
-    parser.add_argument("--iterations", type=int, default=300, help="of each training (default: %(default)s)")
-    parser.add_argument("--batch", type=int, default=8, help="samples an iteration (default: %(default)s)")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="folder of all results")
+    parser.add_argument(
+        "--iterations", type=int, default=300, help="iterations of each training (default: %(default)s)"
+    )
+    parser.add_argument("--batch", type=int, default=8, help="samples per iteration (default: %(default)s)")
     parser.add_argument("--patch", type=int, default=24, help="side of an LR patch (default: %(default)s)")
-    parser.add_argument("--size", choices=SIZES, default="small", help="of the networks (default: %(default)s)")
+    parser.add_argument("--size", choices=SIZES, default="small", help="size of the networks (default: %(default)s)")
     parser.add_argument(
         "--encoder-iterations",
         type=int,
         default=300,
-        help="of the encoders that learn by contrast alone; 0 leaves them out",
+        help="iterations of the encoders trained by contrast alone; 0 leaves them out",
     )
-    parser.add_argument("--encoder-batch", type=int, default=16, help="samples an iteration (default: %(default)s)")
-    parser.add_argument("--lr", type=float, default=1e-3, help="for all alike (default: %(default)s)")
+    parser.add_argument(
+        "--encoder-batch", type=int, default=16, help="their samples per iteration (default: %(default)s)"
+    )
+    parser.add_argument("--lr", type=float, default=1e-3, help="learning rate, the same for all (default: %(default)s)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="default: 0 1 2")
     names = [method.name for method in METHODS]
     parser.add_argument("--methods", nargs="+", choices=names, default=names, metavar="NAME", help=", ".join(names))

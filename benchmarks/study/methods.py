@@ -1,4 +1,4 @@
-"""What is trained in the study, and how: option files for ``lightbsr train``, equal in all that can be equal."""
+"""The trainings of the study: option files for ``lightbsr train`` that are as equal as possible."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 ENCODER_SHARE = 1 / 7
-"""Of the iterations, those of an encoder phase where there is one: LightBSR's 100 of 700 epochs."""
+"""Share of the iterations used by the encoder phase, if there is one: LightBSR's 100 of 700 epochs."""
 
 _SMALL = {"num_feat": 48, "layer_scale_init": 0.1}
 _SIZES: dict[str, dict[str, dict[str, Any]]] = {
@@ -28,26 +28,26 @@ SIZES = tuple(_SIZES)
 
 @dataclass(frozen=True)
 class Budget:
-    """What every training is given."""
+    """The budget of every training."""
 
     images: str
     """Folder of GT images."""
     iterations: int
-    """Of each training, both phases together."""
+    """Iterations of each training, both phases together."""
     batch: int
-    """Samples an iteration."""
+    """Samples per iteration."""
     patch: int
     """Side of an LR patch."""
     size: str
-    """``small`` or ``published``: of the networks."""
+    """Size of the networks: ``small`` or ``published``."""
     encoder_iterations: int
-    """Of the trainings of encoders by contrast alone."""
+    """Iterations of the encoders trained by contrast alone."""
     encoder_batch: int
-    """Samples an iteration of theirs."""
+    """Samples per iteration of these encoders."""
     lr: float
-    """Rate of Adam, after the encoder phase with a warm-up and a cosine, for all alike."""
+    """Learning rate of Adam; after the encoder phase with a warm-up and a cosine, the same for all."""
     preset: str = "setting1_x4"
-    """The degradations."""
+    """Preset of the degradations."""
 
 
 @dataclass(frozen=True)
@@ -55,13 +55,13 @@ class Method:
     """A row of the study's table."""
 
     name: str
-    """Its training, too."""
+    """Name of the method and of its training."""
     label: str
-    """In the table."""
+    """Label in the table."""
     needs: tuple[str, ...] = ()
-    """The trainings before its own."""
+    """Trainings that it needs."""
     trainings: int = 1
-    """Budgets that went into its weights, its teacher's included."""
+    """Number of trainings behind its weights, including its teacher's."""
 
 
 METHODS = (
@@ -77,13 +77,13 @@ METHODS = (
     Method("no_distillation", "LightBSR without distillation"),
     Method("no_distillation_twice", "LightBSR without distillation, twice the iterations", (), 2),
 )
-"""In the order of training: a teacher before its student."""
+"""Methods in the order of training: teachers before their students."""
 
 ENCODERS = (
     Method("dasr_contrast", "DASR"),
     Method("teacher_contrast", "LightBSR, teacher (sees the kernel)"),
 )
-"""Encoders that learn by contrast alone, for what their representations know before and after."""
+"""Encoders trained by contrast alone, to analyse their representations before and after."""
 
 
 def training_options(method: Method, budget: Budget, seed: int) -> dict[str, Any]:
@@ -169,7 +169,7 @@ def _kind(name: str, budget: Budget) -> tuple[str, dict[str, Any], dict[str, Any
     contrast = {"type": "DegradationContrastiveLoss", "loss_weight": 0.0 if name.endswith("no_contrast") else 1.0}
     if name.startswith("teacher"):
         network = {"type": "LightBSRTeacher", "prior_channels": 15, **queue, **light}
-        # Without its loss the encoder phase would teach nothing.
+        # Without the contrastive loss the encoder phase would train nothing.
         return "LightBSRTeacherModel", network, {"contrastive_opt": contrast}, 4, not name.endswith("no_contrast")
     if name.startswith("student"):
         losses = {
@@ -194,12 +194,12 @@ def _kind(name: str, budget: Budget) -> tuple[str, dict[str, Any], dict[str, Any
 
 
 def untrained_network(name: str, budget: Budget) -> dict[str, Any]:
-    """``network_g`` of a training, as it starts."""
+    """``network_g`` of a training, before training."""
     return _kind(name, budget)[1]
 
 
 def with_what_they_need(names: list[str]) -> Iterator[Method]:
-    """The methods of some names and their teachers, teachers first.
+    """The named methods and their teachers, teachers first.
 
     Raises:
         KeyError: An unknown name.

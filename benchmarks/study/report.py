@@ -1,4 +1,4 @@
-"""Compare what was trained, seed by seed, and say what holds over the seeds."""
+"""Compare the trained networks for each seed, and summarise over the seeds."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ PAIRS = (
     ("student", "cdcl", "LightBSR against CdCL"),
     ("student", "msrresnet", "LightBSR against a network that is not blind"),
 )
-"""Differences that are asked for: one, the other, what it tells."""
+"""Reported differences: one method, the other, and what the difference measures."""
 
 SIGMAS = (0.4, 0.9, 1.4, 1.9, 2.4, 2.9, 3.4, 3.9)
 
 
 def over_seeds(values: Sequence[float]) -> tuple[float, float]:
-    """Mean, and half the width of its 95 % interval by Student's t; that is not a number for a single value."""
+    """Mean, and half the width of its 95 % interval by Student's t (NaN for a single value)."""
     if len(values) < 2:
         return float(values[0]), float("nan")
     half = stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values))
@@ -51,7 +51,7 @@ def report(
     sets: Mapping[str, str],
     out: Path,
 ) -> None:
-    """Compare and analyse every seed's networks; write ``study.md`` and each seed's own pages."""
+    """Compare and analyse the networks of every seed; write ``study.md`` and the pages of each seed."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     compared = {seed: _compare(methods, seed, sets, out, device) for seed in seeds}
     known = {seed: _analyse(methods, encoders, seed, budget, sets, out, device) for seed in seeds}
@@ -73,7 +73,7 @@ def _checkpoint(out: Path, seed: int, name: str) -> str:
 def _compare(methods: Sequence[Method], seed: int, sets: Mapping[str, str], out: Path, device: torch.device) -> Results:
     entries = [ModelEntry("bicubic", network={"type": "BicubicUpsampler", "scale": 4})]
     for method in methods:
-        # BasicSR's own archs cannot be told by their weights.
+        # The options of BasicSR's archs cannot be inferred from their weights.
         network = {"type": "MSRResNet", "upscale": 4} if method.name == "msrresnet" else None
         path = _checkpoint(out, seed, method.name)
         if network is not None:
@@ -103,12 +103,12 @@ def _analyse(
     out: Path,
     device: torch.device,
 ) -> dict[str, Knowledge]:
-    """On the pictures of all test sets, which no training saw."""
-    pictures = out / "pictures"
-    pictures.mkdir(exist_ok=True)
+    """Analyse the images of all test sets, which no training used."""
+    images = out / "images"
+    images.mkdir(exist_ok=True)
     for name, folder in sets.items():
         for path in sorted(Path(folder).iterdir()):
-            link = pictures / f"{name}_{path.name}"
+            link = images / f"{name}_{path.name}"
             if not link.exists():
                 link.symlink_to(path)
     entries = []
@@ -124,7 +124,7 @@ def _analyse(
         ModelEntry(f"{method.label}, trained", path=_checkpoint(out, seed, method.name))
         for method in encoder_conditioned
     ]
-    settings = AnalysisSettings(f"seed {seed}", 4, str(pictures), tuple(entries), SIGMAS, seed=seed)
+    settings = AnalysisSettings(f"seed {seed}", 4, str(images), tuple(entries), SIGMAS, seed=seed)
     found = {}
     for entry in entries:
         torch.manual_seed(seed)
@@ -142,10 +142,10 @@ def _analyse(
 
 def _budget_words(budget: Budget, seeds: Sequence[int]) -> str:
     return (
-        f"{budget.iterations} iterations a training, batch {budget.batch}, LR patches of {budget.patch}, {budget.size} "
+        f"{budget.iterations} iterations per training, batch {budget.batch}, LR patches of {budget.patch}, {budget.size} "
         f"networks, Adam at {budget.lr:g} with a warm-up and a cosine for all, {budget.preset}; "
         f"seeds {', '.join(map(str, seeds))}. "
-        f"Encoders by contrast alone: {budget.encoder_iterations} iterations, batch {budget.encoder_batch}. "
+        f"Encoders trained by contrast alone: {budget.encoder_iterations} iterations, batch {budget.encoder_batch}. "
         "Values are means over seeds, with half the width of the 95 % interval by Student's t."
     )
 
@@ -184,7 +184,7 @@ def _difference_table(methods: Sequence[Method], compared: Mapping[int, Results]
         if not (_has(methods, one) and _has(methods, other)):
             continue
         cells = [_shown([_gain(each, one, other, name) for each in compared.values()]) for name in sets]
-        lines.append(f"| {words} ({one} less {other}) | " + " | ".join(cells) + " |")
+        lines.append(f"| {words} ({one} minus {other}) | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 

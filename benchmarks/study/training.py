@@ -1,4 +1,4 @@
-"""Train what the study compares: ``lightbsr train`` in a process of its own, resumed where it stopped."""
+"""Train the methods of the study: ``lightbsr train`` in separate processes, resumed where they stopped."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from benchmarks.study.methods import Budget, Method, training_options
 
 
 def train_all(methods: Iterable[Method], seeds: Iterable[int], budget: Budget, out: Path) -> None:
-    """Train every method with every seed; what is finished already is left alone.
+    """Train every method with every seed; finished trainings are skipped.
 
     Raises:
         RuntimeError: A training failed; the message names its log.
@@ -35,6 +35,6 @@ def train_all(methods: Iterable[Method], seeds: Iterable[int], budget: Budget, o
         with log.open("w") as output:
             code = subprocess.run(command, cwd=folder, stdout=output, stderr=subprocess.STDOUT, check=False).returncode
         if code:
-            raise RuntimeError(f"{method.name}, seed {seed}: `{' '.join(command)}` ended with {code}; see {log}.")
+            raise RuntimeError(f"{method.name}, seed {seed}: `{' '.join(command)}` exited with {code}; see {log}.")
         finished.parent.mkdir(exist_ok=True)
         finished.write_text(text)
