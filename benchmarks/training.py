@@ -135,8 +135,9 @@ def _loading(kind: str, count: int, patch: int, turns: int) -> float:
     return in_turns({"": lambda: [dataset[number % len(dataset)] for number in range(count)]}, turns)[""].median
 
 
-def _parts(kind: str, model: Any, joint: bool, batch: dict[str, Any], turns: int, wait: Any) -> dict[str, Timing]:
+def _parts(kind: str, model: Any, iteration: int, batch: dict[str, Any], turns: int, wait: Any) -> dict[str, Timing]:
     """Times of the parts, measured separately."""
+    phase = model.phase_of(iteration)
     kept: dict[str, Any] = {}
 
     def forward() -> None:

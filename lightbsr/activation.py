@@ -2,6 +2,8 @@
 
 BasicSR has no entry points (it scans its own folders), so a program that does not import this package can only be reached
 when Python starts: by a ``.pth`` file in site-packages, which every interpreter of the environment reads.
+
+This module imports neither torch nor BasicSR, so that the commands respond at once.
 """
 
 from __future__ import annotations
@@ -70,16 +72,27 @@ def deactivate(site_packages: Path | None = None) -> list[Path]:
 
 def installed_basicsr() -> Path:
     """The folder of the installed BasicSR, even if the working directory contains a ``basicsr``."""
-    spec = importlib.util.find_spec("basicsr")
-    if spec is None or spec.origin is None:
-        raise OptionError("basicsr is not installed here: run `pip install basicsr`.")
+    found = _found_basicsr()
     installed = Path(sysconfig.get_path("purelib")) / "basicsr"
     return installed if installed.is_dir() else found
 
 
 def basicsr_version() -> str:
     """BasicSR's version from the package itself: pip does not know it if it was installed as basicsr-fixed or is a clone."""
-    return str(getattr(importlib.import_module("basicsr"), "__version__", "of unknown version"))
+    try:
+        text = (_found_basicsr() / "version.py").read_text(encoding="utf-8")
+    except OSError:
+        text = ""
+    version = re.search(r"^__version__ = ['\"](.+)['\"]", text, re.MULTILINE)
+    return version[1] if version else "of unknown version"
+
+
+def _found_basicsr() -> Path:
+    """The folder from which ``import basicsr`` would import."""
+    spec = importlib.util.find_spec("basicsr")
+    if spec is None or spec.origin is None:
+        raise OptionError("basicsr is not installed here: run `pip install basicsr`.")
+    return Path(spec.origin).parent
 
 
 def link_here(folder: Path) -> Path:
@@ -110,7 +123,7 @@ def unlink_here(folder: Path, any_target: bool = False) -> Path | None:
 
     Args:
         folder: Where the link is.
-        any_target: Also remove a link that points elsewhere, such as into a deleted environment.
+        any_target: Also remove a link that leads elsewhere, such as into an environment that is gone.
 
     Returns:
         The link, if it was removed.

@@ -37,7 +37,7 @@ class GivenOptions:
     """The user's options, kept for the checkpoints: BasicSR's pipeline changes the options while it runs."""
 
     text: str
-    """The text of the option file."""
+    """The text of the option file; with a ``base`` the whole of it, as ``lightbsr check --show`` prints it."""
     options: dict[str, Any]
     """Its content with the forced values of the command line."""
     has_base: bool = False

@@ -51,7 +51,7 @@ class Progress:
 
 
 def first_page(opt: Mapping[str, Any], device: torch.device) -> str:
-    """The head of the log: versions, devices, and the options with all defaults of networks and losses."""
+    """The head of the log: versions, devices, and the options with the defaults of all classes that they name."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
     return "\n".join(
         [

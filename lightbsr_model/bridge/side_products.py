@@ -73,7 +73,7 @@ def write_image(img: Any, file_path: str, params: Any = None, auto_mkdir: bool =
         auto_mkdir: Ignored; folders are always created.
 
     Raises:
-        WriteFailed: The image cannot be written, and is the result of a test.
+        WriteFailed: The image cannot be written or its name leads outside its folder, and it is the result of a test.
     """
     path = Path(os.path.abspath(file_path))
     try:
@@ -161,7 +161,8 @@ def _silence_writer_threads() -> None:
 
 
 def guard_images() -> None:
-    """Make BasicSR's models write images with :func:`write_image`."""
+    """Make BasicSR's models write images with :func:`write_image`, and show their names in an :class:`EscapingBar`."""
+    replacements = {"imwrite": write_image, "tqdm": EscapingBar}
     for name, module in list(sys.modules.items()):
         if name.startswith("basicsr.models."):
             for function, replacement in replacements.items():

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from lightbsr_arch.errors import OptionError
 from lightbsr_arch.methods.base import Adaptation
@@ -45,7 +46,13 @@ def adapted(model: Any, net: nn.Module) -> nn.Module:
         return net
     if getattr(model, "adaptation", None) is None:
         model.adaptation = build_adaptation(opt)
-    return adapt(model.adaptation, net, model.lq)
+    return adapt(model.adaptation, net, _padded(model.lq, model.opt["network_g"].get("window_size", 1)))
+
+
+def _padded(lq: Tensor, multiple: int) -> Tensor:
+    """Images reflected at the right and the bottom, as SwinIRModel does (swinir_model.py:13): its windows need whole sides."""
+    height, width = lq.shape[2:]
+    return F.pad(lq, (0, -width % multiple, 0, -height % multiple), "reflect")
 
 
 def adapt(adaptation: Adaptation, net: nn.Module, lq: Tensor) -> nn.Module:

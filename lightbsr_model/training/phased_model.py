@@ -81,7 +81,8 @@ class PhasedModel(SRModel):
         if before_last > total_iter:
             names = ", ".join(phase.name for phase in self.phases[:-1])
             raise OptionError(
-                f"train.total_iter: the phases {names} take {before_last} iterations, got {total_iter}: raise it or shorten them."
+                f"train.total_iter: the phases {names} take {before_last} iterations, got {total_iter}: raise it, or shorten "
+                "the phases."
             )
         self._trainable = {name for name, value in self.net_g.named_parameters() if value.requires_grad}
         super().init_training_settings()
