@@ -81,7 +81,7 @@ def test_each_batch_is_restored_by_a_network_of_its_own(network, model_type, mon
         assert not adapted.requires_grad
     assert all(torch.equal(value, before[key]) for key, value in adapting.net_g.state_dict().items())
     plain = _restored(_model(network, model_type, None), lq)
-    assert (plain.mean(dim=(0, 2, 3)) - lq.mean(dim=(0, 2, 3)) / 2).abs().min() > 0.05
+    assert (plain.mean(dim=(0, 2, 3)) - lq.mean(dim=(0, 2, 3)) / 2).abs().min() > 0.02
     # Sides that are no multiple of a window.
     assert _restored(adapting, torch.rand(1, 3, 9, 11)).shape == (1, 3, 36, 44)
 
