@@ -264,9 +264,14 @@ def open_images(opt: Mapping[str, Any]) -> ImageReader:
         MissingFileError: Something named does not exist.
         OptionError: An unknown backend.
     """
-    if opt.get("io_backend", {}).get("type", "disk") == "bundled":
-        return ImageReader(BundledImages(opt.get("pictures") or []), keep=True)
+    if _backend(opt) == "bundled":
+        pictures = opt.get("pictures") or []
+        if not isinstance(pictures, (list, tuple)) or not all(isinstance(name, str) for name in pictures):
+            raise OptionError(f"pictures: expected a list of names, such as [coffee, chelsea], got {pictures!r}.")
+        return ImageReader(BundledImages(pictures), keep=True)
     meta_info = opt.get("meta_info_file")
+    if meta_info is not None and not isinstance(meta_info, (str, Path)):
+        raise OptionError(f"meta_info_file: expected the path of a file, got {meta_info!r}.")
     return ImageReader(open_source(opt, "dataroot_gt", None if meta_info is None else Path(meta_info).expanduser()))
 
 
@@ -277,13 +282,23 @@ def open_source(opt: Mapping[str, Any], key: str, meta_info_file: Path | None = 
         MissingFileError: It does not exist.
         OptionError: The option is missing, or an unknown backend.
     """
-    backend = opt.get("io_backend", {}).get("type", "disk")
+    backend = _backend(opt)
     if opt.get(key) is None:
         kind = "GT" if key == "dataroot_gt" else "LQ"
         raise OptionError(f"{key}: missing; give the folder or the LMDB that holds the {kind} images.")
+    if not isinstance(opt[key], (str, Path)):
+        raise OptionError(f"{key}: expected the path of a folder or an LMDB, got {opt[key]!r}.")
     root = Path(opt[key]).expanduser()
     if backend == "disk":
         return FolderImages(root, meta_info_file, key)
     if backend == "lmdb":
         return LmdbImages(root, key)
     raise OptionError(f"io_backend.type: expected disk, lmdb or bundled, got {backend!r}.")
+
+
+def _backend(opt: Mapping[str, Any]) -> Any:
+    """``io_backend.type``; ``disk`` where nothing is said."""
+    section = opt.get("io_backend") or {}
+    if not isinstance(section, Mapping):
+        raise OptionError(f"io_backend: expected a section, such as {{type: disk}}, got {section!r}.")
+    return section.get("type", "disk")

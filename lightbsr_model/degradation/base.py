@@ -21,7 +21,8 @@ class Degradation(Protocol):
     - Parameters are tensors of the same names, shapes and dtypes at every draw, so that a DataLoader collates them. A choice
       (one order of steps out of several, JPEG or none) is a number among them, and :meth:`apply` treats each sample, or each
       group of equal ones, by its own.
-    - The views of a sample share all its parameters.
+    - The views of a sample share all its parameters. What differs between the frames of a burst is one parameter with the
+      frames as its first dimension.
     - What has the size of an image (noise) is no parameter: :meth:`apply` draws it on the device, for each view on its own.
     - :meth:`draw` takes all randomness from the generator it is given, and :meth:`apply` too: seeded equally, a resumed run
       sees the same batches.
@@ -54,7 +55,8 @@ class Degradation(Protocol):
             generator: Of the noise, on ``gt``'s device; None is torch's global one.
 
         Returns:
-            LR images in [0, 1], multiples of 1/255: (N, C, H / scale, W / scale), or with V.
+            LR images in [0, 1], multiples of 1/255: (N, C, H / scale, W / scale), or with V. A kind that makes several frames
+            of one GT image has them before C.
         """
 
     def describe(self, params: Mapping[str, Tensor]) -> dict[str, Any]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Mapping
 from dataclasses import replace
+from types import NoneType
 from typing import Any
 
 from lightbsr_arch.errors import OptionError
@@ -95,10 +97,14 @@ def get_degradation(
         >>> get_degradation("iso_1.2", {"noise_level": 5}).noise_level
         (5.0, 5.0)
     """
-    if preset not in PRESETS:
+    if not isinstance(preset, str) or preset not in PRESETS:
         raise OptionError(f"preset: no degradation is named {preset!r}{_nearest(preset, PRESETS)}.")
     if scale is not None and SCALES.get(preset, scale) != scale:
         raise OptionError(f"preset: {_of_another_scale(preset, scale)}")
+    if not isinstance(overrides, (Mapping, NoneType)):
+        raise OptionError(
+            f"degradation: expected parameters of the preset, such as {{noise_level: 5}}, got {overrides!r}."
+        )
     known = ["kernel", *RANGES]
     values: dict[str, Any] = {}
     for name, value in (overrides or {}).items():
@@ -133,7 +139,8 @@ def _of_another_scale(preset: str, scale: int) -> str:
 
 def _range(name: str, value: Any) -> Range:
     ends = value if isinstance(value, (list, tuple)) else (value, value)
-    if len(ends) != 2 or not all(isinstance(end, (int, float)) and not isinstance(end, bool) for end in ends):
+    numbers = [end for end in ends if isinstance(end, (int, float)) and not isinstance(end, bool)]
+    if len(ends) != 2 or len(numbers) != 2 or not all(map(math.isfinite, numbers)):
         raise OptionError(f"degradation.{name}: expected a number or two numbers, got {value!r}.")
     return (float(ends[0]), float(ends[1]))
 

@@ -111,6 +111,10 @@ def test_seed_gives_the_crops_and_epochs_differ(image_folder, workers):
         ({"views": 0}, "views"),
         ({"degrade_in": "cloud"}, "device or loader, got 'cloud'"),
         ({"preset": "setting3_x4"}, "did you mean"),
+        ({"io_backend": "disk"}, "io_backend: expected a section, such as {type: disk}, got 'disk'"),
+        ({"io_backend": {"type": "bundled"}, "pictures": "coffee"}, "pictures: expected a list of names"),
+        ({"dataroot_gt": 5}, "dataroot_gt: expected the path of a folder or an LMDB, got 5"),
+        ({"meta_info_file": ["a"]}, r"meta_info_file: expected the path of a file, got \['a'\]"),
     ],
 )
 def test_options_that_do_not_fit(image_folder, options, message):
