@@ -62,7 +62,9 @@ class ResidualSR(nn.Module):
         """
         self.scale, self.white, self.body = scale, white, body
         # A constant of the method, not stored in checkpoints.
-        self.register_buffer("rgb_mean", white * torch.tensor(rgb_mean).view(1, 3, 1, 1), persistent=False)
+        # Multiplied on the CPU: on meta, where files are checked, torch would load its compiler for a product (seconds).
+        mean = (white * torch.tensor(rgb_mean, device="cpu")).tolist()
+        self.register_buffer("rgb_mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.head = nn.Conv2d(3, num_feat, 3, 1, 1)
         self.add_module(body, nn.ModuleList(blocks()))
         self.conv = nn.Conv2d(num_feat, num_feat, 3, 1, 1)

@@ -7,8 +7,8 @@ test, called with the arguments, instead of a command).
 With ``ranks`` it is so many gloo processes under a parent that does as torchrun does: it passes SIGTERM on, and ends
 them when one fails. ``to`` says whom the signals reach (parent, group: every process), ``times`` how often; ``stuck_rank``
 never ends its third iteration.
-Answers with the exit code, negative for a signal, when the process has ended. Nothing heavy runs
-here, so that a fork finds no threads.
+Answers with the exit code, negative for a signal, when the process has ended. What every
+command loads is loaded here, but nothing heavy runs, so that a fork finds no threads.
 """
 
 from __future__ import annotations
@@ -140,6 +140,7 @@ def _die_in_save(number: int) -> None:
 
 
 def main() -> None:
+    importlib.import_module("torch._dynamo")  # an optimiser loads it: two seconds in every process
     # What a killed parent leaves behind becomes ours, and can be waited for.
     ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
     for line in sys.stdin:
