@@ -134,7 +134,7 @@ def _make_fused(optimizer: type[Optimizer], params: list[Any], lr: float, kwargs
     if optimizer is not torch.optim.SGD or not kwargs.get("momentum"):
         return cast(Any, optimizer)(params, lr=lr, **kwargs)
     if kwargs.get("dampening"):
-        raise TypeError("SGD dampens all but a weight's first step, and its fused step cannot tell which that is")
+        raise TypeError("SGD dampens all but a weight's first step, and its fused step cannot know which that is")
     sgd = torch.optim.SGD(params, lr=lr, **kwargs)
     sgd.register_step_pre_hook(_give_momentum_to_all)
     return sgd

@@ -150,8 +150,8 @@ def _refuse_foreign(path: Path, state: Mapping[str, Any], opt: dict[str, Any], b
     """
     about = state.get(META_KEY) or {}
     iteration = state["iter"]
-    told = {iteration, about.get("iteration", iteration)} | (set() if by_name else {int(path.stem)})
-    if len(told) > 1:
+    iterations = {iteration, about.get("iteration", iteration)} | (set() if by_name else {int(path.stem)})
+    if len(iterations) > 1:
         raise OptionError(f"{path} is the state of iteration {iteration}: restore its name, or move it away.")
     if not by_name and about.get("name", opt["name"]) != opt["name"]:
         raise OptionError(

@@ -235,8 +235,8 @@ class Supervisor:
         terms = ", ".join(f"{key} {float(value):.4g}" for key, value in iteration.losses.items())
         rates = ", ".join(f"{rate:.3g}" for rate in iteration.rates)
         names = ", ".join(iteration.names) or "without names"
-        told = f"{terms}; learning rate {rates}; images {names}"
-        message = f"iteration {iteration.number}: a loss or gradient is not finite ({told})"
+        details = f"{terms}; learning rate {rates}; images {names}"
+        message = f"iteration {iteration.number}: a loss or gradient is not finite ({details})"
         if self.nonfinite_in_a_row >= self.max_nonfinite:
             raise NotFinite(
                 f"{message}. This is number {self.nonfinite_in_a_row} in a row (train.max_nonfinite). Check these images, "
