@@ -13,6 +13,7 @@ from basicsr.utils import get_root_logger
 from torch.optim import Optimizer
 
 from lightbsr_arch.errors import OptionError
+from lightbsr_model.option_files.declared.kinds import KINDS
 
 
 class StepControl:
@@ -124,10 +125,7 @@ def get_optimizer(_model: Any, optim_type: str, params: Any, lr: float, **kwargs
         raise OptionError(f"train.optim_*: {optim_type} cannot be made with these options: {error}") from error
 
 
-_NOT_IN_THIS_LOOP = {
-    "LBFGS": "computes the loss several times in a step, which BasicSR's models do not let it do",
-    "SparseAdam": "is for sparse gradients, which these networks do not have",
-}
+_NOT_IN_THIS_LOOP = KINDS["optimiser"].refused
 
 
 def _make_fused(optimizer: type[Optimizer], params: list[Any], lr: float, kwargs: dict[str, Any]) -> Optimizer:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -84,6 +84,8 @@ class BlindDegradationBenchmarkDataset(Dataset[dict[str, Any]]):
     Raises:
         OptionError: Options that do not fit, by key.
     """
+
+    declared_options: ClassVar[Mapping[str, type]] = {"": BenchmarkSet}
 
     def __init__(self, opt: Mapping[str, Any]) -> None:
         super().__init__()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from basicsr.utils.registry import DATASET_REGISTRY
@@ -67,6 +67,8 @@ class BlindDegradationPairedDataset(Dataset[dict[str, Any]]):
     Raises:
         OptionError: Options that do not fit, by key.
     """
+
+    declared_options: ClassVar[Mapping[str, type]] = {"": PairedSet}
 
     def __init__(self, opt: Mapping[str, Any]) -> None:
         super().__init__()

@@ -60,22 +60,23 @@ class FolderImages:
 
     def __init__(self, root: Path, meta_info_file: Path | None = None, key: str = "dataroot_gt") -> None:
         if not root.is_dir():
-            raise MissingFileError(f"{key}: there is no folder {root}. {HOW_TO_GET_DATA}")
+            raise MissingFileError(key, f"there is no folder {root}. {HOW_TO_GET_DATA}")
         if meta_info_file is None:
             paths = sorted(path for path in root.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
         else:
             if not meta_info_file.is_file():
-                raise MissingFileError(f"meta_info_file: there is no file {meta_info_file}.")
+                raise MissingFileError("meta_info_file", f"there is no file {meta_info_file}.")
             lines = meta_info_file.read_text(encoding="utf-8").splitlines()
             paths = [root / line.split(" (")[0].strip() for line in lines if line.strip()]
             missing = [path for path in paths if not path.is_file()]
             if missing:
                 raise MissingFileError(
-                    f"meta_info_file: {len(missing)} of the {len(paths)} images that {meta_info_file} lists are not in "
-                    f"{root}, first {missing[0].name}."
+                    "meta_info_file",
+                    f"{len(missing)} of the {len(paths)} images that {meta_info_file} lists are not in "
+                    f"{root}, first {missing[0].name}.",
                 )
         if not paths:
-            raise ImageError(f"{key}: no images in {root}. {HOW_TO_GET_DATA}")
+            raise ImageError(key, f"no images in {root}. {HOW_TO_GET_DATA}")
         self.names = [str(path) for path in paths]
 
     def stem(self, index: int) -> str:
@@ -113,18 +114,18 @@ class LmdbImages:
         meta_info = root / "meta_info.txt"
         if not meta_info.is_file():
             raise MissingFileError(
-                f"{key}: {root} is no LMDB in BasicSR's format (a folder with data.mdb and meta_info.txt). "
-                f"{HOW_TO_GET_DATA}"
+                key,
+                f"{root} is no LMDB in BasicSR's format (a folder with data.mdb and meta_info.txt). {HOW_TO_GET_DATA}",
             )
         lines = meta_info.read_text(encoding="utf-8").splitlines()
         # "0001.png (480,480,3) 1": BasicSR's key is the name without its extension.
         self._keys = [os.path.splitext(line.split(" (")[0])[0] for line in lines if line.strip()]
         if not self._keys:
-            raise ImageError(f"{key}: {meta_info} lists no images.")
+            raise ImageError(key, f"{meta_info} lists no images.")
         try:
             check_whole(root)
         except OptionError as error:
-            raise OptionError(f"{key}: {error}") from error
+            raise OptionError(key, str(error)) from error
         ours = (root / RECORD_FILE).is_file()
         self.names = [name_of_key(key) for key in self._keys] if ours else self._keys
         self._path = os.path.realpath(root)
@@ -168,8 +169,9 @@ class BundledImages:
         unknown = [name for name in pictures if name not in bundled]
         if unknown or not pictures:
             raise MissingFileError(
-                f"pictures: scikit-image bundles no {', '.join(unknown) or 'picture without a name'}; "
-                f"it has {', '.join(bundled)}."
+                "pictures",
+                f"scikit-image bundles no {', '.join(unknown) or 'picture without a name'}; "
+                f"it has {', '.join(bundled)}.",
             )
         self.names = [str(bundled[name]) for name in pictures]
 

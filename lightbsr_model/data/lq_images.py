@@ -49,9 +49,7 @@ def degradation_or_lq_images(opt: Mapping[str, Any], gt_images: ImageReader) -> 
         return degradation_of_section(opt)
     for key in ("preset", "degradation"):
         if opt.get(key) is not None:
-            raise OptionError(
-                f"{key}: has no effect on the finished LQ images of dataroot_lq; leave out one of the two."
-            )
+            raise OptionError(key, "has no effect on the finished LQ images of dataroot_lq; leave out one of the two.")
     return open_lq_images(opt, gt_images)
 
 
@@ -85,14 +83,15 @@ def open_lq_images(opt: Mapping[str, Any], gt_images: ImageReader) -> ImageReade
     """Open the LQ images of ``dataroot_lq``, one for each GT image, see :func:`degradation_or_lq_images`."""
     template = opt.get("filename_tmpl") or "{}"
     if template.count("{}") != 1:
-        raise OptionError(f"filename_tmpl: expected a name with one {{}} in it, like '{{}}x4', got {template!r}.")
+        raise OptionError("filename_tmpl", f"expected a name with one {{}} in it, like '{{}}x4', got {template!r}.")
     source = open_source(opt, "dataroot_lq")
     places = {source.stem(place): place for place in range(len(source.names))}
     wanted = [template.replace("{}", gt_images.stem(index)) for index in range(len(gt_images))]
     missing = [name for name in wanted if name not in places]
     if missing:
         raise MissingFileError(
-            f"dataroot_lq: {len(missing)} of {len(wanted)} GT images have no LQ image in {opt['dataroot_lq']}, first "
-            f"{missing[0]} (filename_tmpl is {template!r})."
+            "dataroot_lq",
+            f"{len(missing)} of {len(wanted)} GT images have no LQ image in {opt['dataroot_lq']}, first "
+            f"{missing[0]} (filename_tmpl is {template!r}).",
         )
     return ImageReader(_Chosen(source, [places[name] for name in wanted]))

@@ -109,18 +109,19 @@ def get_degradation(
     values: dict[str, Any] = {}
     for name, value in (overrides or {}).items():
         if name not in known:
-            raise OptionError(f"degradation.{name}: unknown parameter{_nearest(name, known)}.")
+            raise OptionError(f"degradation.{name}", f"unknown parameter{_nearest(name, known)}.")
         values[name] = value if name == "kernel" else _range(name, value)
     try:
         degradation = replace(PRESETS[preset], **values)
     except OptionError as error:
-        raise OptionError(f"degradation.{error}") from error
+        raise error.within("degradation") from error
     idle = ("lambda_1", "lambda_2", "theta") if degradation.kernel == "isotropic" else ("sigma",)
     for name in idle:
         if name in values:
             raise OptionError(
-                f"degradation.{name}: has no effect on {degradation.kernel} kernels (preset {preset}); "
-                "add `kernel: isotropic` or `kernel: anisotropic`, or take another preset."
+                f"degradation.{name}",
+                f"has no effect on {degradation.kernel} kernels (preset {preset}); "
+                "add `kernel: isotropic` or `kernel: anisotropic`, or take another preset.",
             )
     return degradation
 

@@ -14,10 +14,10 @@ from lightbsr_arch.errors import OptionError
 from lightbsr_arch.methods.registry import method_with
 from lightbsr_arch.weights.checkpoints import load_state_dict
 from lightbsr_arch.weights.model_files import bundled_model
-from lightbsr_model.option_files import known_options as known
 from lightbsr_model.option_files.class_lookup import look_up
 from lightbsr_model.option_files.document import KeyPath, OptionDocument, Problem
 from lightbsr_model.option_files.folder_names import name_fault
+from lightbsr_model.option_files.section_check import names_in
 from lightbsr_model.option_files.suggestions import nearest
 from lightbsr_model.training.adaptation import build_adaptation
 
@@ -143,9 +143,7 @@ class ModelListReader:
         ):
             try:
                 if name is not None and look_up(registry, name) is None:
-                    self.report(
-                        (*place, key), f"no {key} is named {name!r}{nearest(str(name), known.names_in(registry))}"
-                    )
+                    self.report((*place, key), f"no {key} is named {name!r}{nearest(str(name), names_in(registry))}")
                     return
             except OptionError as error:  # noqa: PERF203 - two of them
                 self.report((*place, key), str(error))

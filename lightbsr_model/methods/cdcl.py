@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from basicsr.utils.registry import MODEL_REGISTRY
@@ -12,7 +13,9 @@ from torch import Tensor, nn
 from lightbsr_arch.errors import OptionError
 from lightbsr_arch.layers.in_batch_contrast import PieceProjections
 from lightbsr_arch.methods.cdcl import CdCL
+from lightbsr_model.runtime.declared_keys import key
 from lightbsr_model.training.contrastive import ContrastiveModel
+from lightbsr_model.training.train_options import ContrastiveOptions
 
 
 def cyclic_shift(gt: Tensor, generator: torch.Generator) -> Tensor:
@@ -40,6 +43,7 @@ class CdCLModel(ContrastiveModel):
         cyclic_shift (bool): Whether the views of a degradation come from different images of the batch. Default: True.
     """
 
+    declared_options: ClassVar[Mapping[str, type]] = {"train": CdCLOptions}
     net_g: CdCL
 
     def encoder_modules(self) -> tuple[nn.Module, ...]:

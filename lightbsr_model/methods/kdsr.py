@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lightbsr_arch.errors import OptionError
 from lightbsr_arch.methods.kdsr import KDSR, KDSRTeacher
+from lightbsr_model.runtime.declared_keys import key
 from lightbsr_model.training.distillation import DistillationModel
 from lightbsr_model.training.phased_model import PhasedModel
 from lightbsr_model.training.phases import Phase
@@ -54,6 +55,13 @@ class KDSRTeacherModel(PhasedModel):
         return self.gt
 
 
+@dataclass(frozen=True)
+class StudentOptions(PhasedOptions):
+    """Keys of ``train`` for KDSRStudentModel."""
+
+    channel_opt: dict[str, Any] = key("The distillation loss of the representation D', in both phases.", kind="loss")
+
+
 @MODEL_REGISTRY.register()
 class KDSRStudentModel(DistillationModel):
     """Trains ``network_g`` of type KDSR under a frozen KDSRTeacher.
@@ -63,6 +71,7 @@ class KDSRStudentModel(DistillationModel):
         channel_opt (dict): ChannelDistillationLoss with ``l1_weight: 0`` between the vectors D', in both phases.
     """
 
+    declared_options: ClassVar[Mapping[str, type]] = {**DistillationModel.declared_options, "train": StudentOptions}
     net_g: KDSR
 
     def init_training_settings(self) -> None:

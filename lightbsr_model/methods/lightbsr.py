@@ -55,6 +55,14 @@ class LightBSRTeacherModel(MomentumContrastModel):
         return net.represent(self.lq, batch_prior(self.batch, net))
 
 
+@dataclass(frozen=True)
+class StudentOptions(PhasedOptions):
+    """Keys of ``train`` for LightBSRStudentModel."""
+
+    channel_opt: dict[str, Any] = key("The distillation loss of the channel code, in both phases.", kind="loss")
+    spatial_opt: dict[str, Any] = key("The distillation loss of the spatial code, in both phases.", kind="loss")
+
+
 @MODEL_REGISTRY.register()
 class LightBSRStudentModel(DistillationModel):
     """Trains ``network_g`` of type LightBSR under a frozen LightBSRTeacher.
@@ -65,6 +73,7 @@ class LightBSRStudentModel(DistillationModel):
         spatial_opt (dict): SpatialDistillationLoss, in both phases.
     """
 
+    declared_options: ClassVar[Mapping[str, type]] = {**DistillationModel.declared_options, "train": StudentOptions}
     net_g: LightBSR
 
     def init_training_settings(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -23,226 +23,224 @@ from lightbsr_model.data.lq_images import degradation_or_lq_images
 from lightbsr_model.data.mixing import mix_problems, mix_sections
 from lightbsr_model.degradation import get_degradation
 from lightbsr_model.option_files.class_lookup import look_up
-from lightbsr_model.option_files.document import KeyPath, OptionDocument, Problem, sections
+from lightbsr_model.option_files.document import KeyPath, sections
 from lightbsr_model.option_files.dotted_names import code_of_storage
+from lightbsr_model.option_files.section_check import SectionCheck
 from lightbsr_model.training.teacher import check_fit, data_are_noisy, load_teacher, pairing_of
 
 _MOST_HEADERS = 5000
-"""So many images' sizes are read before a run; more would take minutes on a slow disk."""
+"""At most this number of images' sizes is read before a run; more would take minutes on a slow disk."""
+
+_RAISED_BY_ARCHS = (
+    AssertionError,
+    AttributeError,
+    LookupError,
+    NotImplementedError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+"""What constructors of archs raise for sizes that do not fit."""
+
+Found = Iterator[tuple[KeyPath, str]]
+"""Keys, and what is wrong with each."""
 
 
-def check_files(document: OptionDocument, is_train: bool, known_problems: Sequence[Problem]) -> list[Problem]:
-    """Check everything that needs a look at the disk, or a network to be built.
+class FileCheck:
+    """Checks everything that needs a look at the disk, or a network to be built.
 
     Args:
-        document: The options.
-        is_train: For training or for a test.
-        known_problems: What is wrong already. A section with problems is checked as far as its values allow.
+        check: What is known of the values. One that has a problem is not used here.
     """
-    options = document.options
-    checks: list[tuple[KeyPath, Iterator[tuple[KeyPath, str]]]] = []
-    datasets = options.get("datasets")
-    for key, dataset in datasets.items() if isinstance(datasets, dict) else ():
-        if isinstance(dataset, dict):
-            checks.append((("datasets", key), _check_dataset(("datasets", key), dataset, options)))
-    checks += [((key,), _check_network((key,), network)) for key, network in sections(options, "network_")]
-    checks.append((("path",), _check_checkpoints(options)))
-    if is_train and "teacher" in options:
-        checks.append((("teacher",), _check_teacher(options)))
-    found: list[Problem] = []
-    for section, check in checks:
-        try:
-            for key, message in check:
-                problem = document.problem(key, message)
-                # A set that is missing is missing under each preset of a list: one line of the file, one problem.
-                twins = (one for one in found if one.line is not None and one.key[-1:] == key[-1:])
-                if not any((one.position, one.message) == (problem.position, message) for one in twins):
-                    found.append(problem)
-        except (KeyError, TypeError, AttributeError, ValueError):  # noqa: PERF203 - a handful of sections
-            # A value that is wrong, and reported, made the check stumble; anything else is a mistake of ours.
-            suspects = (section[0], "network_g", "datasets", "")
-            if not any((problem.key or ("",))[0] in suspects for problem in known_problems):
-                raise
-    return found
 
+    def __init__(self, check: SectionCheck) -> None:
+        self.check, self.options = check, check.options
 
-def _check_network(place: KeyPath, network_opt: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
-    """Sizes that do not fit each other; of our own networks, which cost nothing to build without memory."""
-    cls = network(network_opt["type"])
-    if cls is not None:
-        try:
-            with torch.device("meta"):
-                idle = {"type", *getattr(cls, "ignored_options", {})}
-                cls(**{key: value for key, value in network_opt.items() if key not in idle})
-        except ValueError as error:
-            yield place, str(error)
+    def problems(self) -> Found:
+        """All that does not fit."""
+        for name in self.check.section("datasets"):
+            if isinstance(self.check.at("datasets", name), dict):
+                yield from self._data_set(("datasets", name))
+        for key, network_opt in sections(self.options, "network_"):
+            if self.check.is_good(key) and isinstance(network_opt, dict):
+                yield from self._network((key,), network_opt)
+        yield from self._checkpoints()
+        needed = (("teacher",), ("network_g",), ("datasets", "train", "preset"), ("datasets", "train", "degradation"))
+        if all(self.check.is_good(*key) for key in needed) and self.check.at("teacher") and self.check.at("train"):
+            yield from self._teacher()
 
+    def _network(self, place: KeyPath, network_opt: Mapping[str, Any]) -> Found:
+        """Sizes that do not fit each other; of our own networks, which cost nothing to build without memory."""
+        cls = network(network_opt["type"])
+        if cls is not None:
+            try:
+                with torch.device("meta"):
+                    idle = {"type", *getattr(cls, "ignored_options", {})}
+                    cls(**{key: value for key, value in network_opt.items() if key not in idle})
+            except ValueError as error:
+                yield place, str(error)
 
-def _check_dataset(
-    place: KeyPath, dataset: Mapping[str, Any], options: Mapping[str, Any]
-) -> Iterator[tuple[KeyPath, str]]:
-    if (reason := code_of_storage(dataset)) is not None:
-        yield (*place, "io_backend"), reason
-    if dataset.get("mix") is not None and place[1:] == ("train",):
-        yield from _check_mix(place, dataset, options)
-        return
-    if dataset.get("preset") is not None:
-        try:
-            get_degradation(dataset["preset"], dataset.get("degradation"), options.get("scale", dataset.get("scale")))
-        except OptionError as error:
-            name = "degradation" if str(error).startswith("degradation") else "preset"
-            yield (*place, name), str(error).removeprefix("preset: ")
-    reads_lmdb = dataset.get("io_backend", {}).get("type") == "lmdb"
-    lq_root = dataset.get("dataroot_lq")
-    if lq_root is not None and not Path(lq_root).expanduser().is_dir():
-        yield (*place, "dataroot_lq"), f"there is no folder {lq_root}"
-    elif lq_root is not None and reads_lmdb:
-        try:
-            check_whole(Path(lq_root).expanduser())
-        except OptionError as error:
-            yield (*place, "dataroot_lq"), str(error)
-            return
-    if dataset.get("dataroot_gt") is None and dataset.get("io_backend", {}).get("type") != "bundled":
+    # ---- data sets
+
+    def _data_set(self, place: KeyPath) -> Found:
+        dataset = self.check.section(*place)
+        if (reason := code_of_storage(dataset)) is not None:
+            yield (*place, "io_backend"), reason
         if dataset.get("preset") is not None:
-            yield (*place, "dataroot_gt"), "missing; give the folder or the LMDB that holds the GT images"
-        return
-    try:
-        images = open_images(dataset)
-    except OptionError as error:
-        named = str(error).partition(":")
-        yield (
-            (*place, named[0] if named[0] in ("dataroot_gt", "meta_info_file", "pictures") else "dataroot_gt"),
-            named[2].strip() or str(error),
-        )
-        return
-    except OSError as error:
-        yield (*place, "dataroot_gt"), f"cannot be read: {error}"
-        return
-    # A preset alone, and a folder that is missing, have been looked at.
-    is_open = dataset.get("preset") is None if lq_root is None else Path(lq_root).expanduser().is_dir()
-    if is_open and str(dataset.get("type")).startswith("BlindDegradation"):
+            yield from self._preset(place, dataset)
+        if not all(
+            self.check.is_good(*place, key) for key in ("io_backend", "meta_info_file", "pictures", "dataroot_lq")
+        ):
+            return
+        backend = dataset.get("io_backend", {}).get("type", "disk")
+        lq_root = dataset.get("dataroot_lq")
+        lq_folder = None if lq_root is None else Path(lq_root).expanduser()
+        has_lq = lq_folder is not None and lq_folder.is_dir()
+        if lq_folder is not None and not has_lq:
+            yield (*place, "dataroot_lq"), f"there is no folder {lq_root}"
+        elif lq_folder is not None and backend == "lmdb":
+            try:
+                check_whole(lq_folder)
+            except OptionError as error:
+                yield (*place, "dataroot_lq"), str(error)
+                return
+        if dataset.get("dataroot_gt") is None and backend != "bundled":
+            if "preset" in dataset:
+                yield (*place, "dataroot_gt"), "missing; give the folder or the LMDB that holds the GT images"
+            return
+        if self.check.is_good(*place, "dataroot_gt"):
+            yield from self._images(place, dataset, has_lq or (lq_root is None and "preset" not in dataset))
+
+    def _preset(self, place: KeyPath, dataset: Mapping[str, Any]) -> Found:
+        if not (self.check.is_good(*place, "preset") and self.check.is_good(*place, "degradation")):
+            return
+        scale = self.check.good("scale") or self.check.good(*place, "scale")
         try:
-            degradation_or_lq_images(dataset, images)
+            get_degradation(dataset["preset"], dataset.get("degradation"), scale)
         except OptionError as error:
-            key, _, message = str(error).partition(": ")
-            yield (*place, key), message
-    if place[1:] == ("train",):
-        yield from _check_batch(place, dataset, len(images))
-    if place[1] == "train":
-        yield from _check_training_images(place, dataset, images, reads_lmdb, options)
+            yield (*place, *_key_of(error, "preset")), error.message
 
-
-def _check_mix(place: KeyPath, dataset: Mapping[str, Any], options: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
-    found = [((*place, *key), message) for key, message in mix_problems(dataset)]
-    if not found:
-        entries = mix_sections(dataset)
-        for number, entry in enumerate(entries):
-            found += _check_dataset((*place, "mix", str(number)), entry, options)
-        if not found:
-            found += _check_batch(place, dataset, sum(len(open_images(entry)) for entry in entries))
-    yield from found
-
-
-def _check_batch(place: KeyPath, dataset: Mapping[str, Any], images: int) -> Iterator[tuple[KeyPath, str]]:
-    ratio = dataset.get("dataset_enlarge_ratio", 1)
-    batch = dataset["batch_size_per_gpu"]
-    world_size = int(os.environ.get("WORLD_SIZE", "1"))
-    if images * ratio / world_size < batch:
-        yield (
-            (*place, "batch_size_per_gpu"),
-            f"{batch}, but {images} images x dataset_enlarge_ratio {ratio} are fewer than a batch on every process "
-            f"({world_size} processes): raise dataset_enlarge_ratio or lower it",
-        )
-
-
-def _check_training_images(
-    place: KeyPath, dataset: Mapping[str, Any], images: ImageReader, reads_lmdb: bool, options: Mapping[str, Any]
-) -> Iterator[tuple[KeyPath, str]]:
-    size, scale = dataset.get("gt_size"), dataset.get("scale", options.get("scale"))
-    if size is None:
-        return
-    if scale and size % scale:
-        yield (*place, "gt_size"), f"expected a multiple of the scale {scale}, got {size}"
-    if reads_lmdb:
-        return  # the sizes are in meta_info.txt only as text of whoever wrote it; the loader names an image too small
-    for number in range(min(len(images), _MOST_HEADERS)):
+    def _images(self, place: KeyPath, dataset: Mapping[str, Any], is_paired: bool) -> Found:
+        """The GT images, and with ``is_paired`` the LQ images: a preset alone, and a folder that is missing, were judged."""
         try:
-            with Image.open(images.name(number)) as image:
-                smallest = min(image.size)
-        except OSError:
-            continue  # whether it can be decoded at all is for the loader, and skip_bad_images, to say
-        if smallest < size:
+            images = open_images(dataset)
+        except OptionError as error:
+            yield (*place, *_key_of(error, "dataroot_gt")), error.message
+            return
+        except OSError as error:
+            yield (*place, "dataroot_gt"), f"cannot be read: {error}"
+            return
+        if (
+            is_paired
+            and str(dataset.get("type")).startswith("BlindDegradation")
+            and self.check.is_good(*place, "filename_tmpl")
+        ):
+            try:
+                degradation_or_lq_images(dataset, images)
+            except OptionError as error:
+                yield (*place, *_key_of(error, "dataroot_lq")), error.message
+        if place[1] == "train":
+            yield from self._training_images(place, images)
+
+    def _training_images(self, place: KeyPath, images: ImageReader) -> Found:
+        batch, ratio = (
+            self.check.good(*place, "batch_size_per_gpu"),
+            self.check.good(*place, "dataset_enlarge_ratio") or 1,
+        )
+        world_size = int(os.environ.get("WORLD_SIZE", "1"))
+        if batch is not None and len(images) * ratio / world_size < batch:
             yield (
-                (*place, "gt_size"),
-                f"{size}, but {images.name(number)} is {image.size[0]}x{image.size[1]}: lower it, or leave the image out",
+                (*place, "batch_size_per_gpu"),
+                f"{batch}, but {len(images)} images x dataset_enlarge_ratio {ratio} are fewer than a batch on every process "
+                f"({world_size} processes): raise dataset_enlarge_ratio or lower it",
             )
+        size, scale = self.check.good(*place, "gt_size"), self.check.good(*place, "scale") or self.check.good("scale")
+        if size is None:
             return
+        if scale and size % scale:
+            yield (*place, "gt_size"), f"expected a multiple of the scale {scale}, got {size}"
+        if self.check.at(*place, "io_backend", "type") == "lmdb":
+            return  # the sizes are in meta_info.txt only as text of whoever wrote it; the loader names an image too small
+        for number in range(min(len(images), _MOST_HEADERS)):
+            try:
+                with Image.open(images.name(number)) as image:
+                    smallest = min(image.size)
+            except OSError:
+                continue  # whether it can be decoded at all is for the loader, and skip_bad_images, to say
+            if smallest < size:
+                yield (
+                    (*place, "gt_size"),
+                    f"{size}, but {images.name(number)} is {image.size[0]}x{image.size[1]}: lower it, or leave the image out",
+                )
+                return
 
+    # ---- weights
 
-def _check_checkpoints(options: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
-    paths = options.get("path") or {}
-    state = paths.get("resume_state")
-    if state is not None and not Path(state).expanduser().is_file():
-        yield ("path", "resume_state"), f"there is no file {state}"
-    for key, path in sections(paths, "pretrain_network_"):
-        if path is None:
-            continue
-        label = key.removeprefix("pretrain_")
-        file = Path(path).expanduser()
-        if not file.is_file():
-            yield ("path", key), f"there is no file {path}"
-        elif label in options:
-            strict = paths.get(f"strict_load_{label.removeprefix('network_')}", True)
-            yield from _check_weights(
-                ("path", key),
-                file,
-                options[label],
-                strict,
-                paths.get(f"param_key_{label.removeprefix('network_')}", "params"),
-            )
+    def _checkpoints(self) -> Found:
+        paths = self.check.section("path")
+        state = self.check.good("path", "resume_state")
+        if state is not None and not Path(state).expanduser().is_file():
+            yield ("path", "resume_state"), f"there is no file {state}"
+        for key, path in sections(paths, "pretrain_network_"):
+            label = key.removeprefix("pretrain_")
+            letter = label.removeprefix("network_")
+            if path is None or not self.check.is_good("path", key):
+                continue
+            if not Path(path).expanduser().is_file():
+                yield ("path", key), f"there is no file {path}"
+            elif self.check.good(label) and self.check.is_good("path", f"param_key_{letter}"):
+                strict = paths.get(f"strict_load_{letter}", True)
+                param_key = paths.get(f"param_key_{letter}", "params")
+                yield from self._weights(("path", key), Path(path).expanduser(), label, strict, param_key)
 
-
-def _check_weights(
-    place: KeyPath, file: Path, network_opt: Mapping[str, Any], strict: bool, param_key: str | None
-) -> Iterator[tuple[KeyPath, str]]:
-    try:
-        stored = load_state_dict(file, param_key)
-    except ValueError:
+    def _weights(self, place: KeyPath, file: Path, label: str, strict: bool, param_key: str | None) -> Found:
+        network_opt = self.options[label]
         try:
-            stored = load_state_dict(file)
-        except ValueError as error:
-            yield place, str(error)
+            stored = load_state_dict(file, param_key)
+        except ValueError:
+            try:
+                stored = load_state_dict(file)
+            except ValueError as error:
+                yield place, str(error)
+                return
+        arguments = {key: value for key, value in deepcopy(dict(network_opt)).items() if key != "type"}
+        try:
+            net = look_up(ARCH_REGISTRY, network_opt["type"])(**arguments)
+        except _RAISED_BY_ARCHS as error:
+            if network(network_opt["type"]) is None:  # what ours raise was reported
+                yield (label,), f"{network_opt['type']} cannot be made with these arguments: {error}"
             return
-    arguments = {key: value for key, value in deepcopy(dict(network_opt)).items() if key != "type"}
-    net = look_up(ARCH_REGISTRY, network_opt["type"])(**arguments)
-    expected, stored = net.state_dict(), complete_momentum_parts(net, stored)
-    missing = [name for name in expected if name not in stored]
-    surplus = [name for name in stored if name not in expected]
-    misfits = [name for name in expected if name in stored and expected[name].shape != stored[name].shape]
-    if strict and (missing or surplus or misfits):
-        details = [
-            f"{len(names)} values {what} (first {names[0]})"
-            for names, what in ((missing, "missing"), (surplus, "too many"), (misfits, "of another shape"))
-            if names
-        ]
-        yield (
-            place,
-            f"{file} is of another network than {network_opt['type']} with these sizes: {', '.join(details)}."
-            + namesake_hint(stored),
-        )
+        expected, stored = net.state_dict(), complete_momentum_parts(net, stored)
+        missing = [name for name in expected if name not in stored]
+        surplus = [name for name in stored if name not in expected]
+        misfits = [name for name in expected if name in stored and expected[name].shape != stored[name].shape]
+        if strict and (missing or surplus or misfits):
+            details = [
+                f"{len(names)} values {what} (first {names[0]})"
+                for names, what in ((missing, "missing"), (surplus, "too many"), (misfits, "of another shape"))
+                if names
+            ]
+            yield (
+                place,
+                f"{file} is of another network than {network_opt['type']} with these sizes: {', '.join(details)}."
+                + namesake_hint(stored),
+            )
+
+    def _teacher(self) -> Found:
+        teacher_opt, train_set = self.options["teacher"], self.check.section("datasets", "train")
+        arguments = dict(self.check.section("network_g"))
+        try:
+            student_class = look_up(ARCH_REGISTRY, arguments.pop("type", None))
+            pairing = pairing_of(student_class)
+            teacher = load_teacher(teacher_opt, pairing)
+            with torch.device("meta"):
+                student = student_class(**arguments)
+            check_fit(teacher, student, pairing, teacher_opt.get("start_student", True), data_are_noisy(train_set))
+        except OptionError as error:
+            yield _key_of(error, "teacher"), error.message
+        except ValueError as error:  # sizes that do not fit each other
+            yield ("network_g",), str(error)
 
 
-def _check_teacher(options: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
-    teacher_opt = options["teacher"] or {}
-    try:
-        network = look_up(ARCH_REGISTRY, options["network_g"]["type"])
-        pairing = pairing_of(network)
-        teacher = load_teacher(teacher_opt, pairing)
-        arguments = {key: value for key, value in options["network_g"].items() if key != "type"}
-        with torch.device("meta"):
-            student = network(**arguments)
-        noisy = data_are_noisy(options["datasets"]["train"])
-        check_fit(teacher, student, pairing, teacher_opt.get("start_student", True), noisy)
-    except OptionError as error:
-        key, _, message = str(error).partition(": ")
-        yield (("network_g", "type"), message) if key == "network_g.type" else (("teacher",), str(error))
+def _key_of(error: OptionError, default: str) -> KeyPath:
+    return tuple((error.key or default).split("."))

@@ -23,6 +23,8 @@ class ContrastiveModel(PhasedModel):
         contrastive_opt (dict): The contrastive loss, in both phases.
     """
 
+    declared_options: ClassVar[Mapping[str, type]] = {"train": ContrastiveOptions}
+
     def init_training_settings(self) -> None:
         """Build the contrastive loss too."""
         self.cri_contrast = self.required_loss("contrastive_opt")

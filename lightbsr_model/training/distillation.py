@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from basicsr.utils import get_root_logger
 
@@ -14,6 +15,7 @@ from lightbsr_model.training.teacher import (
     pairing_of,
     start_from_teacher,
 )
+from lightbsr_model.training.train_options import PhasedOptions, TeacherOptions
 
 
 class DistillationModel(PhasedModel):
@@ -28,6 +30,7 @@ class DistillationModel(PhasedModel):
             with ``path.pretrain_network_g``, or a resumed one, starts from that.
     """
 
+    declared_options: ClassVar[Mapping[str, type]] = {"train": PhasedOptions, "teacher": TeacherOptions}
     teacher: Any
 
     def prepare_start(self) -> None:

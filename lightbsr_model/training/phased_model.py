@@ -22,6 +22,7 @@ from lightbsr_model.training.compilation import compile_pass
 from lightbsr_model.training.mixed_precision import MixedPrecision
 from lightbsr_model.training.phases import LearningPass, Phase
 from lightbsr_model.training.schedule import TWO_PHASE_SCHEDULES
+from lightbsr_model.training.train_options import PhasedOptions
 
 
 class PhasedModel(SRModel):
@@ -43,6 +44,7 @@ class PhasedModel(SRModel):
     with ``gt`` and ``views``, see :class:`~lightbsr_model.training.batch.Batch`.
     """
 
+    declared_options: ClassVar[Mapping[str, type]] = {"train": PhasedOptions}
     net_g: nn.Module
     batch: Batch
 

@@ -27,7 +27,7 @@ def pairing_of(student: type[Any] | None) -> Pairing:
             return pairing
     names = " or ".join(pairing.student for pairing in known)
     got = None if student is None else student.__name__
-    raise OptionError(f"network_g.type: expected {names} as the student of a teacher, got {got!r}.")
+    raise OptionError("network_g.type", f"expected {names} as the student of a teacher, got {got!r}.")
 
 
 def load_teacher(teacher_opt: Mapping[str, Any], pairing: Pairing) -> Any:
@@ -44,15 +44,16 @@ def load_teacher(teacher_opt: Mapping[str, Any], pairing: Pairing) -> Any:
     name = pairing.teacher
     if "network" not in teacher_opt or not teacher_opt.get("path"):
         raise OptionError(
-            f"teacher: expected the keys `network` (type: {name}, scale, ...) and `path` (its checkpoint), "
-            f"got {', '.join(teacher_opt) or 'nothing'}. Train one first: {pairing.recipe}."
+            "teacher",
+            f"expected the keys `network` (type: {name}, scale, ...) and `path` (its checkpoint), "
+            f"got {', '.join(teacher_opt) or 'nothing'}. Train one first: {pairing.recipe}.",
         )
     path = teacher_opt["path"]
     try:
         state_dict = load_state_dict(path, teacher_opt.get("param_key"))
     except FileNotFoundError as error:
         raise MissingFileError(
-            f"teacher.path: {error}. Train a teacher first ({pairing.recipe}), or name its checkpoint here."
+            "teacher.path", f"{error}. Train a teacher first ({pairing.recipe}), or name its checkpoint here."
         ) from error
     network_opt = dict(teacher_opt["network"])
     # Not by build_network: it logs, and BasicSR's logger must not be asked for before its file is known.
@@ -61,23 +62,23 @@ def load_teacher(teacher_opt: Mapping[str, Any], pairing: Pairing) -> Any:
     except KeyError:
         cls = None
     if not (isinstance(cls, type) and issubclass(cls, cast(type, network(name)))):
-        raise OptionError(f"teacher.network.type: expected {name}, got {teacher_opt['network'].get('type')!r}.")
+        raise OptionError("teacher.network.type", f"expected {name}, got {teacher_opt['network'].get('type')!r}.")
     teacher: Any = cls(**network_opt)
     try:
         stored = infer_options(state_dict)
     except ValueError as error:
-        raise OptionError(f"teacher.path: {path}: {error}") from error
+        raise OptionError("teacher.path", f"{path}: {error}") from error
     stored_type = stored.pop("type")
     if stored_type != name:
         whose = "a student's checkpoint" if stored_type == pairing.student else "the checkpoint of another network"
-        raise OptionError(f"teacher.path: {path} is {whose} ({stored_type}), not a {name}'s.")
+        raise OptionError("teacher.path", f"{path} is {whose} ({stored_type}), not a {name}'s.")
     differences = [
         f"{key}: {value} in the file, {teacher.options[key]} in teacher.network"
         for key, value in stored.items()
         if value != teacher.options[key]
     ]
     if differences:
-        raise OptionError(f"teacher.path: {path} does not fit teacher.network. " + "; ".join(differences) + ".")
+        raise OptionError("teacher.path", f"{path} does not fit teacher.network. " + "; ".join(differences) + ".")
     teacher.load_state_dict(state_dict)
     return teacher.requires_grad_(False).eval()
 

@@ -1,0 +1,54 @@
+"""Which keys of an option file a model or data set has: those that it declares, or else those that its source reads.
+
+A class declares its keys in ``declared_options``: the dataclasses (:mod:`lightbsr_model.runtime.declared_keys`) of the
+sections that it reads, by section as the class is given them; the section of a data set is "".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from lightbsr_model.data.set_options import PairedSet
+from lightbsr_model.option_files.declared import sections
+from lightbsr_model.option_files.declared.kinds import is_foreign, is_ours
+from lightbsr_model.option_files.keys_read import keys_read_by
+from lightbsr_model.runtime.declared_keys import Key, keys_of
+
+_OF_ANY_MODEL: Mapping[str, tuple[type, ...]] = {
+    "": (sections.Top,),
+    "val": (sections.Val, sections.SRVal),
+    "logger": (sections.Logger,),
+    "datasets:train": (PairedSet,),
+}
+"""Sections that say where a misplaced key belongs, besides those that a model declares."""
+
+
+def declares(cls: Any) -> bool:
+    """Whether all keys of a class are declared. Who derives from a class of ours may read more than that one declares."""
+    return "declared_options" in vars(cls) or (is_ours(cls) and hasattr(cls, "declared_options"))
+
+
+def declared(cls: Any, section: str = "") -> Mapping[str, Key]:
+    """The keys that a class declares of a section; none for a class that declares nothing of it, or for None."""
+    found = getattr(cls, "declared_options", {}).get(section)
+    return keys_of(found) if found is not None else {}
+
+
+def reads(cls: Any, *section: str) -> set[str]:
+    """The keys that a class's source reads from a section; not looked for where they are declared."""
+    return set() if cls is None or declares(cls) else keys_read_by(cls).of(*section)
+
+
+def may_read_more(cls: Any, *section: str) -> bool:
+    """Whether a class may read keys of a section that are neither declared nor found in its source."""
+    return not declares(cls) and (is_foreign(cls) or keys_read_by(cls).may_read_more(*section))
+
+
+def sections_with(cls: Any, name: str) -> set[str]:
+    """The sections that a class reads a key of this name from; of a data set, and of the top of a file, none."""
+    if not declares(cls):
+        return {":".join(path[:-1]) for path in keys_read_by(cls).paths if path[-1] == name} - {""}
+    own = {section: (keys,) for section, keys in cls.declared_options.items()}
+    everywhere = {**_OF_ANY_MODEL, **own} if "" not in own else {}
+    return {section for section, parts in everywhere.items() if any(name in keys_of(part) for part in parts)} - {""}

@@ -1,0 +1,132 @@
+"""Values of an option file that do not fit each other, each of them good by itself."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from basicsr.models.sr_model import SRModel
+from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, MODEL_REGISTRY
+
+from lightbsr_model.option_files.class_lookup import look_up
+from lightbsr_model.option_files.class_options import declared, declares, reads
+from lightbsr_model.option_files.declared.kinds import arguments_of, is_basicsr, is_ours
+from lightbsr_model.option_files.document import KeyPath, sections
+from lightbsr_model.option_files.section_check import SectionCheck
+
+Misfit = tuple[KeyPath, str]
+"""A key, and what does not fit."""
+
+
+def misfits(check: SectionCheck) -> Iterator[Misfit]:
+    """All of them. A value that has a problem already is not compared.
+
+    Args:
+        check: What was checked, value by value.
+    """
+    for found in (_scales, _networks_and_losses, _data_loading, _schedule, _queue):
+        yield from found(check)
+
+
+def _class(check: SectionCheck, registry: Any, *key: str) -> Any:
+    name = check.good(*key)
+    return None if name is None else look_up(registry, name)
+
+
+def _scales(check: SectionCheck) -> Iterator[Misfit]:
+    scale = check.good("scale")
+    places = [(key,) for key, _ in sections(check.options, "network_")] + [("teacher", "network")]
+    for place in places:
+        for name in ("scale", "upscale"):
+            value = check.good(*place, name)
+            if scale is not None and value is not None and value != scale:
+                yield (*place, name), f"{value!r}, but scale is {scale!r}: make them equal"
+    for name, dataset in check.section("datasets").items():
+        cls = _class(check, DATASET_REGISTRY, "datasets", name, "type")
+        if cls is not None and declared(cls) and dataset.get("scale") is None and check.at("scale") is None:
+            yield ("scale",), f"missing; expected the factor between LQ and GT images ({cls.__name__} needs it)"
+            return
+
+
+def _networks_and_losses(check: SectionCheck) -> Iterator[Misfit]:
+    model = _class(check, MODEL_REGISTRY, "model_type")
+    if model is None or not (declares(model) or is_basicsr(model)):
+        return  # what other people's models need, they know
+    needed = [("network_g", ("network_g",)), *([("network_d", ("network_d",))] if "network_d" in reads(model) else [])]
+    trains = isinstance(check.at("train"), dict)
+    for name, place in needed:
+        if check.at(*place) is None and (trains or name == "network_g"):
+            yield place, f"missing; {model.__name__} needs it"
+    if not trains or not is_basicsr(model):
+        return
+    of_model = reads(model, "train")
+    for name in ("optim_d", "gan_opt"):
+        if name in of_model and check.at("train", name) is None:
+            yield ("train", name), f"missing; {model.__name__} needs it"
+    is_plain = getattr(model, "init_training_settings", None) is SRModel.init_training_settings
+    if is_plain and not check.at("train", "pixel_opt") and not check.at("train", "perceptual_opt"):
+        yield ("train", "pixel_opt"), f"missing; {model.__name__} learns by pixel_opt, perceptual_opt or both"
+
+
+def _data_loading(check: SectionCheck) -> Iterator[Misfit]:
+    place = ("datasets", "train")
+    if not isinstance(check.options.get("datasets"), dict):
+        return
+    if isinstance(check.at("train"), dict) and check.at(*place) is None:
+        yield place, "missing"
+    if check.good(*place, "prefetch_mode") == "cuda" and check.at(*place, "pin_memory") is not True:
+        yield (*place, "prefetch_mode"), "cuda copies from pinned memory: add pin_memory: true"
+    batch, parts = check.good(*place, "batch_size_per_gpu"), check.good("train", "accum_iter")
+    if batch is not None and parts is not None and batch % parts:
+        yield ("train", "accum_iter"), f"expected a divisor of batch_size_per_gpu, {batch}, got {parts}"
+
+
+def _schedule(check: SectionCheck) -> Iterator[Misfit]:
+    place = ("train", "scheduler")
+    total, kind = check.good("train", "total_iter"), check.good(*place, "type")
+    weights, default = check.good(*place, "restart_weights"), [1]
+    starts = {"CosineAnnealingRestartLR": "periods", "MultiStepLR": "restarts", "MultiStepRestartLR": "restarts"}.get(
+        kind or ""
+    )
+    lengths = check.good(*place, starts) if starts else None
+    if starts and (lengths is not None or weights is not None) and check.is_good(*place):
+        lengths, weights = lengths if lengths is not None else [0], weights if weights is not None else default
+        if len(lengths) != len(weights):
+            yield (
+                (*place, "restart_weights"),
+                f"{len(weights)} values, but {starts} has {len(lengths)}: give one for each",
+            )
+    if total is None:
+        return
+    if starts == "periods" and lengths is not None and sum(lengths) != total:
+        change = "lengthen" if sum(lengths) < total else "shorten"
+        yield (
+            (*place, "periods"),
+            f"they end at iteration {sum(lengths)}, {'before' if sum(lengths) < total else 'after'} total_iter {total}: "
+            f"{change} them",
+        )
+    encoder = check.good("train", "encoder_iter") or 0
+    if encoder > total:
+        yield ("train", "encoder_iter"), f"expected at most total_iter, {total}, got {encoder}"
+    warmup = check.good(*place, "warmup_iter")
+    if warmup is not None and warmup > total - encoder:
+        yield (*place, "warmup_iter"), f"longer than the joint phase, {total - encoder} iterations: shorten it"
+
+
+def _queue(check: SectionCheck) -> Iterator[Misfit]:
+    """A queue of keys takes whole batches, as in the published code: the joined batch of all processes at most at once."""
+    cls = _class(check, ARCH_REGISTRY, "network_g", "type")
+    batch = check.good("datasets", "train", "batch_size_per_gpu")
+    if cls is None or not is_ours(cls) or batch is None or not check.is_good("network_g"):
+        return
+    argument = arguments_of(cls, "arch")[0].get("queue_size")
+    if argument is None:
+        return
+    size = check.section("network_g").get("queue_size", argument.default)
+    joined = batch * int(os.environ.get("WORLD_SIZE", "1"))
+    if size % batch or size < joined:
+        yield (
+            ("network_g", "queue_size"),
+            f"expected a multiple of the batch ({batch} samples per process, {joined} in all), got {size}",
+        )
