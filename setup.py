@@ -25,7 +25,7 @@ setup(
     package_data={
         "lightbsr_arch": ["py.typed", "pretrained/*"],
         "lightbsr_model": ["py.typed", "evaluation/comparison/*.csv"],
-        "lightbsr_model.options": ["*.yml", "*/*.yml"],
+        "lightbsr_model.options": ["*.yml", "*/*.yml", "lightbsr.schema.json"],
     },
     install_requires=[
         # Its sdist does not build on 3.13 (KeyError: '__version__'); older releases lack what this project registers to.

@@ -28,7 +28,7 @@ _COMMANDS = {
     "test": ("lightbsr.cli.pipelines", f"test in BasicSR's own loop. {_BASICSR_FLAGS}"),
     "check": (
         "lightbsr.cli.check",
-        "report all problems of an option file: -opt FILE [--force_yml KEY:KEY=VALUE ...] [--strict]",
+        "report all problems of an option file: -opt FILE [--force_yml KEY:KEY=VALUE ...] [--strict] | --schema",
     ),
     "data": ("lightbsr.cli.data", "prepare, check, degrade or show image sets (prepare|check|degrade|show)"),
     "compare": ("lightbsr.cli.compare", "compare methods on the same LR images: -opt FILE [-o FOLDER]"),

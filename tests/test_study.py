@@ -25,7 +25,7 @@ def test_options_are_valid_and_equal_where_they_can_be(method, budget, size):
     options = training_options(method, budget, seed=3)
     problems = OptionCheck(parse_document(yaml.safe_dump(options)), is_train=True).run()
     # A teacher is trained first.
-    assert [problem.key for problem in problems] == ([("teacher",)] if method.needs else [])
+    assert [problem.key for problem in problems] == ([("teacher", "path")] if method.needs else [])
     assert all("no such checkpoint" in problem.message for problem in problems)
     train, data = options["train"], options["datasets"]["train"]
     assert (data["preset"], data["gt_size"], options["manual_seed"]) == ("setting1_x4", 64, 3)

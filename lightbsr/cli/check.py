@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from lightbsr.shipped_options import with_shipped_options
 from lightbsr_model.bridge.option_parsing import option_parser, read_and_check
 from lightbsr_model.evaluation.analysis.settings import read_analysis
 from lightbsr_model.evaluation.comparison.settings import read_settings
+from lightbsr_model.option_files.declared.schema import schema
 from lightbsr_model.option_files.dotted_names import allow_local_code
 from lightbsr_model.option_files.whole_options import read_options, whole_text
 
@@ -17,13 +19,17 @@ from lightbsr_model.option_files.whole_options import read_options, whole_text
 def run(command: str, arguments: Sequence[str]) -> None:
     """Check an option file as the start of a training or a test does; a file with a ``train`` section is for training.
 
-    ``--show`` prints all that the file stands for, alone on standard output.
+    ``--show`` prints all that the file stands for, alone on standard output. ``--schema``, alone, prints the JSON schema of
+    option files instead, for editors.
 
     The YAMLs of ``lightbsr compare`` and ``lightbsr analyze``, which list ``models``, are checked as those commands do.
 
     Raises:
         OptionProblems: With all problems.
     """
+    if list(arguments) == ["--schema"]:
+        print(json.dumps(schema(), indent=1))
+        return
     parser = option_parser(f"lightbsr {command}")
     parser.add_argument(
         "--show",

@@ -18,7 +18,7 @@ from lightbsr_arch.weights.model_files import DEFAULT_MODEL, with_weights
 from lightbsr_model.option_files.class_lookup import look_up
 from lightbsr_model.option_files.document import OptionDocument, read_document
 from lightbsr_model.option_files.dotted_names import allow_local_code
-from lightbsr_model.option_files.known_options import names_in
+from lightbsr_model.option_files.section_check import names_in
 from lightbsr_model.option_files.suggestions import nearest
 
 _SECTION = "network_g"

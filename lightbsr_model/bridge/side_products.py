@@ -49,7 +49,9 @@ def report_once(what: str, error: Exception) -> None:
     """Warn about a side product that cannot be written, the first time in a run."""
     if what not in _reported:
         _reported.add(what)
-        get_root_logger().warning(f"{what} cannot be written ({printable(error, 1000)}): the training continues without it.")
+        get_root_logger().warning(
+            f"{what} cannot be written ({printable(error, 1000)}): the training continues without it."
+        )
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from lightbsr_arch.errors import ImageError
 from lightbsr_model.data.decoding import RGBImage
 from lightbsr_model.data.image_sources import ImageReader, open_images
 from lightbsr_model.data.lq_images import degradation_or_lq_images
+from lightbsr_model.data.set_options import BenchmarkSet
 from lightbsr_model.degradation import blur_and_downsample, quantise
 from lightbsr_model.degradation.base import Degradation, Params, in_float32
 from lightbsr_model.degradation.jpeg import encode_and_decode_jpeg

@@ -14,6 +14,7 @@ from lightbsr_model.data.image_sources import ImageReader
 from lightbsr_model.data.lq_images import degradation_of_batches
 from lightbsr_model.data.mixing import ImageMix, mix_sections
 from lightbsr_model.data.patches import PatchSource
+from lightbsr_model.data.set_options import PairedSet
 
 
 @DATASET_REGISTRY.register()
@@ -80,17 +81,18 @@ class BlindDegradationPairedDataset(Dataset[dict[str, Any]]):
         self.border = opt.get("border", "clamp")
         if self.gt_size < self.scale or self.gt_size % self.scale or self.gt_size <= 10:
             raise OptionError(
-                f"gt_size: expected a multiple of the scale {self.scale}, above 10 (a 21x21 kernel reflects at the border), "
-                f"got {self.gt_size}."
+                "gt_size",
+                f"expected a multiple of the scale {self.scale}, above 10 (a 21x21 kernel reflects at the border), "
+                f"got {self.gt_size}.",
             )
         if self.views < 1:
-            raise OptionError(f"views: expected 1 or more, got {self.views}.")
+            raise OptionError("views", f"expected 1 or more, got {self.views}.")
         if self.degrade_in not in ("device", "loader"):
-            raise OptionError(f"degrade_in: expected device or loader, got {self.degrade_in!r}.")
+            raise OptionError("degrade_in", f"expected device or loader, got {self.degrade_in!r}.")
         if opt.get("degradation_per", "sample") not in ("sample", "batch"):
-            raise OptionError(f"degradation_per: expected sample or batch, got {opt['degradation_per']!r}.")
+            raise OptionError("degradation_per", f"expected sample or batch, got {opt['degradation_per']!r}.")
         if opt.get("degradation_per") == "batch" and self.degrade_in == "loader":
-            raise OptionError("degradation_per: a loader degrades each sample alone; batch needs degrade_in: device.")
+            raise OptionError("degradation_per", "a loader degrades each sample alone; batch needs degrade_in: device.")
         self.sources = [self._open(section, number) for number, section in enumerate(mix_sections(opt))]
         self.degradation = degradation_of_batches(opt)
         """What applies a batch of samples; None if they are finished pairs."""

@@ -269,11 +269,11 @@ def open_images(opt: Mapping[str, Any]) -> ImageReader:
     if _backend(opt) == "bundled":
         pictures = opt.get("pictures") or []
         if not isinstance(pictures, (list, tuple)) or not all(isinstance(name, str) for name in pictures):
-            raise OptionError(f"pictures: expected a list of names, such as [coffee, chelsea], got {pictures!r}.")
+            raise OptionError("pictures", f"expected a list of names, such as [coffee, chelsea], got {pictures!r}.")
         return ImageReader(BundledImages(pictures), keep=True)
     meta_info = opt.get("meta_info_file")
     if meta_info is not None and not isinstance(meta_info, (str, Path)):
-        raise OptionError(f"meta_info_file: expected the path of a file, got {meta_info!r}.")
+        raise OptionError("meta_info_file", f"expected the path of a file, got {meta_info!r}.")
     return ImageReader(open_source(opt, "dataroot_gt", None if meta_info is None else Path(meta_info).expanduser()))
 
 
@@ -295,12 +295,12 @@ def open_source(opt: Mapping[str, Any], key: str, meta_info_file: Path | None = 
         return FolderImages(root, meta_info_file, key)
     if backend == "lmdb":
         return LmdbImages(root, key)
-    raise OptionError(f"io_backend.type: expected disk, lmdb or bundled, got {backend!r}.")
+    raise OptionError("io_backend.type", f"expected disk, lmdb or bundled, got {backend!r}.")
 
 
 def _backend(opt: Mapping[str, Any]) -> Any:
     """``io_backend.type``; ``disk`` where nothing is said."""
     section = opt.get("io_backend") or {}
     if not isinstance(section, Mapping):
-        raise OptionError(f"io_backend: expected a section, such as {{type: disk}}, got {section!r}.")
+        raise OptionError("io_backend", f"expected a section, such as {{type: disk}}, got {section!r}.")
     return section.get("type", "disk")

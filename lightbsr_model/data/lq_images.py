@@ -45,7 +45,7 @@ def degradation_or_lq_images(opt: Mapping[str, Any], gt_images: ImageReader) -> 
     """
     if opt.get("dataroot_lq") is None:
         if opt.get("preset") is None:
-            raise OptionError("preset: missing; give a degradation, or finished LQ images by dataroot_lq.")
+            raise OptionError("preset", "missing; give a degradation, or finished LQ images by dataroot_lq.")
         return degradation_of_section(opt)
     for key in ("preset", "degradation"):
         if opt.get(key) is not None:

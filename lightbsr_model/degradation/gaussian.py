@@ -67,15 +67,15 @@ class GaussianDegradation(Degradation):
 
     def __post_init__(self) -> None:
         if self.kernel not in ("isotropic", "anisotropic"):
-            raise OptionError(f"kernel: expected isotropic or anisotropic, got {self.kernel!r}.")
+            raise OptionError("kernel", f"expected isotropic or anisotropic, got {self.kernel!r}.")
         for name, high in _HIGHEST.items():
             ends = getattr(self, name)
             if not 0 <= ends[0] <= ends[1] <= high:
-                raise OptionError(f"{name}: expected 0 <= first <= second <= {high}, got {list(ends)}.")
+                raise OptionError(f"{name}", f"expected 0 <= first <= second <= {high}, got {list(ends)}.")
         if any(not float(end).is_integer() for end in self.jpeg):
-            raise OptionError(f"jpeg: expected integers, as encoders take them, got {list(self.jpeg)}.")
+            raise OptionError("jpeg", f"expected integers, as encoders take them, got {list(self.jpeg)}.")
         if self.border not in get_args(Border):
-            raise OptionError(f"border: expected clamp or symmetric, got {self.border!r}.")
+            raise OptionError("border", f"expected clamp or symmetric, got {self.border!r}.")
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -162,10 +162,10 @@ class GaussianDegradation(Degradation):
         members = [self]
         for other in others:
             if not isinstance(other, GaussianDegradation):
-                raise OptionError("preset: a Gaussian degradation and one of another kind cannot share a batch.")
+                raise OptionError("preset", "a Gaussian degradation and one of another kind cannot share a batch.")
             if other.border != self.border:
                 raise OptionError(
-                    f"border: expected one for all that share a batch, got {self.border} and {other.border}."
+                    "border", f"expected one for all that share a batch, got {self.border} and {other.border}."
                 )
             members.append(other)
         if len({member.kernel for member in members}) > 1:

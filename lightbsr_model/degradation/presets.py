@@ -98,12 +98,12 @@ def get_degradation(
         (5.0, 5.0)
     """
     if not isinstance(preset, str) or preset not in PRESETS:
-        raise OptionError(f"preset: no degradation is named {preset!r}{_nearest(preset, PRESETS)}.")
+        raise OptionError("preset", f"no degradation is named {preset!r}{_nearest(preset, PRESETS)}.")
     if scale is not None and SCALES.get(preset, scale) != scale:
-        raise OptionError(f"preset: {_of_another_scale(preset, scale)}")
+        raise OptionError("preset", f"{_of_another_scale(preset, scale)}")
     if not isinstance(overrides, (Mapping, NoneType)):
         raise OptionError(
-            f"degradation: expected parameters of the preset, such as {{noise_level: 5}}, got {overrides!r}."
+            "degradation", f"expected parameters of the preset, such as {{noise_level: 5}}, got {overrides!r}."
         )
     known = ["kernel", *RANGES]
     values: dict[str, Any] = {}
@@ -142,7 +142,7 @@ def _range(name: str, value: Any) -> Range:
     ends = value if isinstance(value, (list, tuple)) else (value, value)
     numbers = [end for end in ends if isinstance(end, (int, float)) and not isinstance(end, bool)]
     if len(ends) != 2 or len(numbers) != 2 or not all(map(math.isfinite, numbers)):
-        raise OptionError(f"degradation.{name}: expected a number or two numbers, got {value!r}.")
+        raise OptionError(f"degradation.{name}", f"expected a number or two numbers, got {value!r}.")
     return (float(ends[0]), float(ends[1]))
 
 

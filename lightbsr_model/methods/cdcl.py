@@ -35,6 +35,13 @@ def cyclic_shift(gt: Tensor, generator: torch.Generator) -> Tensor:
     return torch.stack([gt[:, view].roll(offset, dims=0) for view, offset in enumerate(offsets)], dim=1)
 
 
+@dataclass(frozen=True)
+class CdCLOptions(ContrastiveOptions):
+    """Keys of ``train`` for CdCLModel."""
+
+    cyclic_shift: bool = key("Whether the views of a degradation are of different images of the batch.", True)
+
+
 @MODEL_REGISTRY.register()
 class CdCLModel(ContrastiveModel):
     """Trains ``network_g`` of type CdCL, on 4 views of each degradation.
@@ -58,8 +65,9 @@ class CdCLModel(ContrastiveModel):
         """
         if self.is_train and self._shifts and "views" in data:
             raise OptionError(
-                "train.cyclic_shift: needs images that are degraded in the model: set datasets.train.degrade_in to device, "
-                "or cyclic_shift to false."
+                "train.cyclic_shift",
+                "needs images that are degraded in the model: set datasets.train.degrade_in to device, "
+                "or cyclic_shift to false.",
             )
         super().feed_data(data)
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
-from basicsr.utils import get_root_logger
 from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor
 
@@ -15,6 +16,14 @@ from lightbsr_model.runtime.declared_keys import key
 from lightbsr_model.training.distillation import DistillationModel
 from lightbsr_model.training.phased_model import PhasedModel
 from lightbsr_model.training.phases import Phase
+from lightbsr_model.training.train_options import EncoderPhaseOptions, PhasedOptions
+
+
+@dataclass(frozen=True)
+class KDSRTeacherOptions(PhasedOptions):
+    """Keys of ``train`` for KDSRTeacherModel."""
+
+    encoder_iter: Any = key("Not used.", None, idle="this teacher has one phase")
 
 
 @MODEL_REGISTRY.register()
@@ -24,12 +33,11 @@ class KDSRTeacherModel(PhasedModel):
     It has one phase: ``train.encoder_iter``, which other models read, has no effect.
     """
 
+    declared_options: ClassVar[Mapping[str, type]] = {"train": KDSRTeacherOptions}
     net_g: KDSRTeacher
 
     def build_phases(self) -> Sequence[Phase]:
         """Restoration."""
-        if self.opt["train"].get("encoder_iter"):
-            get_root_logger().warning("train.encoder_iter has no effect: KDSR's teacher has one phase.")
         return (Phase("restoration", None, (self.net_g,), "forward", self._losses),)
 
     def _losses(self) -> Mapping[str, Tensor]:
@@ -56,7 +64,7 @@ class KDSRTeacherModel(PhasedModel):
 
 
 @dataclass(frozen=True)
-class StudentOptions(PhasedOptions):
+class StudentOptions(EncoderPhaseOptions):
     """Keys of ``train`` for KDSRStudentModel."""
 
     channel_opt: dict[str, Any] = key("The distillation loss of the representation D', in both phases.", kind="loss")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from basicsr.utils.registry import MODEL_REGISTRY
@@ -11,10 +13,12 @@ from torch import Tensor
 from lightbsr_arch.errors import OptionError
 from lightbsr_arch.layers.codes import Codes
 from lightbsr_arch.methods.lightbsr import LightBSR, LightBSRTeacher
+from lightbsr_model.runtime.declared_keys import key
 from lightbsr_model.training.batch import Batch
 from lightbsr_model.training.contrastive import MomentumContrastModel
 from lightbsr_model.training.distillation import DistillationModel
 from lightbsr_model.training.phases import Phase
+from lightbsr_model.training.train_options import EncoderPhaseOptions
 
 
 def batch_prior(batch: Batch, teacher: LightBSRTeacher) -> Tensor:
@@ -56,7 +60,7 @@ class LightBSRTeacherModel(MomentumContrastModel):
 
 
 @dataclass(frozen=True)
-class StudentOptions(PhasedOptions):
+class StudentOptions(EncoderPhaseOptions):
     """Keys of ``train`` for LightBSRStudentModel."""
 
     channel_opt: dict[str, Any] = key("The distillation loss of the channel code, in both phases.", kind="loss")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,9 @@ _RAISED_BY_ARCHS = (
     ValueError,
 )
 """What constructors of archs raise for sizes that do not fit."""
+
+_STORAGE = ("io_backend", "meta_info_file", "pictures", "dataroot_lq", "dataroot_gt")
+"""Keys that say where the images are."""
 
 Found = Iterator[tuple[KeyPath, str]]
 """Keys, and what is wrong with each."""
@@ -84,18 +87,35 @@ class FileCheck:
 
     def _data_set(self, place: KeyPath) -> Found:
         dataset = self.check.section(*place)
-        if (reason := code_of_storage(dataset)) is not None:
+        if self.check.is_good(*place, "io_backend") and (reason := code_of_storage(dataset)) is not None:
             yield (*place, "io_backend"), reason
-        if dataset.get("preset") is not None:
-            yield from self._preset(place, dataset)
-        if not all(
-            self.check.is_good(*place, key) for key in ("io_backend", "meta_info_file", "pictures", "dataroot_lq")
-        ):
+        good = all(self.check.is_good(*place, key) for key in _STORAGE)
+        if place[1] != "train" or dataset.get("mix") is None:
+            if dataset.get("preset") is not None:
+                yield from self._preset(place, dataset)
+            if good:
+                count = yield from self._storage(place, dataset)
+                yield from self._batch(place, count)
             return
+        found = [((*place, *key), message) for key, message in mix_problems(dataset)]
+        yield from found
+        if found or not good or not self.check.is_good(*place, "mix"):
+            return
+        counts = []
+        for number, entry in enumerate(mix_sections(dataset)):
+            of_entry = (*place, "mix", str(number))
+            if entry.get("preset") is not None:
+                yield from self._preset(of_entry, entry)
+            counts.append((yield from self._storage(of_entry, entry)))
+        yield from self._batch(place, None if None in counts else sum(filter(None, counts)))
+
+    def _storage(self, place: KeyPath, dataset: Mapping[str, Any]) -> Generator[tuple[KeyPath, str], None, int | None]:
+        """The folders and LMDBs of a data set, or of an entry of its mix; returns the number of images where it is known."""
         backend = dataset.get("io_backend", {}).get("type", "disk")
         lq_root = dataset.get("dataroot_lq")
         lq_folder = None if lq_root is None else Path(lq_root).expanduser()
-        has_lq = lq_folder is not None and lq_folder.is_dir()
+        # Path.is_dir raises for a name that is too long.
+        has_lq = lq_folder is not None and os.path.isdir(lq_folder)  # noqa: PTH112
         if lq_folder is not None and not has_lq:
             yield (*place, "dataroot_lq"), f"there is no folder {lq_root}"
         elif lq_folder is not None and backend == "lmdb":
@@ -103,33 +123,37 @@ class FileCheck:
                 check_whole(lq_folder)
             except OptionError as error:
                 yield (*place, "dataroot_lq"), str(error)
-                return
+                return None
         if dataset.get("dataroot_gt") is None and backend != "bundled":
-            if "preset" in dataset:
+            if dataset.get("preset") is not None:
                 yield (*place, "dataroot_gt"), "missing; give the folder or the LMDB that holds the GT images"
-            return
-        if self.check.is_good(*place, "dataroot_gt"):
-            yield from self._images(place, dataset, has_lq or (lq_root is None and "preset" not in dataset))
+            return None
+        if not self.check.is_good(*place, "dataroot_gt"):
+            return None
+        is_paired = has_lq or (lq_root is None and dataset.get("preset") is None)
+        return (yield from self._images(place, dataset, is_paired))
 
     def _preset(self, place: KeyPath, dataset: Mapping[str, Any]) -> Found:
         if not (self.check.is_good(*place, "preset") and self.check.is_good(*place, "degradation")):
             return
-        scale = self.check.good("scale") or self.check.good(*place, "scale")
+        scale = self.check.good("scale") or self.check.good(*place[:2], "scale")
         try:
             get_degradation(dataset["preset"], dataset.get("degradation"), scale)
         except OptionError as error:
             yield (*place, *_key_of(error, "preset")), error.message
 
-    def _images(self, place: KeyPath, dataset: Mapping[str, Any], is_paired: bool) -> Found:
+    def _images(
+        self, place: KeyPath, dataset: Mapping[str, Any], is_paired: bool
+    ) -> Generator[tuple[KeyPath, str], None, int | None]:
         """The GT images, and with ``is_paired`` the LQ images: a preset alone, and a folder that is missing, were judged."""
         try:
             images = open_images(dataset)
         except OptionError as error:
             yield (*place, *_key_of(error, "dataroot_gt")), error.message
-            return
+            return None
         except OSError as error:
             yield (*place, "dataroot_gt"), f"cannot be read: {error}"
-            return
+            return None
         if (
             is_paired
             and str(dataset.get("type")).startswith("BlindDegradation")
@@ -140,26 +164,32 @@ class FileCheck:
             except OptionError as error:
                 yield (*place, *_key_of(error, "dataroot_lq")), error.message
         if place[1] == "train":
-            yield from self._training_images(place, images)
+            yield from self._patches(place, images, dataset)
+        return len(images)
 
-    def _training_images(self, place: KeyPath, images: ImageReader) -> Found:
-        batch, ratio = (
-            self.check.good(*place, "batch_size_per_gpu"),
-            self.check.good(*place, "dataset_enlarge_ratio") or 1,
-        )
+    def _batch(self, place: KeyPath, images: int | None) -> Found:
+        """Whether a training set has a batch for every process."""
+        batch = self.check.good(*place, "batch_size_per_gpu")
+        ratio = self.check.good(*place, "dataset_enlarge_ratio") or 1
         world_size = int(os.environ.get("WORLD_SIZE", "1"))
-        if batch is not None and len(images) * ratio / world_size < batch:
+        if place[1:] != ("train",) or batch is None or images is None:
+            return
+        if images * ratio / world_size < batch:
             yield (
                 (*place, "batch_size_per_gpu"),
-                f"{batch}, but {len(images)} images x dataset_enlarge_ratio {ratio} are fewer than a batch on every process "
+                f"{batch}, but {images} images x dataset_enlarge_ratio {ratio} are fewer than a batch on every process "
                 f"({world_size} processes): raise dataset_enlarge_ratio or lower it",
             )
-        size, scale = self.check.good(*place, "gt_size"), self.check.good(*place, "scale") or self.check.good("scale")
+
+    def _patches(self, place: KeyPath, images: ImageReader, dataset: Mapping[str, Any]) -> Found:
+        """Whether the patches of a training fit into its images."""
+        train = place[:2]
+        size, scale = self.check.good(*train, "gt_size"), self.check.good(*train, "scale") or self.check.good("scale")
         if size is None:
             return
         if scale and size % scale:
             yield (*place, "gt_size"), f"expected a multiple of the scale {scale}, got {size}"
-        if self.check.at(*place, "io_backend", "type") == "lmdb":
+        if (dataset.get("io_backend") or {}).get("type") == "lmdb":
             return  # the sizes are in meta_info.txt only as text of whoever wrote it; the loader names an image too small
         for number in range(min(len(images), _MOST_HEADERS)):
             try:
@@ -179,14 +209,14 @@ class FileCheck:
     def _checkpoints(self) -> Found:
         paths = self.check.section("path")
         state = self.check.good("path", "resume_state")
-        if state is not None and not Path(state).expanduser().is_file():
+        if state is not None and not os.path.isfile(Path(state).expanduser()):
             yield ("path", "resume_state"), f"there is no file {state}"
         for key, path in sections(paths, "pretrain_network_"):
             label = key.removeprefix("pretrain_")
             letter = label.removeprefix("network_")
             if path is None or not self.check.is_good("path", key):
                 continue
-            if not Path(path).expanduser().is_file():
+            if not os.path.isfile(Path(path).expanduser()):
                 yield ("path", key), f"there is no file {path}"
             elif self.check.good(label) and self.check.is_good("path", f"param_key_{letter}"):
                 strict = paths.get(f"strict_load_{letter}", True)

@@ -10,8 +10,8 @@ from basicsr.utils.registry import ARCH_REGISTRY, METRIC_REGISTRY
 
 from lightbsr_arch.errors import OptionError
 from lightbsr_model.option_files.class_lookup import look_up
+from lightbsr_model.option_files.declared.kinds import is_foreign
 from lightbsr_model.option_files.document import KeyPath, OptionDocument, sections
-from lightbsr_model.option_files.known_options import is_foreign
 
 
 def fill_scale(document: OptionDocument) -> None:

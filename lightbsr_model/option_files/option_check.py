@@ -25,7 +25,7 @@ from lightbsr_model.option_files.folder_names import name_fault
 from lightbsr_model.option_files.section_check import SectionCheck
 from lightbsr_model.option_files.suggestions import nearest
 from lightbsr_model.runtime.declared_keys import REQUIRED, Key, Rule, keys_of, shown
-from lightbsr_model.training.train_options import LoopOptions, SROptions
+from lightbsr_model.training.train_options import LoopOptions, SROptions, TeacherOptions
 
 NEVER_READ = {"": ("suffix", "save_img", "crop_border"), "datasets": ("use_shuffle",)}
 """Keys that BasicSR's own option files carry, by section, and that nothing in BasicSR 1.4.2 reads there."""
@@ -65,8 +65,9 @@ class OptionCheck(SectionCheck):
         self.closed(("path",), sections.Path)
         self.closed(("dist_params",), sections.DistParams)
         if self.is_train:
-            self._train()
-            if self.at("logger") is not None:
+            if isinstance(self.at("train"), dict):
+                self._train()
+            if isinstance(self.at("logger"), dict):
                 self.closed(("logger",), sections.Logger)
         self._val()
         self._teacher()
@@ -74,7 +75,12 @@ class OptionCheck(SectionCheck):
             self.report(key, message)
         for key, message in FileCheck(self).problems():
             self.report(key, message)
-        return sorted(self.problems, key=lambda problem: problem.line or 0)
+        # What a list of sets and presets stands for is several data sets: one line of the file, one problem.
+        found: dict[Any, Problem] = {}
+        for problem in self.problems:
+            twins = problem.key if problem.line is None else problem.key[-1:]
+            found.setdefault((problem.position, twins, problem.message), problem)
+        return sorted(found.values(), key=lambda problem: problem.position)
 
     # ---- keys that nothing reads
 
@@ -131,7 +137,7 @@ class OptionCheck(SectionCheck):
             (self.report if self.strict else self.warn)(("num_gpu",), message)
 
     def _names_a_folder(self, *key: str) -> None:
-        if self.at(*key) is not None and (fault := name_fault(self.at(*key))) is not None and self.is_good(*key):
+        if self.good(*key) is not None and (fault := name_fault(self.at(*key))) is not None:
             self.report(key, fault)
 
     def _data_set(self, name: str) -> None:
@@ -180,22 +186,23 @@ class OptionCheck(SectionCheck):
         }
         names = {*of_file, *own, *reads(self.model, "val")}
         judge = self._unread(names, self.model, MODEL_REGISTRY, ("val",))
-        if self.at("val") is not None:
+        if isinstance(self.at("val"), dict):
             self.keys(("val",), {**keys_of(sections.SRVal), **of_file, **own}, lambda name: name in names, judge)
         self._names_a_folder("val", "suffix")
         for name in self.section("val", "metrics"):
             self.typed(("val", "metrics", name), self.at("val", "metrics", name), "metric")
 
     def _teacher(self) -> None:
-        keys = declared(self.model, "teacher")
-        if keys and self.is_train and self.at("teacher") is None:
+        own = declared(self.model, "teacher")
+        keys = own or keys_of(TeacherOptions)
+        if own and self.is_train and self.at("teacher") is None:
             self.report(
                 ("teacher",),
                 f"missing; {self.model.__name__} learns under a trained teacher: give its network and path",
             )
-        elif keys and self.at("teacher") is not None:
-            if not isinstance(self.at("teacher"), dict):
-                self.report(("teacher",), f"expected a section of keys, got {shown(self.at('teacher'))}")
+        elif self.at("teacher") is not None and not isinstance(self.at("teacher"), dict):
+            self.report(("teacher",), f"expected a section of keys, got {shown(self.at('teacher'))}")
+        elif isinstance(self.at("teacher"), dict):
             self.keys(("teacher",), keys, lambda name: name in keys, lambda key: self.unknown(key, set(keys)))
 
 

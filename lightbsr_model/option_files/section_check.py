@@ -64,8 +64,8 @@ class SectionCheck:
         return value
 
     def is_good(self, *key: str) -> bool:
-        """Whether no problem was found with a key, the sections around it or the keys within it."""
-        return not any(problem.key and problem.key[: len(key)] == key[: len(problem.key)] for problem in self.problems)
+        """Whether no problem was found with a key or the keys within it."""
+        return not any(problem.key[: len(key)] == key for problem in self.problems)
 
     def good(self, *key: str) -> Any:
         """A value that has no problem; None where it has one, is missing or ~."""
@@ -79,7 +79,8 @@ class SectionCheck:
     def closed(self, place: KeyPath, declared: type) -> None:
         """Check a section whose keys are all declared."""
         keys = keys_of(declared)
-        self.keys(place, keys, lambda name: find_key(keys, name) is not None, lambda key: self.unknown(key, set(keys)))
+        names = {f"{name}g" if key.rule.prefix else name for name, key in keys.items()}
+        self.keys(place, keys, lambda name: find_key(keys, name) is not None, lambda key: self.unknown(key, names))
 
     def keys(
         self,

@@ -14,8 +14,8 @@ from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTR
 from lightbsr_arch.errors import OptionError
 from lightbsr_model.option_files.base_files import read_with_bases
 from lightbsr_model.option_files.class_lookup import look_up
+from lightbsr_model.option_files.declared.kinds import SCHEDULERS
 from lightbsr_model.option_files.document import OptionDocument, force_options, to_yaml
-from lightbsr_model.option_files.known_options import SCHEDULERS
 from lightbsr_model.option_files.one_scale import fill_scale
 from lightbsr_model.option_files.set_lists import expand_sets
 from lightbsr_model.runtime.plain_values import plain

@@ -81,7 +81,7 @@ class Key:
     @property
     def expected(self) -> str:
         """Type and range in words."""
-        return _in_words(self.annotation, self.rule)
+        return _listed(_in_words(self.annotation, self.rule))
 
     @property
     def section(self) -> type | None:
@@ -94,7 +94,9 @@ class Key:
         if _accepts(self.annotation, value, self.rule):
             return None
         reason = f" ({self.rule.reason})" if self.rule.reason else ""
-        return f"expected {self.expected}{reason}, got {shown(value)}"
+        takes_words = isinstance(value, (int, float)) and _accepts(self.annotation, "a", self.rule)
+        advice = ": put it in quotes" if takes_words else ""
+        return f"expected {self.expected}{reason}, got {shown(value)}{advice}"
 
     def normalised(self, value: Any) -> Any:
         """A good value as code expects it: 5e3 as 5000."""
@@ -166,22 +168,23 @@ def _in_range(value: float, rule: Rule) -> bool:
     )
 
 
-def _in_words(annotation: Any, rule: Rule) -> str:
+def _in_words(annotation: Any, rule: Rule) -> list[str]:
     parts, origin = get_args(annotation), get_origin(annotation)
     if origin in (Union, UnionType):
-        return _listed(_in_words(part, rule) for part in parts)
+        return [words for part in parts for words in _in_words(part, rule)]
     if origin is Annotated:
         return _in_words(int, rule)
     if origin is Literal:
         # YAML reads a bare `off` as false: one choice in two forms.
-        return _listed(str(choice) for choice in parts if choice is not False)
+        return [str(choice) for choice in parts if choice is not False]
     if annotation in (int, float):
-        return ("an integer" if annotation is int else "a number") + _limits(rule)
+        return [("an integer" if annotation is int else "a number") + _limits(rule)]
     if origin is list:
-        return f"a list of {f'{rule.length} values' if rule.length else 'values'}, each {_in_words(parts[0], rule)}"
+        entries = _listed(_in_words(parts[0], rule))
+        return [f"a list of {f'{rule.length} values' if rule.length else 'values'}, each {entries}"]
     if origin is dict or is_dataclass(annotation):
-        return "a section of keys" if not rule.kind else f"a section with the `type` of the {rule.kind}"
-    return {Any: "any value", NoneType: "~", bool: "true or false", str: "a string"}[annotation]
+        return ["a section of keys" if not rule.kind else f"a section with the `type` of the {rule.kind}"]
+    return [{Any: "any value", NoneType: "~", bool: "true or false", str: "a string"}[annotation]]
 
 
 def _limits(rule: Rule) -> str:

@@ -31,11 +31,11 @@ def build_adaptation(opt: Mapping[str, Any] | None) -> Adaptation | None:
     make = adaptation(name)
     if make is None:
         known = ", ".join(adaptation_names()) or "none is registered"
-        raise OptionError(f"adaptation.type: expected one of the adaptations ({known}), got {name!r}.")
+        raise OptionError("adaptation.type", f"expected one of the adaptations ({known}), got {name!r}.")
     try:
         inspect.signature(make).bind(**arguments)
     except TypeError as error:
-        raise OptionError(f"adaptation: {name} does not take these arguments: {error}.") from error
+        raise OptionError("adaptation", f"{name} does not take these arguments: {error}.") from error
     return make(**arguments)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Mapping
+from typing import ClassVar
 
 from basicsr.archs import build_network
 from torch import Tensor, nn
@@ -10,6 +12,7 @@ from torch import Tensor, nn
 from lightbsr_arch.errors import OptionError
 from lightbsr_model.runtime.processes import wrap_for_processes
 from lightbsr_model.training.phased_model import PhasedModel
+from lightbsr_model.training.train_options import AdversarialOptions
 
 
 class AdversarialModel(PhasedModel):
@@ -26,6 +29,7 @@ class AdversarialModel(PhasedModel):
         train.gan_opt (dict): GANLoss.
     """
 
+    declared_options: ClassVar[Mapping[str, type]] = {"train": AdversarialOptions}
     net_d: nn.Module
 
     def init_training_settings(self) -> None:

@@ -96,8 +96,8 @@ def feed_data(model: Any, data: Mapping[str, Any]) -> None:
         return
     if data["gt_views"].shape[1] != 1:
         raise OptionError(
-            f"datasets.train.views: {type(model).__name__} sees one view of a sample: expected 1, "
-            f"got {data['gt_views'].shape[1]}."
+            "datasets.train.views",
+            f"{type(model).__name__} sees one view of a sample: expected 1, got {data['gt_views'].shape[1]}.",
         )
     if not hasattr(model, "degrader"):
         model.degrader = BatchDegrader(model.opt, model.device)

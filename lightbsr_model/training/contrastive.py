@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
 from lightbsr_model.training.phased_model import PhasedModel
 from lightbsr_model.training.phases import Phase
+from lightbsr_model.training.train_options import ContrastiveOptions
 
 
 class ContrastiveModel(PhasedModel):

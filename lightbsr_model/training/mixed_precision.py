@@ -31,7 +31,7 @@ class MixedPrecision:
         # YAML takes a bare `off` for false.
         choice = "off" if choice in (None, False) else choice
         if choice not in AMP_CHOICES:
-            raise OptionError(f"train.amp: expected {', '.join(AMP_CHOICES)}, got {choice!r}.")
+            raise OptionError("train.amp", f"expected {', '.join(AMP_CHOICES)}, got {choice!r}.")
         self._device = device
         self._dtype = AMP_CHOICES[choice]
         self.scaler = torch.amp.GradScaler(device.type) if choice == "fp16" else None

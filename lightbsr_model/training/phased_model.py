@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from basicsr.losses import build_loss
@@ -83,8 +83,8 @@ class PhasedModel(SRModel):
         if before_last > total_iter:
             names = ", ".join(phase.name for phase in self.phases[:-1])
             raise OptionError(
-                f"train.total_iter: the phases {names} take {before_last} iterations, got {total_iter}: raise it, or shorten "
-                "the phases."
+                "train.total_iter",
+                f"the phases {names} take {before_last} iterations, got {total_iter}: raise it, or shorten the phases.",
             )
         self._trainable = {name for name, value in self.net_g.named_parameters() if value.requires_grad}
         super().init_training_settings()
@@ -98,7 +98,8 @@ class PhasedModel(SRModel):
         length, total_iter = self.opt["train"].get(key), int(self.opt["train"]["total_iter"])
         if not isinstance(length, int) or isinstance(length, bool) or not 0 <= length <= total_iter:
             raise OptionError(
-                f"train.{key}: expected the phase's length in iterations, 0 to total_iter = {total_iter}, got {length!r}."
+                f"train.{key}",
+                f"expected the phase's length in iterations, 0 to total_iter = {total_iter}, got {length!r}.",
             )
         return length
 
@@ -111,7 +112,7 @@ class PhasedModel(SRModel):
         loss_opt = self.opt["train"].get(key)
         if not loss_opt:
             raise OptionError(
-                f"train.{key}: missing; {type(self).__name__} learns by it (see options/ for its recipe)."
+                f"train.{key}", f"missing; {type(self).__name__} learns by it (see options/ for its recipe)."
             )
         return build_loss(loss_opt).to(self.device)
 

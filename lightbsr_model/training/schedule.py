@@ -39,7 +39,7 @@ class TwoPhaseLR(LRScheduler):
         last_epoch: int = -1,
     ) -> None:
         if encoder_step is not None and encoder_step < 1:
-            raise OptionError(f"scheduler.encoder_step: expected 1 or more, got {encoder_step}.")
+            raise OptionError("scheduler.encoder_step", f"expected 1 or more, got {encoder_step}.")
         self.encoder_iter = encoder_iter
         self.total_iter = total_iter
         self.encoder_lr = encoder_lr
@@ -97,11 +97,12 @@ class TwoPhaseCosineLR(TwoPhaseLR):
         last_epoch: int = -1,
     ) -> None:
         if step_iter < 1:
-            raise OptionError(f"scheduler.step_iter: expected 1 or more, got {step_iter}.")
+            raise OptionError("scheduler.step_iter", f"expected 1 or more, got {step_iter}.")
         if not 0 <= warmup_iter <= max(total_iter - encoder_iter, 0):
             raise OptionError(
-                f"scheduler.warmup_iter: expected 0 to the joint phase's length, total_iter - encoder_iter = "
-                f"{total_iter - encoder_iter}, got {warmup_iter}."
+                "scheduler.warmup_iter",
+                f"expected 0 to the joint phase's length, total_iter - encoder_iter = "
+                f"{total_iter - encoder_iter}, got {warmup_iter}.",
             )
         self.warmup_iter = warmup_iter
         self.step_iter = step_iter
@@ -144,7 +145,7 @@ class TwoPhaseStepLR(TwoPhaseLR):
         last_epoch: int = -1,
     ) -> None:
         if joint_step is not None and joint_step < 1:
-            raise OptionError(f"scheduler.joint_step: expected 1 or more, got {joint_step}.")
+            raise OptionError("scheduler.joint_step", f"expected 1 or more, got {joint_step}.")
         self.joint_step = joint_step
         self.joint_gamma = joint_gamma
         super().__init__(optimizer, encoder_iter, total_iter, encoder_lr, encoder_step, encoder_gamma, last_epoch)

@@ -55,9 +55,6 @@ class SROptions(LoopOptions):
 class PhasedOptions(SROptions):
     """Keys of ``train`` for the models of this package."""
 
-    encoder_iter: Iterations = key(
-        "Length of the encoder phase in iterations; the joint phase is the rest of total_iter.", low=0
-    )
     pixel_opt: dict[str, Any] = key("Loss between restored and GT images, in the joint phase.", kind="loss")
     perceptual_opt: dict[str, Any] | None = key(
         "Not used.", None, kind="loss", idle="a model in phases learns by the losses of its phases"
@@ -70,10 +67,27 @@ class PhasedOptions(SROptions):
 
 
 @dataclass(frozen=True)
-class ContrastiveOptions(PhasedOptions):
+class EncoderPhaseOptions(PhasedOptions):
+    """Keys of ``train`` for models whose encoder learns alone at first."""
+
+    encoder_iter: Iterations = key(
+        "Length of the encoder phase in iterations; the joint phase is the rest of total_iter.", low=0
+    )
+
+
+@dataclass(frozen=True)
+class ContrastiveOptions(EncoderPhaseOptions):
     """Keys of ``train`` for models whose encoder learns by contrast."""
 
     contrastive_opt: dict[str, Any] = key("The contrastive loss, in both phases.", kind="loss")
+
+
+@dataclass(frozen=True)
+class AdversarialOptions(PhasedOptions):
+    """Keys of ``train`` for models with a discriminator."""
+
+    optim_d: dict[str, Any] = key("The optimiser of network_d.", kind="optimiser")
+    gan_opt: dict[str, Any] = key("The adversarial loss, such as GANLoss.", kind="loss")
 
 
 @dataclass(frozen=True)

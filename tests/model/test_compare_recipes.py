@@ -15,7 +15,7 @@ from lightbsr_model.option_files.whole_options import read_options
 from helpers import ROOT
 
 SMALL = {
-    "DASR": {"num_feat": 8, "num_group": 1, "num_block": 1, "num_encoder_feat": 4, "queue_size": 16},
+    "DASR": {"num_feat": 8, "num_group": 1, "num_block": 1, "num_encoder_feat": 4, "queue_size": 15},
     "CdCL": {"num_feat": 8, "num_group": 1, "num_block": 1, "num_encoder_feat": 4},
     "KDSR": {"num_feat": 8, "num_block": 1, "num_encoder_block": 1},
     "KDSRTeacher": {"num_feat": 8, "num_block": 1, "num_encoder_block": 1},

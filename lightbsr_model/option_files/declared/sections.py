@@ -119,6 +119,10 @@ class Val:
 
     save_img: bool = key("Save the restored images.")
     val_freq: Iterations = key("Iterations between two validations.", None, low=1)
+    adaptation: dict[str, Any] | None = key(
+        "Adapts the network to each image before it is restored: a method's adaptation by its type, and its arguments.",
+        None,
+    )
 
 
 @dataclass(frozen=True)

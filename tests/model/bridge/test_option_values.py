@@ -53,8 +53,8 @@ def test_forced_names_and_suffixes(image_folder):
     ("metric", "key", "message"),
     [
         ({"test_y_channel": "no"}, "test_y_channel", "expected true or false, got 'no'"),
-        ({"crop_border": -4}, "crop_border", "expected a whole number from 0 up, got -4"),
-        ({"crop_border": 4.5}, "crop_border", "expected a whole number from 0 up, got 4.5"),
+        ({"crop_border": -4}, "crop_border", "expected an integer from 0 to 1000, got -4"),
+        ({"crop_border": 4.5}, "crop_border", "expected an integer from 0 to 1000, got 4.5"),
         ({"test_y_chanel": True}, "test_y_chanel", "unknown key; did you mean test_y_channel"),
     ],
 )
