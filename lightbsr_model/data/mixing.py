@@ -10,6 +10,7 @@ import torch
 
 from lightbsr_arch.errors import OptionError
 from lightbsr_model.data.image_sources import ImageReader
+from lightbsr_model.runtime.declared_keys import shown
 from lightbsr_model.runtime.random_streams import derive_seed
 
 ENTRY_KEYS = frozenset(
@@ -43,13 +44,16 @@ def mix_problems(opt: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], str]
     """What is wrong with a section's ``mix`` as far as the options alone say, by key within the section."""
     entries = opt["mix"]
     if not isinstance(entries, list) or not entries:
-        yield ("mix",), f"expected a list of data sets, such as [{{dataroot_gt: A, weight: 3}}, ...], got {entries!r}"
+        yield (
+            ("mix",),
+            f"expected a list of data sets, such as [{{dataroot_gt: A, weight: 3}}, ...], got {shown(entries)}",
+        )
         return
     finished = {}
     for number, entry in enumerate(entries):
         place = ("mix", str(number))
         if not isinstance(entry, dict):
-            yield place, f"expected keys and values, such as {{dataroot_gt: A, weight: 3}}, got {entry!r}"
+            yield place, f"expected keys and values, such as {{dataroot_gt: A, weight: 3}}, got {shown(entry)}"
             continue
         for name in entry:
             if name not in ENTRY_KEYS:
@@ -60,7 +64,7 @@ def mix_problems(opt: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], str]
                 )
         weight = entry.get("weight", 1)
         if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 < weight < math.inf:
-            yield (*place, "weight"), f"expected a number above 0, got {weight!r}"
+            yield (*place, "weight"), f"expected a number above 0, got {shown(weight)}"
         finished[number] = {**opt, **entry}.get("dataroot_lq") is not None
     first = next(iter(finished.values()), False)
     for number, is_finished in finished.items():

@@ -1,4 +1,4 @@
-"""The contrastive loss of LightBSR's teacher and of DASR."""
+"""The loss of momentum contrast over degradations."""
 
 from __future__ import annotations
 

@@ -176,7 +176,7 @@ def test_training_file(name):
     _accepts(schedule, train["scheduler"])
     for rate in (train["optim_g"]["lr"], *(train["scheduler"].get(key, 0.0) for key in ("eta_min", "encoder_lr"))):
         assert isinstance(rate, float)
-    assert 0 <= train["encoder_iter"] < train["total_iter"]
+    assert 0 <= (train["encoder_iter"] or 0) < train["total_iter"]
     if "student" in name:
         teacher = _read(name.replace("student", "teacher"))
         network = opt["teacher"]["network"]
@@ -250,14 +250,14 @@ def test_recipe_of_a_baseline(name):
         rate,
         [0.9, beta],
     )
-    assert (train["encoder_iter"], train["total_iter"]) == (970 * encoder, 970 * total)
+    assert (train["encoder_iter"] or 0, train["total_iter"]) == (970 * encoder, 970 * total)
     assert (data["batch_size_per_gpu"], data["gt_size"], data["views"]) == (batch, 4 * patch, views)
     assert (data.get("degradation_per") == "batch") == name.startswith("kdsr")
     assert train["pixel_opt"]["loss_weight"] == weight
     if name in STEPS:
         scheduler = dict(train["scheduler"])
         optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], rate)
-        lengths = {"encoder_iter": train["encoder_iter"], "total_iter": train["total_iter"]}
+        lengths = {"encoder_iter": train["encoder_iter"] or 0, "total_iter": train["total_iter"]}
         schedule = TWO_PHASE_SCHEDULES[scheduler.pop("type")](optimizer, **lengths, **scheduler)
         for epoch, expected in STEPS[name].items():
             schedule.last_epoch = 970 * epoch

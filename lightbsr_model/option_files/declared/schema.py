@@ -94,12 +94,13 @@ def _object(keys: Mapping[str, Key], closed: bool = False, nullable: bool = Fals
 
 def _value(key: Key) -> Schema:
     if key.rule.kind in KINDS:
-        section: Schema = {"$ref": f"#/$defs/{key.rule.kind}"}
-        value: Schema = section if key.fault(None) is not None else {"anyOf": [section, {"type": "null"}]}
+        value: Schema = {"$ref": f"#/$defs/{key.rule.kind}"}
     elif key.section is not None:
-        value = _object(keys_of(key.section), closed=True, nullable=key.fault(None) is None)
+        value = _object(keys_of(key.section), closed=True)
     else:
         value = key.schema()
+    if key.fault(None) is not None or "anyOf" not in value:
+        value = {"anyOf": [value, {"type": "null"}]}  # ~ takes back what a base says
     if not key.is_required and _is_plain(key.default):
         value = {**value, "default": list(key.default) if isinstance(key.default, tuple) else key.default}
     return _described(value, key.rule.sentence)

@@ -24,7 +24,7 @@ from model_options import LOSSES, STUDENT_NETWORK, TEACHER_NETWORK
 from training_files import plain_training
 from training_files import training_options as shared_options
 
-DELETE = object()
+DELETE = type("Nothing", (), {"__repr__": lambda _: "nothing"})()
 
 
 def training_options(images, **changes):
