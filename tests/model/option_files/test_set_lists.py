@@ -66,9 +66,12 @@ def test_one_list_is_enough():
 
 
 def test_sections_share_nothing():
-    datasets = _complete("datasets: {val: {name: x, presets: [a, b], io_backend: {type: disk}}}").options["datasets"]
+    text = "datasets: {val: {sets: {A: {io_backend: {type: disk}}}, presets: [a, b], degradation: {noise_level: 5}}}"
+    datasets = _complete(text).options["datasets"]
     datasets["val_1"]["io_backend"]["type"] = "lmdb"
+    datasets["val_1"]["degradation"]["noise_level"] = 0
     assert datasets["val_2"]["io_backend"] == {"type": "disk"}
+    assert datasets["val_2"]["degradation"] == {"noise_level": 5}
 
 
 def test_forced_values_name_the_lists_or_what_they_stand_for():
