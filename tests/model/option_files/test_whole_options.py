@@ -93,9 +93,10 @@ def test_a_scale_of_another_package_is_filled_in_only_where_it_asks(monkeypatch)
 def test_a_scale_that_is_given_must_agree(image_folder):
     opt = training_options(image_folder)
     opt["network_g"]["scale"] = 2
+    line = yaml.safe_dump(opt, sort_keys=False).splitlines().index("  scale: 2") + 1
     problems = [str(problem) for problem in OptionCheck(_complete(opt), is_train=True).run()]
     assert len(problems) == 1
-    assert "network_g:scale: 2, but scale is 4: make them equal" in problems[0]
+    assert problems[0].startswith(f"line {line}, network_g:scale: 2, but scale is 4: make them equal")
 
 
 # ---- the whole file
