@@ -124,7 +124,10 @@ def test_nothing_is_replaced_unasked(run, checkpoint, tmp_path):
             ["{checkpoint}", "-o", "a.ckpt"],
             "-o a.ckpt: expected a name that ends with one of .safetensors, .pth, .onnx, .pt2",
         ),
-        (["teacher.pth", "-o", "a.safetensors"], "teacher.pth: this is a teacher"),
+        (
+            ["teacher.pth", "-o", "a.safetensors"],
+            "teacher.pth: this is LightBSRTeacher, which needs the true degradation",
+        ),
         (["text.pth", "-o", "a.safetensors"], "text.pth: not a checkpoint that can be read safely"),
         (["{checkpoint}", "-o", "a.safetensors", "--probe", "/nowhere"], "/nowhere"),
         (
@@ -287,8 +290,8 @@ def test_info_on_files_of_every_kind(run, checkpoint, tmp_path, net):
         "ours.pth": ["a BasicSR checkpoint (params), exported by lightbsr", "iterations 900"],
         "net_g_latest.pth": ["a BasicSR checkpoint (params and params_ema)", "trained with: lightbsr 0.9", "iteration: 900"],
         "published.pth": ["a state dict in the layout of the published LightBSR code", "LightBSR, x4, 64 features"],
-        "dasr.pth": ["in the layout of the published DASR code", "DASR, x4", "`lightbsr infer` runs students of LightBSR"],
-        "teacher.pth": ["a state dict", "LightBSRTeacher, x4"],
+        "dasr.pth": ["in the layout of the published DASR code", "DASR, x4", "use: `lightbsr infer`, `export`, `test` and `compare`"],
+        "teacher.pth": ["a state dict", "LightBSRTeacher, x4", "it needs the true degradation besides the LR image"],
         "edsr.pth": ["a BasicSR checkpoint (params) of another network", "0.00 M in 1 tensors", "first: conv_first.weight"],
         "other.safetensors": ["a safetensors file, weights of another network"],
         "900.state": ["a training state of BasicSR, to resume from", "iteration: 900", "epoch: 3"],
