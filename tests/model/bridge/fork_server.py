@@ -139,8 +139,17 @@ def _die_in_save(number: int) -> None:
     saving.torch.save = half_save
 
 
+def warm_up() -> None:
+    """Load and compute once what every training needs: what its optimiser imports, and what checks its options."""
+    importlib.import_module("torch._dynamo")
+    recipe = Path(__file__).parents[3] / "options/demo/train_teacher.yml"
+    with contextlib.redirect_stdout(sys.stderr):
+        assert lightbsr.main(["check", "-opt", str(recipe)]) == 0
+    assert len(list(Path("/proc/self/task").iterdir())) == 1
+
+
 def main() -> None:
-    importlib.import_module("torch._dynamo")  # an optimiser loads it: two seconds in every process
+    warm_up()
     # What a killed parent leaves behind becomes ours, and can be waited for.
     ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
     for line in sys.stdin:
