@@ -277,7 +277,7 @@ def test_network_with_a_part_named_module_is_saved_and_loaded(tmp_path):
     assert torch.equal(other.module.weight, net.module.weight)
     torch.save({f"module.{key}": value for key, value in net.state_dict().items()}, tmp_path / "parallel.pth")
     load_network(model, other, str(tmp_path / "parallel.pth"), param_key=None)
-    with pytest.raises(ValueError, match="of another network than Linear"):
+    with pytest.raises(ValueError, match="does not fit Linear"):
         load_network(model, torch.nn.Linear(3, 3), str(tmp_path / "net_g_3.pth"))
 
 
