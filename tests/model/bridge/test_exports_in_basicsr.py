@@ -48,5 +48,5 @@ def test_build_network_and_load_network(exports, load, name):
 def test_a_network_of_another_size_is_refused(exports):
     _, folder = exports
     built = build_network({"type": "LightBSR", "scale": 4})
-    with pytest.raises(ValueError, match=r"a\.safetensors is of another network than LightBSR with these sizes"):
+    with pytest.raises(ValueError, match=r"a\.safetensors does not fit LightBSR with these sizes"):
         load_network(_model(), built, str(folder / "a.safetensors"))
