@@ -107,7 +107,7 @@ class BlindDegradationPairedDataset(Dataset[dict[str, Any]]):
         except OptionError as error:
             if self.opt.get("mix") is None:
                 raise
-            raise type(error)(f"mix[{number}].{error}") from error
+            raise error.within(f"mix[{number}]") from error
 
     def __len__(self) -> int:
         return len(self.images)

@@ -25,6 +25,7 @@ def schema() -> Schema:
     properties["model_type"] = _described(
         {"anyOf": [{"enum": names}, {"type": "string", "pattern": r"\."}]}, properties["model_type"]["description"]
     )
+    properties["base"] = {"type": "string", "description": "Option file that this one is laid over."}
     properties["path"] = _object(keys_of(sections.Path), closed=True, nullable=True)
     properties["logger"] = _object(keys_of(sections.Logger), closed=True)
     properties["dist_params"] = _object(keys_of(sections.DistParams), closed=True, nullable=True)
@@ -32,7 +33,7 @@ def schema() -> Schema:
         {
             "type": "object",
             "properties": {"train": _data_set(sections.TrainingLoader)},
-            "patternProperties": {"^(val|test)(_.*)?$": _data_set(sections.Loader)},
+            "patternProperties": {"^(val|test)(_.*)?$": _data_set(sections.Loader, _LISTS)},
         },
         properties["datasets"]["description"],
     )
@@ -54,9 +55,21 @@ def _of_ours(entries: Iterable[NamedClass]) -> Mapping[str, Key]:
     return {name: key for entry in entries for name, key in entry.keys.items() if not key.rule.idle}
 
 
-def _data_set(loader: type) -> Schema:
+_LISTS: Schema = {
+    "sets": {"type": "object", "description": "Test sets: folders, or sections of their options, by name."},
+    "presets": {
+        "type": "array",
+        "items": {"type": "string"},
+        "description": "Degradations by name; each set is tested under each of them.",
+    },
+}
+"""What stands for several data sets; written out before a file is checked."""
+
+
+def _data_set(loader: type, besides: Schema | None = None) -> Schema:
     keys = keys_of(loader)
     general = _object({**keys_of(sections.BasicSRSet), **keys})
+    general["properties"] |= besides or {}
     by_type = _by_type(data_sets(), "data set")
     general["properties"]["type"] = by_type["properties"]["type"]
     return {**general, "allOf": by_type["allOf"]}

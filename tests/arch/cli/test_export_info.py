@@ -290,7 +290,7 @@ def test_info_on_files_of_every_kind(run, checkpoint, tmp_path, net):
         "ours.pth": ["a BasicSR checkpoint (params), exported by lightbsr", "iterations 900"],
         "net_g_latest.pth": ["a BasicSR checkpoint (params and params_ema)", "trained with: lightbsr 0.9", "iteration: 900"],
         "published.pth": ["a state dict in the layout of the published LightBSR code", "LightBSR, x4, 64 features"],
-        "dasr.pth": ["in the layout of the published DASR code", "DASR, x4", "use: `lightbsr infer`, `export`, `test` and `compare`"],
+        "dasr.pth": ["in the layout of the published DASR code", "DASR, x4", "use: `lightbsr infer`, `export`, `test`"],
         "teacher.pth": ["a state dict", "LightBSRTeacher, x4", "it needs the true degradation besides the LR image"],
         "edsr.pth": ["a BasicSR checkpoint (params) of another network", "0.00 M in 1 tensors", "first: conv_first.weight"],
         "other.safetensors": ["a safetensors file, weights of another network"],
