@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ast
 import inspect
-import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTR
 from lightbsr_arch.errors import OptionError
 from lightbsr_model.option_files.base_files import read_with_bases
 from lightbsr_model.option_files.class_lookup import look_up
+from lightbsr_model.option_files.class_options import declared
 from lightbsr_model.option_files.declared.kinds import SCHEDULERS
 from lightbsr_model.option_files.document import OptionDocument, force_options, to_yaml
 from lightbsr_model.option_files.one_scale import fill_scale
@@ -88,7 +87,7 @@ def _filled(section: Any, registry: Any) -> Any:
     if cls is None:
         return section
     if registry is DATASET_REGISTRY:
-        return {**section, **{name: value for name, value in _defaults_read(cls).items() if name not in section}}
+        return {**section, **{name: value for name, value in _declared_defaults(cls).items() if name not in section}}
     return {"type": section["type"], **_defaults_of_arguments(cls), **section}
 
 
@@ -108,14 +107,10 @@ def _is_plain(value: Any) -> bool:
     return value is None or isinstance(value, (bool, int, float, str))
 
 
-def _defaults_read(cls: type) -> dict[str, Any]:
-    """Defaults of a data set: it takes one argument, ``opt``, and its code says ``opt.get(key, default)``."""
-    defaults: dict[str, Any] = {}
-    for node in ast.walk(ast.parse(textwrap.dedent(inspect.getsource(cls)))):
-        match node:
-            case ast.Call(
-                func=ast.Attribute(value=ast.Name(id="opt") | ast.Attribute(attr="opt"), attr="get"),
-                args=[ast.Constant(value=str(name)), ast.Constant(value=value)],
-            ):
-                defaults.setdefault(name, value)
-    return defaults
+def _declared_defaults(cls: type) -> dict[str, Any]:
+    """Defaults of what a data set reads of its section."""
+    return {
+        name: key.default
+        for name, key in declared(cls).items()
+        if not key.is_required and key.default is not None and _is_plain(key.default)
+    }
