@@ -158,6 +158,7 @@ def test_values_are_written_as_they_are_read(value):
     document = parse_document(text)
     assert document.problems == []
     assert document.options == {"a": value, "again": value}
+    assert "&id" not in text
     assert type(document.options["a"]) is type(value)
 
 
