@@ -21,6 +21,7 @@ from lightbsr_arch.methods.registry import method_with
 from lightbsr_arch.saving import write_whole
 from lightbsr_arch.weights.checkpoints import load_state_dict
 from lightbsr_arch.weights.containers import check_safetensors, is_regular_file
+from lightbsr_arch.weights.fit import differences
 from lightbsr_arch.weights.identify import infer_options
 from lightbsr_arch.weights.model_card import FORMAT, ModelCard
 
@@ -171,12 +172,8 @@ def with_weights(net: nn.Module, state_dict: Mapping[str, Tensor]) -> nn.Module:
 
 
 def _check_fit(state_dict: Mapping[str, Tensor], expected: Mapping[str, Tensor], kind: str) -> None:
-    missing = [key for key in expected if key not in state_dict]
-    surplus = [key for key in state_dict if key not in expected]
-    misfits = [key for key in expected if key in state_dict and state_dict[key].shape != expected[key].shape]
-    for keys, what in ((missing, "missing"), (surplus, "too many"), (misfits, "of another shape")):
-        if keys:
-            raise ValueError(f"not a complete {kind}: {len(keys)} values {what}, first {printable(keys[0], 80)}.")
+    if found := differences(expected, state_dict):
+        raise ValueError(f"not a complete {kind}: {found}.")
 
 
 def _representation_length(options: Mapping[str, Any]) -> int:

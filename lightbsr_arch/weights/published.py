@@ -11,6 +11,7 @@ from torch import Tensor
 from lightbsr_arch.layers.momentum_contrast import complete_momentum_parts
 from lightbsr_arch.methods.base import Method
 from lightbsr_arch.methods.registry import METHODS, method_of_published_weights
+from lightbsr_arch.weights.fit import differences
 from lightbsr_arch.weights.identify import infer_options, namesake_hint
 
 _CONSTANT = re.compile(r"G\.(sub|add)_mean\.(weight|bias)")
@@ -108,14 +109,6 @@ def _check_complete(converted: Mapping[str, Tensor], method: Method) -> None:
     network = method.networks[options.pop("type")]
     with torch.device("meta"):
         net = network(**options)
-    expected = {key: tuple(value.shape) for key, value in net.state_dict().items()}
-    converted = complete_momentum_parts(net, converted)
-    missing = [key for key in expected if key not in converted]
-    surplus = [key for key in converted if key not in expected]
-    misfits = [key for key in expected if key in converted and tuple(converted[key].shape) != expected[key]]
-    if missing or surplus or misfits:
-        first = (missing or surplus or misfits)[0]
-        raise ValueError(
-            f"not a complete checkpoint of the published {method.name} code: {len(missing)} values missing, "
-            f"{len(surplus)} too many, {len(misfits)} of another shape (first: {first})."
-        )
+    found = differences(net.state_dict(), complete_momentum_parts(net, converted))
+    if found:
+        raise ValueError(f"not a complete checkpoint of the published {method.name} code: {found}.")

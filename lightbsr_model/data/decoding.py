@@ -1,10 +1,12 @@
-"""From the bytes of an image file to 8-bit RGB."""
+"""8-bit RGB images, from the bytes of a file or from a tensor."""
 
 from __future__ import annotations
 
 import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from lightbsr_arch.errors import ImageError
 
@@ -13,6 +15,12 @@ PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 RGBImage = NDArray[np.uint8]
 """(H, W, 3), 0..255."""
+
+
+def to_rgb(image: Tensor) -> RGBImage:
+    """A (3, H, W) tensor in [0, 1], or uint8, as an image; values are rounded to the nearest and clipped."""
+    values = image if image.dtype == torch.uint8 else (image * 255).round().clamp(0, 255).to(torch.uint8)
+    return np.ascontiguousarray(values.permute(1, 2, 0).numpy())
 
 
 def decode_rgb(content: bytes, name: str) -> tuple[RGBImage, bool]:

@@ -18,7 +18,7 @@ from lightbsr_arch import __version__
 from lightbsr_arch.errors import ImageError, OptionError
 from lightbsr_arch.saving import inside
 from lightbsr_model.data.blind_degradation_benchmark_dataset import BlindDegradationBenchmarkDataset
-from lightbsr_model.data.decoding import RGBImage
+from lightbsr_model.data.decoding import RGBImage, to_rgb
 from lightbsr_model.data.preparing import encode_png
 from lightbsr_model.data.set_making import Task
 from lightbsr_model.data.set_stores import EncodedPng, ImageEntry
@@ -44,7 +44,7 @@ METHOD_OF_JPEG = (
 
 def lr_image(sample: Mapping[str, Any]) -> RGBImage:
     """The LR image of a sample as 8-bit RGB, (H, W, 3)."""
-    return np.ascontiguousarray((sample["lq"] * 255).round().to(torch.uint8).permute(1, 2, 0).numpy())
+    return to_rgb(sample["lq"])
 
 
 def pixels_sha256(image: RGBImage) -> str:

@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import cv2
-import numpy as np
 
 from lightbsr_arch.inference.picture_writing import write_picture
 from lightbsr_arch.inference.side_by_side import Panel, side_by_side
 from lightbsr_model.data.blind_degradation_benchmark_dataset import BlindDegradationBenchmarkDataset
-from lightbsr_model.data.decoding import RGBImage
+from lightbsr_model.data.decoding import RGBImage, to_rgb
 from lightbsr_model.evaluation.figures import Figures, mean, measure
 from lightbsr_model.option_files.whole_options import read_options
 
@@ -50,8 +49,8 @@ def _compare(dataset_opt: dict[str, Any], folder: Path) -> tuple[Figures, Figure
     for index in range(len(dataset)):
         sample = dataset[index]
         stem = Path(sample["lq_path"]).stem
-        gt = _to_image(sample["gt"])
-        panels = [Panel(_to_image(sample["lq"]).repeat(scale, axis=0).repeat(scale, axis=1), f"LR, {stem}")]
+        gt = to_rgb(sample["gt"])
+        panels = [Panel(to_rgb(sample["lq"]).repeat(scale, axis=0).repeat(scale, axis=1), f"LR, {stem}")]
         for who, scores in figures.items():
             path = folder / "results" / f"demo_{who}" / "visualization" / dataset_opt["name"] / f"{stem}_{who}.png"
             image: RGBImage = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
@@ -60,10 +59,6 @@ def _compare(dataset_opt: dict[str, Any], folder: Path) -> tuple[Figures, Figure
         panels.append(Panel(gt, "GT"))
         write_picture(folder / "pictures" / f"{stem}.png", side_by_side(panels), overwrite=True)
     return mean(figures["bicubic"]), mean(figures["student"])
-
-
-def _to_image(tensor: Any) -> RGBImage:
-    return np.ascontiguousarray((tensor.numpy().transpose(1, 2, 0) * 255).round().astype(np.uint8))
 
 
 def _table(figures: dict[str, tuple[Figures, Figures]]) -> str:

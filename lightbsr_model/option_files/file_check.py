@@ -16,6 +16,7 @@ from lightbsr_arch.errors import OptionError
 from lightbsr_arch.layers.momentum_contrast import complete_momentum_parts
 from lightbsr_arch.methods.registry import network
 from lightbsr_arch.weights.checkpoints import load_state_dict
+from lightbsr_arch.weights.fit import differences
 from lightbsr_arch.weights.identify import namesake_hint
 from lightbsr_model.data.image_sources import ImageReader, open_images
 from lightbsr_model.data.lmdb_file import check_whole
@@ -240,20 +241,12 @@ class FileCheck:
             if network(network_opt["type"]) is None:  # what ours raise was reported
                 yield (label,), f"{network_opt['type']} cannot be made with these arguments: {error}"
             return
-        expected, stored = net.state_dict(), complete_momentum_parts(net, stored)
-        missing = [name for name in expected if name not in stored]
-        surplus = [name for name in stored if name not in expected]
-        misfits = [name for name in expected if name in stored and expected[name].shape != stored[name].shape]
-        if strict and (missing or surplus or misfits):
-            details = [
-                f"{len(names)} values {what} (first {names[0]})"
-                for names, what in ((missing, "missing"), (surplus, "too many"), (misfits, "of another shape"))
-                if names
-            ]
+        stored = complete_momentum_parts(net, stored)
+        found = differences(net.state_dict(), stored)
+        if strict and found:
             yield (
                 place,
-                f"{file} is of another network than {network_opt['type']} with these sizes: {', '.join(details)}."
-                + namesake_hint(stored),
+                f"{file} is of another network than {network_opt['type']} with these sizes: {found}.{namesake_hint(stored)}",
             )
 
     def _teacher(self) -> Found:

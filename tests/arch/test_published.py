@@ -42,7 +42,7 @@ def _broken(change):
         ({"conv.weight": torch.rand(3)}, "1 unknown keys"),
         (_broken(lambda s: s.pop("G.head.0.weight")), "no 'sr.head.weight'"),
         (_broken(lambda s: s.pop("G.body.3.body.2.dwconv.bias")), "1 values missing"),
-        (_broken(lambda s: s.update({"G.body.3.body.2.dwconv.bias": torch.rand(65)})), "1 of another shape"),
+        (_broken(lambda s: s.update({"G.body.3.body.2.dwconv.bias": torch.rand(65)})), "1 values of another shape"),
         (_broken(lambda s: s.update({"G.sub_mean.bias": torch.zeros(3)})), "another mean"),
         (_broken(lambda s: s.update({"G.other.weight": torch.zeros(3)})), "1 unknown keys"),
     ],

@@ -109,9 +109,9 @@ RRDB = {"type": "RRDBNet", **ARCHS["RRDBNet"]}
         (
             {**RRDB, "num_feat": 9},
             [],
-            "net.pth: not a complete RRDBNet: 29 values of another shape, first conv_first.weight",
+            "net.pth: not a complete RRDBNet: 29 values of another shape (first conv_first.weight)",
         ),
-        ({**RRDB, "num_block": 2}, [], "values missing, first body.1.rdb1.conv1.weight. (the network is net.yml's)"),
+        ({**RRDB, "num_block": 2}, [], "values missing (first body.1.rdb1.conv1.weight). (the network is net.yml's)"),
         ({**RRDB, "num_feat": "eight"}, [], "RRDBNet cannot be made of these options"),
         (
             {**RRDB, "foo": 3},

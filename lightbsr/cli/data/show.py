@@ -16,7 +16,7 @@ from lightbsr.shipped_options import find_option_file
 from lightbsr_arch.display import printable
 from lightbsr_arch.errors import OptionError
 from lightbsr_arch.inference.picture_writing import FORMATS, write_picture
-from lightbsr_model.data.decoding import RGBImage
+from lightbsr_model.data.decoding import to_rgb
 from lightbsr_model.data.worker_pool import usable_cores
 from lightbsr_model.degradation.base import as_batch, params_of
 from lightbsr_model.degradation.kernel_shape import kernel_picture, kernel_shape
@@ -80,8 +80,8 @@ def _row(sample: dict[str, Any], dataset: Any, scale: int) -> tuple[str, list[Ce
     for view, (high, low) in enumerate(zip(gt, lq, strict=True), 1):
         suffix = f", view {view}" if len(gt) > 1 else ""
         cells += [
-            Cell(_image(high), f"GT {high.shape[2]}x{high.shape[1]}{suffix}"),
-            Cell(_image(low), f"LR {low.shape[2]}x{low.shape[1]}{suffix}"),
+            Cell(to_rgb(high), f"GT {high.shape[2]}x{high.shape[1]}{suffix}"),
+            Cell(to_rgb(low), f"LR {low.shape[2]}x{low.shape[1]}{suffix}"),
         ]
     title = Path(sample["gt_path"]).name
     if "kernel" in sample:
@@ -95,8 +95,3 @@ def _row(sample: dict[str, Any], dataset: Any, scale: int) -> tuple[str, list[Ce
         if sample["jpeg_quality"] > 0:
             title += f", JPEG quality {int(sample['jpeg_quality'])}"
     return title, cells
-
-
-def _image(tensor: Tensor) -> RGBImage:
-    values = tensor if tensor.dtype == torch.uint8 else (tensor * 255).round().clamp(0, 255).to(torch.uint8)
-    return np.ascontiguousarray(values.permute(1, 2, 0).numpy())

@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import numpy as np
 import torch
 from tqdm import tqdm
 
 from lightbsr_arch.errors import CommandFailed, OptionError
 from lightbsr_arch.saving import inside, write_whole
 from lightbsr_model.data.blind_degradation_benchmark_dataset import BlindDegradationBenchmarkDataset
-from lightbsr_model.data.decoding import RGBImage, decode_rgb
+from lightbsr_model.data.decoding import RGBImage, decode_rgb, to_rgb
 from lightbsr_model.data.degrading import lr_image, pixels_sha256
 from lightbsr_model.data.image_sources import backend_of
 from lightbsr_model.evaluation.comparison.cost import Cost, measure_cost
@@ -180,7 +179,7 @@ def samples(settings: Settings, set_name: str, preset: str) -> Iterator[tuple[di
 
 def gt_image(sample: Mapping[str, Any]) -> RGBImage:
     """The GT image of a sample as 8-bit RGB, (H, W, 3)."""
-    return np.ascontiguousarray((sample["gt"] * 255).round().to(torch.uint8).permute(1, 2, 0).numpy())
+    return to_rgb(sample["gt"])
 
 
 def run_comparison(settings: Settings, folder: Path, device: torch.device) -> Results:
