@@ -17,7 +17,7 @@ os.environ["OMP_NUM_THREADS"] = "1"  # of processes that tests start
 
 import lightbsr_model  # noqa: F401 - BasicSR does not import without it
 
-from published import GOLDEN
+from support.published import GOLDEN
 
 
 @pytest.fixture(autouse=True)

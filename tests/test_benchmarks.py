@@ -16,7 +16,7 @@ from lightbsr_model.degradation import degrade
 from lightbsr_model.degradation.kernels import anisotropic_gaussian_kernels, isotropic_gaussian_kernels
 from lightbsr_model.losses import ChannelDistillationLoss, SpatialDistillationLoss
 
-from helpers import TINY
+from support.helpers import TINY
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])

@@ -12,7 +12,7 @@ import skimage.data
 import torch
 from PIL import Image
 
-from helpers import ROOT
+from support.helpers import ROOT
 
 pytestmark = pytest.mark.slow
 

@@ -12,7 +12,7 @@ import pytest
 
 from lightbsr_arch.methods.registry import METHODS
 
-from helpers import ROOT
+from support.helpers import ROOT
 
 SOURCES = sorted(
     path for name in ("lightbsr", "lightbsr_arch", "lightbsr_model") for path in (ROOT / name).rglob("*.py")

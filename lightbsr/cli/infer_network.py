@@ -16,10 +16,11 @@ from lightbsr_arch.weights.checkpoints import load_state_dict
 from lightbsr_arch.weights.containers import path_of
 from lightbsr_arch.weights.model_files import DEFAULT_MODEL, with_weights
 from lightbsr_model.option_files.class_lookup import look_up
-from lightbsr_model.option_files.document import OptionDocument, read_document
+from lightbsr_model.option_files.document import OptionDocument
 from lightbsr_model.option_files.dotted_names import allow_local_code
 from lightbsr_model.option_files.section_check import names_in
 from lightbsr_model.option_files.suggestions import nearest
+from lightbsr_model.option_files.whole_options import read_options
 
 _SECTION = "network_g"
 
@@ -45,7 +46,7 @@ def upscaler_of(args: argparse.Namespace, **options: Any) -> Upscaler:
     path = path_of(args.network)
     if not path.is_file():
         raise MissingFileError(f"--network: there is no file {args.network}.")
-    document = read_document(path)
+    document = read_options(path)
     if document.problems:
         raise OptionError("\n".join(f"{args.network}: {problem}" for problem in document.problems))
     # A training's option file, or its section alone, to which `size_multiple` may be added.

@@ -67,7 +67,7 @@ class PairedSet(BlindDegradationSet):
     degradation_per: Literal["sample", "batch"] = key(
         "sample: one degradation per sample; batch: all samples of a batch share the first one's.", "sample"
     )
-    mix: list[dict[str, Any]] | None = key(
+    mix: list[Any] | None = key(
         "Several sets of images in one training, such as [{dataroot_gt: A, weight: 3}, {dataroot_gt: B}]; an entry overrides "
         "keys of this section.",
         None,

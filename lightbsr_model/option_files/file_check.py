@@ -98,9 +98,11 @@ class FileCheck:
                 count = yield from self._storage(place, dataset)
                 yield from self._batch(place, count)
             return
+        if not good or not self.check.is_good(*place, "mix"):
+            return
         found = [((*place, *key), message) for key, message in mix_problems(dataset)]
         yield from found
-        if found or not good or not self.check.is_good(*place, "mix"):
+        if found:
             return
         counts = []
         for number, entry in enumerate(mix_sections(dataset)):

@@ -6,7 +6,7 @@ import torch
 from lightbsr_arch import LightBSRTeacher
 from lightbsr_arch.layers.degradation_prior import gaussian_kernels, kernel_pca_basis, new_prior_basis
 
-from helpers import TINY
+from support.helpers import TINY
 
 
 def test_basis_is_orthonormal_and_the_same_at_every_call():

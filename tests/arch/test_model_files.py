@@ -16,8 +16,8 @@ from lightbsr_arch.errors import MissingFileError, OptionError
 from lightbsr_arch.weights.degradation_probe import DegradationProbe, Reading
 from lightbsr_arch.weights.model_files import ModelCard, load_model, read_card, save_model
 
-from helpers import TINY, Bomb, tiny_student
-from published import published_state_dict
+from support.helpers import TINY, Bomb, tiny_student
+from support.published import published_state_dict
 
 PROBE = DegradationProbe({"sigma": Reading((0.5, -1.0, *(0.0,) * 14), 2.0, 0.2, 4.0, 0.31, 0.8)})
 CARD = ModelCard("setting1_x4", {"iterations": 7, "data": "bundled"}, "Apache-2.0", PROBE)

@@ -7,8 +7,8 @@ from torch.nn import functional as F
 from lightbsr_arch import LightBSRTeacher, convert_published_state_dict
 from lightbsr_arch.layers.momentum_contrast import MomentumContrast, contrastive_loss
 
-from helpers import TINY
-from published import published_state_dict
+from support.helpers import TINY
+from support.published import published_state_dict
 
 
 @pytest.mark.parametrize(("setting", "prior_channels"), [("iso", 15), ("aniso", 18)])

@@ -6,7 +6,7 @@ import torch
 from lightbsr_arch import LightBSRTeacher, convert_published_state_dict, infer_options
 from lightbsr_arch.weights.checkpoints import load_state_dict
 
-from published import published_state_dict
+from support.published import published_state_dict
 
 
 def test_sizes_are_read_off_the_state_dict():

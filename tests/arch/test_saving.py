@@ -9,13 +9,14 @@ import io
 import numpy as np
 import pytest
 import torch
-from full_disk import file_size_limit, small_disk
 from PIL import Image
 
 from lightbsr_arch.errors import CommandFailed
 from lightbsr_arch.inference.picture_files import read_picture
 from lightbsr_arch.inference.picture_writing import FORMATS, write_picture
 from lightbsr_arch.saving import WriteFailed, new_file, write_whole
+
+from support.full_disk import file_size_limit, small_disk
 
 NOISE = np.random.default_rng(0).integers(0, 256, (200, 290, 3), dtype=np.uint8)
 """170 KB that no format makes much smaller without loss."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from support.method_cases import CASES
 from torch.nn import functional as F
 
 from lightbsr_arch.layers.in_batch_contrast import in_batch_contrastive_loss
 from lightbsr_model.losses import DegradationContrastiveLoss
+
+from support.method_cases import CASES
 
 
 def test_teacher_of_kdsr_refuses_a_gt_that_does_not_fit():

@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 from basicsr.models import build_model
-from support.method_cases import CASES
 from test_training import batch_of, build, train
 
 from lightbsr_arch.errors import OptionError
 from lightbsr_model.degradation import degrade
 from lightbsr_model.methods.cdcl import cyclic_shift
 
-from model_options import STUDENT_NETWORK, TEACHER_NETWORK, model_options
+from support.method_cases import CASES
+from support.model_options import STUDENT_NETWORK, TEACHER_NETWORK, model_options
 
 KDSR, KDSR_TEACHER = CASES["KDSR"], CASES["KDSRTeacher"]
 

@@ -5,8 +5,8 @@ import torch
 
 from lightbsr_arch import LightBSR, LightBSRTeacher, convert_published_state_dict
 
-from helpers import TINY, assert_close_to_reference
-from published import published_state_dict
+from support.helpers import TINY, assert_close_to_reference
+from support.published import published_state_dict
 
 
 @pytest.mark.parametrize("size", ["16x16", "15x22"])

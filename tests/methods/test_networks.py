@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
-from support.method_cases import ALL, CASES
 from torch.utils.flop_counter import FlopCounterMode
 
 from lightbsr_arch import convert_published_state_dict, infer_options
 from lightbsr_arch.methods import registry
 
-from helpers import assert_close_to_reference
-from published import published_state_dict
+from support.helpers import assert_close_to_reference
+from support.method_cases import ALL, CASES
+from support.published import published_state_dict
 
 FROM_THE_IMAGE_ALONE = [case for case in ALL if case.sees is None]
 

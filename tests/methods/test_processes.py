@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from support.method_cases import ALL
 
 pytestmark = pytest.mark.slow
@@ -19,7 +20,7 @@ SCRIPT = Path(__file__).with_name("two_steps.py")
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     out = tmp_path_factory.mktemp("processes")
-    teachers = {case.teacher: str(case.save_teacher(out)) for case in ALL if case.teacher}
+    teachers = {case.network: str(case.save_teacher(out)) for case in ALL if case.teacher}
     arguments = [str(SCRIPT), str(out), json.dumps(teachers)]
     subprocess.run([sys.executable, *arguments], check=True)
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 from basicsr.models import build_model
-from support.method_cases import ALL
 
 from lightbsr_model.degradation import isotropic_gaussian_kernels
 
-from model_options import TEACHER_NETWORK, model_options
+from support.method_cases import ALL
+from support.model_options import TEACHER_NETWORK, model_options
 
 
 def build(case, folder, encoder_iter=8, total_iter=8, **train):

@@ -18,11 +18,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import lightbsr_model  # noqa: F401  # isort: skip - BasicSR does not import without it
 from basicsr.models import build_model
-from support.method_cases import ALL, MethodCase
 
 from lightbsr_model.runtime.processes import init_process_group
 
-from model_options import TEACHER_NETWORK, model_options
+from support.method_cases import ALL, MethodCase
+from support.model_options import TEACHER_NETWORK, model_options
 
 
 def main(out: Path, teachers: dict[str, str]) -> None:
@@ -33,7 +33,7 @@ def main(out: Path, teachers: dict[str, str]) -> None:
     results = {}
     for case in ALL:
         for phase, encoder_iter in (("encoder", 8), ("joint", 0)):
-            opt = case.apply(model_options("teacher", TEACHER_NETWORK, encoder_iter), teachers.get(case.teacher))
+            opt = case.apply(model_options("teacher", TEACHER_NETWORK, encoder_iter), teachers.get(case.network))
             opt.update(dist=world_size > 1, rank=rank, world_size=world_size)
             # Images change places within a process's own share.
             opt["train"]["cyclic_shift"] = False

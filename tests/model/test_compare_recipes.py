@@ -8,17 +8,14 @@ import pytest
 import torch
 from basicsr.models.sr_model import SRModel
 
-from lightbsr_arch.methods.kdsr import KDSRTeacher
 from lightbsr_model.bridge import launcher
 from lightbsr_model.option_files.whole_options import read_options
 
-from helpers import ROOT
+from support.helpers import ROOT
+from support.method_cases import CASES
 
 SMALL = {
-    "DASR": {"num_feat": 8, "num_group": 1, "num_block": 1, "num_encoder_feat": 4, "queue_size": 15},
-    "CdCL": {"num_feat": 8, "num_group": 1, "num_block": 1, "num_encoder_feat": 4},
-    "KDSR": {"num_feat": 8, "num_block": 1, "num_encoder_block": 1},
-    "KDSRTeacher": {"num_feat": 8, "num_block": 1, "num_encoder_block": 1},
+    **{name: dict(case.small) for name, case in CASES.items()},
     "EDSR": {"num_feat": 8, "num_block": 1},
     "MSRResNet": {"num_feat": 8, "num_block": 1},
     "RCAN": {"num_feat": 16, "num_group": 1, "num_block": 1},
@@ -55,7 +52,7 @@ def _shrunk(path: Path, images: Path, teacher: Path) -> dict:
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_trains_and_tests(path, run, tmp_path, image_folder, monkeypatch):
     torch.manual_seed(0)
-    torch.save({"params": KDSRTeacher(4, **SMALL["KDSRTeacher"]).state_dict()}, tmp_path / "teacher.pth")
+    torch.save({"params": CASES["KDSRTeacher"].build().state_dict()}, tmp_path / "teacher.pth")
     opt = _shrunk(path, image_folder, tmp_path / "teacher.pth")
     results = []
     # Rows of the log have four decimals.

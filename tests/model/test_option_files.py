@@ -20,7 +20,7 @@ from lightbsr_model.option_files.option_check import OptionCheck
 from lightbsr_model.option_files.whole_options import read_options, whole_text
 from lightbsr_model.training.schedule import TWO_PHASE_SCHEDULES
 
-from helpers import ROOT
+from support.helpers import ROOT
 
 ALL = {path.relative_to(ROOT / "options").as_posix(): path for path in (ROOT / "options").rglob("*.yml")}
 LISTS = ("compare/compare_", "compare/analyze_", "small/compare")

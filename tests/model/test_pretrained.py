@@ -15,7 +15,7 @@ from lightbsr_arch.methods.bicubic import BicubicUpsampler
 from lightbsr_arch.weights.model_files import DEFAULT_MODEL, bundled_model, load_model
 from lightbsr_model.data.blind_degradation_benchmark_dataset import BlindDegradationBenchmarkDataset
 
-from helpers import ROOT
+from support.helpers import ROOT
 
 SIGMAS = ("1.2", "2.4", "3.6")
 CARD = (ROOT / "lightbsr_arch/pretrained/lightbsr_small_x4.md").read_text(encoding="utf-8")

@@ -78,7 +78,7 @@ class MethodCase:
         teacher.train()
         with torch.no_grad():
             teacher.represent(*CASES[self.teacher].inputs(torch.rand(2, 3, 8, 8)))
-        path = folder / f"{self.teacher}.pth"
+        path = folder / f"teacher_of_{self.network}.pth"
         torch.save({"params": teacher.state_dict()}, path)
         return path
 

@@ -39,7 +39,7 @@ def schema() -> Schema:
     )
     of_models = {name: key for entry in models("train") for name, key in entry.keys.items()}
     properties["train"] = _object({**of_models, **keys_of(SROptions), **_of_ours(models("train"))})
-    properties["train"]["patternProperties"]["^.+_opt$"] = {"$ref": "#/$defs/loss"}
+    properties["train"]["patternProperties"]["^.+_opt$"] = {"anyOf": [{"$ref": "#/$defs/loss"}, {"type": "null"}]}
     properties["val"] = _object({**keys_of(sections.TrainingVal), **keys_of(sections.SRVal)}, nullable=True)
     properties["val"]["properties"]["metrics"] |= {"additionalProperties": {"$ref": "#/$defs/metric"}}
     properties["teacher"] = _object(next(entry.keys for entry in models("teacher") if entry.keys), closed=True)

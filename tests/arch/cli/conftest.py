@@ -9,8 +9,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from lightbsr_arch.weights.model_files import ModelCard, save_model
 
-from helpers import tiny_student
 from infer_helpers import Infer
+from support.helpers import tiny_student
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from safetensors.torch import save, save_file
 
 from lightbsr_arch.weights.model_card import ModelCard
 
-from helpers import Bomb, tiny_student
+from support.helpers import Bomb, tiny_student
 
 Maker = Callable[[Path], Path]
 

@@ -22,9 +22,9 @@ from lightbsr_arch import LightBSRTeacher, Upscaler
 from lightbsr_arch.export import onnx_file
 from lightbsr_arch.weights.model_files import load_model
 
-from helpers import ROOT, TINY, Bomb
 from infer_helpers import files, photograph, save
-from published import published_state_dict
+from support.helpers import ROOT, TINY, Bomb
+from support.published import published_state_dict
 
 needs_onnx = pytest.mark.skipif(
     any(importlib.util.find_spec(name) is None for name in ("onnx", "onnxscript", "onnxruntime")),

@@ -12,8 +12,8 @@ from tifffile import imwrite
 
 from lightbsr_arch.weights.model_files import ModelCard, save_model
 
-from helpers import tiny_student
 from infer_helpers import files, photograph, save
+from support.helpers import tiny_student
 
 
 def _pixels(path):

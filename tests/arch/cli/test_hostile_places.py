@@ -14,8 +14,8 @@ from safetensors.torch import save_file
 
 from lightbsr_arch import Upscaler
 
-from helpers import Bomb
 from infer_helpers import files, save
+from support.helpers import Bomb
 
 
 def _pixels(path):

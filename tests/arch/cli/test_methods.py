@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from students import STUDENTS, tiny
 
 import lightbsr
 from lightbsr_arch import LightBSRTeacher
@@ -21,8 +20,9 @@ from lightbsr_arch.methods.registry import network_names
 from lightbsr_arch.weights.degradation_probe import DegradationProbe, Reading
 from lightbsr_arch.weights.model_files import ModelCard, load_model, read_metadata, save_model
 
-from helpers import TINY
 from infer_helpers import photograph, save
+from support.helpers import TINY
+from support.students import STUDENTS, tiny
 
 OTHERS = [name for name in STUDENTS if name != "LightBSR"]
 
@@ -165,5 +165,5 @@ def test_spandrel_loads_every_method_and_no_teacher(tmp_path):
 
 def test_a_network_that_is_not_here_is_refused(tmp_path):
     torch.save({"conv_first.weight": torch.zeros(3)}, tmp_path / "other.pth")
-    with pytest.raises(OptionError, match=r"other.pth: not a state dict of a method that is here"):
+    with pytest.raises(OptionError, match=r"other.pth: not a state dict of a known method"):
         load_model(tmp_path / "other.pth")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from students import STUDENTS, tiny
 from torch import nn
 from torch.nn import functional as F
 
@@ -20,8 +19,9 @@ from lightbsr_arch.inference.traits import find_traits
 from lightbsr_arch.methods.kdsr import KDSRTeacher
 from lightbsr_arch.methods.registry import network
 
-from helpers import TINY
-from published import published_state_dict
+from support.helpers import TINY
+from support.published import published_state_dict
+from support.students import STUDENTS, tiny
 
 CPU = torch.device("cpu")
 

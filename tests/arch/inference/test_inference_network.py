@@ -12,7 +12,7 @@ from lightbsr_arch.inference.lightbsr.folding import compose_upsampler
 from lightbsr_arch.inference.lightbsr.network import _CPU_CHUNK
 from lightbsr_arch.layers.residual_sr import PixelShuffleUpsampler
 
-from helpers import tiny_student
+from support.helpers import tiny_student
 
 
 def _error(output: torch.Tensor, expected: torch.Tensor) -> float:
@@ -42,7 +42,7 @@ def test_it_is_the_network(scale, size):
 
 
 def test_golden_output(golden):
-    from published import published_state_dict
+    from support.published import published_state_dict
 
     data = golden("student")
     net = LightBSR(scale=4).eval()

@@ -16,7 +16,7 @@ from lightbsr_arch.errors import ImageError
 from lightbsr_arch.inference.picture_files import read_picture
 from lightbsr_arch.inference.picture_writing import write_picture
 
-from helpers import tiny_student
+from support.helpers import tiny_student
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 GREY_PROFILE = SRGB[:16] + b"GRAY" + SRGB[20:]

@@ -11,7 +11,7 @@ from lightbsr_arch.inference.restoring import NotFiniteError, restore
 from lightbsr_arch.inference.source import ORIENTATIONS, Source
 from lightbsr_arch.inference.tiles import ALIGNMENT, OVERLAP, SMALLEST_TILE, UNTRUSTED, join_tiles, spans
 
-from helpers import tiny_student
+from support.helpers import tiny_student
 
 CPU = torch.device("cpu")
 

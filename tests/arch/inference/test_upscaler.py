@@ -16,7 +16,7 @@ from lightbsr_arch.inference import upscaler as module
 from lightbsr_arch.weights.degradation_probe import DegradationProbe, Reading
 from lightbsr_arch.weights.model_files import ModelCard, save_model
 
-from helpers import tiny_student
+from support.helpers import tiny_student
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 

@@ -16,19 +16,16 @@ from lightbsr_model.bridge.patches import apply_patches
 from lightbsr_model.bridge.validation import dist_validation
 from lightbsr_model.runtime.processes import init_process_group
 
-from model_options import BASELINES, STUDENT_NETWORK, TEACHER_NETWORK, UNIT_L1, baseline_options, model_options
-from training_files import MSRRESNET
+from support.method_cases import CASES
+from support.model_options import TEACHER_NETWORK, UNIT_L1, model_options
+from support.training_files import MSRRESNET
 
 
 def options_of(kind: str, teacher_file: str) -> dict[str, Any]:
     """Options of a model with an EMA copy, as parse_options leaves them on this rank."""
-    if kind in BASELINES:
-        opt = baseline_options(kind, model_options("teacher", TEACHER_NETWORK, 0), teacher_file)
-    elif kind.startswith("LightBSR "):
-        name = kind.split()[1]
-        opt = model_options(name, TEACHER_NETWORK if name == "teacher" else STUDENT_NETWORK, 0)
-        if name == "student":
-            opt["teacher"] = {"network": TEACHER_NETWORK, "path": teacher_file, "start_student": False}
+    if kind in CASES:
+        opt = CASES[kind].apply(model_options("teacher", TEACHER_NETWORK, 0), teacher_file)
+        opt.get("teacher", {})["start_student"] = False
     else:
         opt = model_options("teacher", MSRRESNET, 0)
         opt.update(model_type=kind)
@@ -73,15 +70,9 @@ def main(out: str, kinds: list[str], teacher_files: dict[str, str]) -> None:
         model = basicsr.train.build_model(opt)
         held[f"{kind}, first step"] = values_of(model)
         model.update_learning_rate(1)
-        views = BASELINES[kind]["views"] if kind in BASELINES else 2
-        lq = (
-            torch.rand(4, views, 3, 16, 16)
-            if "teacher" in kind or kind in ("DASR", "CdCL")
-            else torch.rand(4, 3, 16, 16)
-        )
-        model.feed_data(
-            {"views" if lq.dim() == 5 else "lq": lq, "gt": torch.rand(4, 3, 64, 64), "prior": torch.rand(4, 15)}
-        )
+        lq = torch.rand(4, CASES[kind].views if kind in CASES else 1, 3, 16, 16)
+        batch = {"gt": torch.rand(4, 3, 64, 64), "prior": torch.rand(4, 15)}
+        model.feed_data({**batch, "lq": lq[:, 0], **({"views": lq} if lq.shape[1] > 1 else {})})
         model.optimize_parameters(1)
         # Nothing to validate: what a validation would find.
         dist_validation(model, no_images, 1, None, False)

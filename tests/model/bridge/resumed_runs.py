@@ -13,7 +13,7 @@ from basicsr.utils.logger import initialized_logger
 from lightbsr_model.bridge import launcher, option_parsing, resume
 from lightbsr_model.bridge.patches import apply_patches
 
-from training_files import training_options
+from support.training_files import training_options
 
 
 def short_options(images: Path, **changes: Any) -> dict[str, Any]:

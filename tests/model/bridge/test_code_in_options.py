@@ -19,8 +19,8 @@ from lightbsr_model.option_files import class_lookup, dotted_names
 from lightbsr_model.option_files.document import OptionDocument
 from lightbsr_model.option_files.option_check import OptionProblems
 
-from helpers import Bomb
-from training_files import plain_training
+from support.helpers import Bomb
+from support.training_files import plain_training
 
 MARKING_MODULE = """
 import pathlib, torch

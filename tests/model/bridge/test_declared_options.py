@@ -20,9 +20,9 @@ from lightbsr_model.option_files.keys_read import keys_read_by
 from lightbsr_model.option_files.option_check import OptionCheck, OptionProblems
 from lightbsr_model.runtime.declared_keys import keys_of, shown
 
-from model_options import LOSSES, STUDENT_NETWORK, TEACHER_NETWORK
-from training_files import plain_training
-from training_files import training_options as shared_options
+from support.model_options import LOSSES, STUDENT_NETWORK, TEACHER_NETWORK
+from support.training_files import plain_training
+from support.training_files import training_options as shared_options
 
 DELETE = type("Nothing", (), {"__repr__": lambda _: "nothing"})()
 

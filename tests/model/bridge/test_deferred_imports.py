@@ -11,7 +11,7 @@ import pytest
 
 from lightbsr_model.bridge import deferred_imports
 
-from helpers import ROOT
+from support.helpers import ROOT
 
 CHECK = """
 import sys, lightbsr

@@ -10,14 +10,9 @@ from lightbsr_arch.layers.momentum_contrast import contrastive_loss
 from lightbsr_model.bridge import option_parsing
 from lightbsr_model.bridge.training_data import keep_batches_in_use
 
-OURS = [
-    "LightBSRTeacherModel",
-    "LightBSRStudentModel",
-    "DASRModel",
-    "KDSRTeacherModel",
-    "KDSRStudentModel",
-    "CdCLModel",
-]
+from support.method_cases import ALL
+
+OURS = [case.model_type for case in ALL]
 
 
 @pytest.mark.parametrize(("model_type", "taken"), [*((name, 1) for name in OURS), ("SRModel", 2)])

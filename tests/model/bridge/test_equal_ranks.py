@@ -5,25 +5,15 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lightbsr_arch import LightBSRTeacher
-from lightbsr_arch.methods.kdsr import KDSRTeacher
+from support.method_cases import ALL, CASES
 
-from model_options import BASELINES, SMALL_KDSR, TEACHER_NETWORK
-
-KINDS = ["LightBSR teacher", "LightBSR student", *BASELINES, "SRModel", "SRGANModel"]
+KINDS = [*CASES, "SRModel", "SRGANModel"]
 
 
 @pytest.fixture(scope="module")
 def held(tmp_path_factory, fork_server):
     out = tmp_path_factory.mktemp("ranks")
-    teachers = {
-        "LightBSR student": LightBSRTeacher(**{key: value for key, value in TEACHER_NETWORK.items() if key != "type"}),
-        "KDSR student": KDSRTeacher(scale=4, **SMALL_KDSR),
-    }
-    files = {}
-    for kind, teacher in teachers.items():
-        files[kind] = str(out / f"teacher of {kind}.pth")
-        torch.save({"params": teacher.state_dict()}, files[kind])
+    files = {case.network: str(case.save_teacher(out)) for case in ALL if case.teacher}
     code, log = fork_server.run(out, str(out), KINDS, files, calls="rank_equality:main", ranks=2)
     assert code == 0, log[-3000:]
     return [torch.load(out / f"rank{rank}.pth") for rank in (0, 1)]

@@ -11,7 +11,7 @@ import lightbsr
 from lightbsr_arch.weights.model_files import ModelCard, load_model, save_model
 from lightbsr_model.bridge.loading import load_network
 
-from helpers import tiny_student
+from support.helpers import tiny_student
 
 
 @pytest.fixture

@@ -20,8 +20,9 @@ from lightbsr_model.bridge import launcher, option_parsing
 from lightbsr_model.bridge.checkpoint_saving import SaveFailed, save_atomically
 from lightbsr_model.bridge.supervision import NotFinite
 from lightbsr_model.bridge.training_data import SampleError
+from lightbsr_model.degradation import GaussianDegradation
 
-from training_files import MSRRESNET, plain_training, training_options
+from support.training_files import MSRRESNET, plain_training, training_options
 
 
 def _write(folder: Path, opt: dict) -> None:
@@ -218,19 +219,15 @@ def test_nan_in_a_row_stops_the_run(run, image_folder, nan_loss):
 
 
 def test_nan_images_leave_no_trace_in_batchnorm_statistics(run, tmp_path, image_folder, monkeypatch):
-    from lightbsr_model.methods import lightbsr as lightbsr_teacher_model
-    from lightbsr_model.training import phased_model as two_phase_model
-
-    degrade = two_phase_model.degrade
-    calls = []
+    apply, calls = GaussianDegradation.apply, []
 
     def broken(*args, **kwargs):
         calls.append(1)
-        return degrade(*args, **kwargs) * (float("nan") if len(calls) == 2 else 1)
+        return apply(*args, **kwargs) * (float("nan") if len(calls) == 2 else 1)
 
-    monkeypatch.setattr(two_phase_model, "degrade", broken)
-    assert lightbsr_teacher_model
+    monkeypatch.setattr(GaussianDegradation, "apply", broken)
     run(launcher.train, training_options(image_folder))
+    assert len(calls) >= 2
     saved = torch.load(tmp_path / "experiments/run/models/net_g_latest.pth")["params"]
     assert all(bool(value.isfinite().all()) for value in saved.values())
 

@@ -15,8 +15,8 @@ from lightbsr_model.option_files.option_check import OptionCheck
 from lightbsr_model.runtime.declared_keys import keys_of
 from lightbsr_model.training.train_options import LoopOptions
 
-from model_options import LOSSES, STUDENT_NETWORK, TEACHER_NETWORK
-from training_files import training_options
+from support.model_options import LOSSES, STUDENT_NETWORK, TEACHER_NETWORK
+from support.training_files import training_options
 
 
 def build(opt, name="default_name"):

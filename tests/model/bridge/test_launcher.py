@@ -16,8 +16,8 @@ from lightbsr_arch import LightBSR
 from lightbsr_arch.errors import OptionError
 from lightbsr_model.bridge import launcher
 
-from helpers import TINY
-from training_files import MSRRESNET, plain_training, training_options
+from support.helpers import TINY
+from support.training_files import MSRRESNET, plain_training, training_options
 
 
 def test_basicsr_own_model_trains_lightbsr(run, tmp_path, image_folder):

@@ -13,14 +13,15 @@ from lightbsr_model.evaluation.comparison.methods import NetworkRestoration
 from lightbsr_model.evaluation.model_entries import ModelEntry
 from lightbsr_model.training.teacher import load_teacher, pairing_of
 
-from model_options import BASELINES, LOSSES, STUDENT_NETWORK, TEACHER_NETWORK, baseline_options
-from published import in_published_layout
-from training_files import training_options
+from support.method_cases import CASES
+from support.model_options import LOSSES, STUDENT_NETWORK, TEACHER_NETWORK
+from support.published import in_published_layout
+from support.training_files import training_options
 
 LEFT_OUT = ("E.encoder_k", "E.queue", "E.encoder_ema")
 NETWORKS = {
-    "dasr": BASELINES["DASR"]["network_g"],
-    "cdcl": BASELINES["CdCL"]["network_g"],
+    "dasr": CASES["DASR"].options(),
+    "cdcl": CASES["CdCL"].options(),
     "teacher": TEACHER_NETWORK,
 }
 
@@ -66,7 +67,7 @@ def test_a_training_starts_from_it(run, image_folder, tmp_path, published, name)
     assert not [key for key in query if key.startswith(("key.", "queue"))]
     opt = training_options(image_folder)
     if name != "teacher":
-        baseline_options({"dasr": "DASR", "cdcl": "CdCL"}[name], opt)
+        CASES[{"dasr": "DASR", "cdcl": "CdCL"}[name]].apply(opt)
     opt["path"] = {"pretrain_network_g": str(published[name])}
     opt["train"].update(total_iter=1, encoder_iter=0)
     opt["train"]["optim_g"]["lr"] = 1e-30  # the query encoder stays as it was in the file

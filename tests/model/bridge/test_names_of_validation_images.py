@@ -11,7 +11,7 @@ from basicsr.data.paired_image_dataset import PairedImageDataset
 from lightbsr_arch.errors import CommandFailed, OptionError
 from lightbsr_model.bridge import launcher, side_products
 
-from training_files import MSRRESNET, plain_training
+from support.training_files import MSRRESNET, plain_training
 
 ESCAPE = "\x1b[31mred"
 

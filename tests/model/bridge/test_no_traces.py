@@ -18,7 +18,7 @@ from lightbsr_model.bridge import launcher
 from lightbsr_model.bridge.checkpoint_saving import prune_checkpoints
 from lightbsr_model.bridge.optimiser_steps import StepControl
 
-from model_options import baseline_options
+from support.method_cases import CASES
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def test_skipped_iteration_leaves_no_trace(run, tmp_path, image_folder, nan_loss
             monkeypatch.setattr(StepControl, "_can_wait", lambda *_: True)
         opt = short_options(image_folder, name=where, logger={"save_checkpoint_freq": 1})
         if case == "CdCL":
-            opt = baseline_options(case, opt)
+            opt = CASES[case].apply(opt)
         pixel = {"type": nan_loss, "at": [2, 3]}
         opt["train"].update(encoder_iter=0, pixel_opt=pixel, total_iter=4, ema_decay=0.9)
         opt["train"]["optim_g"]["fused"] = where == "device"

@@ -13,7 +13,8 @@ from lightbsr_model.bridge.optimiser_steps import StepControl, get_optimizer
 from lightbsr_model.bridge.patches import apply_patches
 from lightbsr_model.bridge.resumed_options import take_options_from_file
 
-from model_options import TEACHER_NETWORK, baseline_options, model_options
+from support.method_cases import CASES
+from support.model_options import TEACHER_NETWORK, model_options
 
 ENCODER_ITER, TOTAL_ITER = 3, 6
 
@@ -44,7 +45,7 @@ class Training:
         torch.manual_seed(2)
         opt = model_options("teacher", TEACHER_NETWORK, encoder_iter=ENCODER_ITER, total_iter=TOTAL_ITER)
         opt["datasets"]["train"]["views"] = 2
-        opt = baseline_options("DASR", opt)
+        opt = CASES["DASR"].apply(opt)
         opt["train"]["optim_g"] = {"type": name, "lr": 1e-3, **options}
         opt["name"] = "run"
         self.model = build_model(opt)

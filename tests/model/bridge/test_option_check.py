@@ -18,9 +18,9 @@ from lightbsr_model.bridge import launcher
 from lightbsr_model.option_files.document import force_options, parse_document, read_document
 from lightbsr_model.option_files.option_check import OptionProblems, check_options
 
-from helpers import ROOT, TINY
-from model_options import LOSSES, STUDENT_NETWORK, TEACHER_NETWORK
-from training_files import training_options
+from support.helpers import ROOT, TINY
+from support.model_options import LOSSES, STUDENT_NETWORK, TEACHER_NETWORK
+from support.training_files import training_options
 
 
 def _problems(text: str, is_train: bool = True, strict: bool = False, force: list[str] | None = None) -> list[str]:

@@ -12,7 +12,7 @@ from lightbsr_model.bridge import launcher
 from lightbsr_model.option_files.document import parse_document
 from lightbsr_model.option_files.whole_options import read_options, whole_text
 
-from training_files import training_options
+from support.training_files import training_options
 
 
 def _changes(log: str) -> list[str]:

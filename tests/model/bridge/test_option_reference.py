@@ -17,8 +17,8 @@ from lightbsr_model.option_files.declared.reference import in_yaml, markdown
 from lightbsr_model.option_files.declared.schema import schema
 from lightbsr_model.option_files.document import parse_document, read_document
 
-from helpers import ROOT
-from training_files import training_options
+from support.helpers import ROOT
+from support.training_files import training_options
 
 SCHEMA = ROOT / "options/lightbsr.schema.json"
 LISTS = ("compare_", "analyze_", "compare.yml")

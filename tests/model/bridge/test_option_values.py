@@ -12,7 +12,7 @@ from lightbsr_model.option_files.document import force_options, parse_document
 from lightbsr_model.option_files.folder_names import name_fault
 from lightbsr_model.option_files.option_check import OptionCheck
 
-from training_files import training_options
+from support.training_files import training_options
 
 
 def _check(opt, is_train=True, force=()):

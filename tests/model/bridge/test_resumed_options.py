@@ -26,7 +26,7 @@ def test_changed_options_are_applied_and_logged(finished):
     train["optim_g"].update(lr=1e-4, betas=[0.8, 0.95], weight_decay=0.01)
     finished.opt.update(manual_seed=7)
     finished.opt["network_g"]["momentum"] = 0.5
-    finished.opt["datasets"]["train"].update(preset="iso_2.4", batch_size_per_gpu=3)
+    finished.opt["datasets"]["train"].update(preset="iso_2.4", batch_size_per_gpu=4)
     finished.opt["logger"]["print_freq"] = 2
     forced = ("--force_yml", "train:scheduler:eta_min=1e-5", "logger:save_checkpoint_freq=6")
     log = finished.train("--auto_resume", *forced)
@@ -40,7 +40,7 @@ def test_changed_options_are_applied_and_logged(finished):
         "manual_seed 0 -> 7: taken from the file",
         "network_g.momentum not given -> 0.5: taken from the file",
         "datasets.train.preset setting1_x4 -> iso_2.4: taken from the file",
-        "datasets.train.batch_size_per_gpu 2 -> 3: taken from the file",
+        "datasets.train.batch_size_per_gpu 2 -> 4: taken from the file",
     }
     assert "without effect on the weights: logger.print_freq 1 -> 2, logger.save_checkpoint_freq 2 -> 6." in log
     state = torch.load(finished.file("6.state"))

@@ -20,7 +20,7 @@ from lightbsr_model.bridge import launcher, run_lock
 from lightbsr_model.bridge.checkpoint_saving import save_training_state
 from lightbsr_model.bridge.run_lock import RunInUse
 
-from training_files import training_options
+from support.training_files import training_options
 
 FORK = multiprocessing.get_context("fork")
 

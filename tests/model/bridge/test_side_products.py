@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from full_disk import file_size_limit, small_disk
 
 from lightbsr_arch.errors import CommandFailed
 from lightbsr_model.bridge import launcher
 from lightbsr_model.bridge.side_products import GuardedLogger
 
-from training_files import training_options
+from support.full_disk import file_size_limit, small_disk
+from support.training_files import training_options
 
 
 def _log(folder):

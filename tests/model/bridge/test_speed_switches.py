@@ -16,8 +16,8 @@ from lightbsr_model.bridge.optimiser_steps import StepControl, get_optimizer
 from lightbsr_model.bridge.supervision import NotFinite
 from lightbsr_model.degradation import isotropic_gaussian_kernels
 
-from model_options import STUDENT_NETWORK, TEACHER_NETWORK, model_options
-from training_files import training_options
+from support.model_options import STUDENT_NETWORK, TEACHER_NETWORK, model_options
+from support.training_files import training_options
 
 VIEWS = {"teacher": 2, "student": 1}
 

@@ -18,7 +18,7 @@ import torch
 from lightbsr.activation import installed_basicsr
 from lightbsr_arch import LightBSR
 
-from helpers import ROOT, TINY
+from support.helpers import ROOT, TINY
 
 pytestmark = pytest.mark.slow
 

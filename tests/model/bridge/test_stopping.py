@@ -17,7 +17,7 @@ from lightbsr_arch.errors import OptionError
 from lightbsr_model.bridge.stopping import GRACE_VARIABLE, StopRequest
 from lightbsr_model.runtime import orphans
 
-from training_files import training_options
+from support.training_files import training_options
 
 TRAIN = ("train", "-opt", "run.yml", "--launcher", "pytorch", "--auto_resume")
 

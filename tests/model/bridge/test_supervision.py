@@ -18,8 +18,8 @@ from lightbsr_model.bridge.optimiser_steps import StepControl, get_optimizer
 from lightbsr_model.bridge.patches import apply_patches
 from lightbsr_model.runtime.random_streams import derive_seed, seed_everything, seeded
 
-from helpers import ROOT
-from training_files import MSRRESNET, plain_training, training_options
+from support.helpers import ROOT
+from support.training_files import MSRRESNET, plain_training, training_options
 
 
 def _log(tmp_path, name="run"):
@@ -83,7 +83,7 @@ def test_accumulated_parts_equal_the_larger_batch(run, tmp_path, image_folder):
 
 
 def test_batch_that_cannot_be_split_is_an_error(run, image_folder):
-    with pytest.raises(ValueError, match="a batch of 2 cannot be split into 3"):
+    with pytest.raises(ValueError, match="train:accum_iter: expected a divisor of batch_size_per_gpu, 2, got 3"):
         run(launcher.train, plain_training(image_folder, MSRRESNET, accum_iter=3))
 
 

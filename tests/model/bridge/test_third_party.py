@@ -11,7 +11,7 @@ import torch
 from lightbsr_model.bridge import launcher
 from lightbsr_model.option_files.option_check import OptionProblems
 
-from training_files import plain_training
+from support.training_files import plain_training
 
 ARCH = """
 import torch

@@ -10,8 +10,6 @@ import torch
 from basicsr.models import build_model
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
-from lightbsr_arch import LightBSRTeacher
-from lightbsr_arch.methods.kdsr import KDSRTeacher
 from lightbsr_model.bridge.optimiser_steps import StepControl
 from lightbsr_model.bridge.patches import apply_patches
 from lightbsr_model.bridge.run import Run
@@ -19,16 +17,9 @@ from lightbsr_model.bridge.supervision import Supervisor
 from lightbsr_model.degradation import isotropic_gaussian_kernels
 from lightbsr_model.methods import cdcl
 
-from model_options import (
-    BASELINES,
-    SMALL_KDSR,
-    STUDENT_NETWORK,
-    TEACHER_NETWORK,
-    UNIT_L1,
-    baseline_options,
-    model_options,
-)
-from training_files import MSRRESNET
+from support.method_cases import ALL, CASES
+from support.model_options import TEACHER_NETWORK, UNIT_L1, model_options
+from support.training_files import MSRRESNET
 
 READS = ("_local_scalar_dense", "is_nonzero", "equal", "nonzero", "masked_select", "_unique2", "unique_dim")
 """Operators whose result the host must know: numbers, truth values, and shapes that depend on values."""
@@ -74,22 +65,12 @@ def on_the_host(monkeypatch):
 @pytest.fixture(scope="module")
 def teacher_files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("teachers")
-    torch.manual_seed(1)
-    options = {key: value for key, value in TEACHER_NETWORK.items() if key != "type"}
-    for name, teacher in {
-        "student": LightBSRTeacher(**options),
-        "KDSR student": KDSRTeacher(scale=4, **SMALL_KDSR),
-    }.items():
-        torch.save({"params": teacher.state_dict()}, folder / f"{name}.pth")
-    return folder
+    return {case.network: case.save_teacher(folder) for case in ALL}
 
 
 def _options(kind, teacher_files):
-    if kind in BASELINES:
-        opt = baseline_options(kind, model_options("teacher", TEACHER_NETWORK, 2), teacher_files / f"{kind}.pth")
-    elif kind in ("teacher", "student"):
-        opt = model_options(kind, TEACHER_NETWORK if kind == "teacher" else STUDENT_NETWORK, 2)
-        opt["teacher"] = {"network": TEACHER_NETWORK, "path": str(teacher_files / "student.pth")}
+    if kind in CASES:
+        opt = CASES[kind].apply(model_options("teacher", TEACHER_NETWORK, 2), teacher_files[kind])
     else:
         opt = model_options("teacher", MSRRESNET, 0)
         opt.update(model_type=kind)
@@ -108,15 +89,15 @@ def _batch(kind, seed):
     generator = torch.Generator().manual_seed(seed)
     if kind.endswith("Model"):
         return {"lq": torch.rand(4, 3, 8, 8, generator=generator), "gt": torch.rand(4, 3, 32, 32, generator=generator)}
-    views = BASELINES[kind]["views"] if kind in BASELINES else {"teacher": 2, "student": 1}[kind]
+    views = CASES[kind].views
     return {
-        "gt": torch.randint(0, 256, (4, views, 3, 32, 32), generator=generator).byte(),
+        "gt_views": torch.randint(0, 256, (4, views, 3, 32, 32), generator=generator).byte(),
         "kernel": isotropic_gaussian_kernels(0.2 + 3 * torch.rand(4, generator=generator)),
         "noise_level": torch.zeros(4),
     }
 
 
-@pytest.mark.parametrize("kind", ["teacher", "student", *BASELINES, "SRModel", "SRGANModel"])
+@pytest.mark.parametrize("kind", [*CASES, "SRModel", "SRGANModel"])
 def test_no_step_reads_a_value(kind, teacher_files, on_the_host, monkeypatch):
     monkeypatch.setattr(StepControl, "_can_wait", lambda *_: True)  # as on a GPU
     apply_patches()

@@ -22,7 +22,7 @@ from lightbsr_model.degradation import isotropic_gaussian_kernels
 from lightbsr_model.degradation.kernel_shape import kernel_picture, kernel_shape
 from lightbsr_model.degradation.kernels import anisotropic_gaussian_kernels
 
-from helpers import ROOT
+from support.helpers import ROOT
 
 
 def _lr(folder: Path) -> dict[str, np.ndarray]:

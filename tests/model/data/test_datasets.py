@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 from lightbsr_arch.errors import ImageError, OptionError
 from lightbsr_model.degradation import blur_and_downsample, degrade, get_degradation
 
-from helpers import ROOT
+from support.helpers import ROOT
 
 BENCHMARK = {"type": "BlindDegradationBenchmarkDataset", "name": "b", "scale": 4, "phase": "val"}
 PAIRED = {"type": "BlindDegradationPairedDataset", "name": "p", "scale": 4, "phase": "train", "gt_size": 32}

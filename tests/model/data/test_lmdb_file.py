@@ -18,7 +18,7 @@ from lightbsr_model.data.lmdb_file import check_whole
 from lightbsr_model.option_files.document import parse_document
 from lightbsr_model.option_files.option_check import OptionCheck
 
-from training_files import training_options
+from support.training_files import training_options
 
 
 def _make(root, image_folder, commits=1):
@@ -150,7 +150,7 @@ def _no_permission(path):
     ids=["folder", "permission", "text", "truncated", "empty", "fifo"],
 )
 def test_unreadable_teacher(tmp_path, image_folder, make, message):
-    from model_options import LOSSES, STUDENT_NETWORK, TEACHER_NETWORK
+    from support.model_options import LOSSES, STUDENT_NETWORK, TEACHER_NETWORK
 
     path = tmp_path / "teacher.pth"
     make(path)

@@ -17,7 +17,7 @@ from lightbsr_arch import LightBSR
 from lightbsr_arch.errors import OptionError
 from lightbsr_arch.saving import inside
 
-from helpers import TINY
+from support.helpers import TINY
 
 ESCAPE = "\x1b]0;owned\x07\x1b[31mred"
 ODD = "=1+1|a`<script>alert(1)</script>\u202e"

@@ -10,7 +10,7 @@ from lightbsr_arch.weights.model_files import ModelCard, load_model, save_model
 from lightbsr_model.data.image_sources import BUNDLED, open_all
 from lightbsr_model.evaluation.probe_fitting import LEAST_R2, degradation_of, fit_probe
 
-from helpers import tiny_student
+from support.helpers import tiny_student
 
 
 class _Seeing:

@@ -9,7 +9,7 @@ from lightbsr_model.option_files.base_files import MOST_FILES, read_with_bases
 from lightbsr_model.option_files.document import MOST_VALUES, parse_document
 from lightbsr_model.option_files.option_check import OptionCheck
 
-from helpers import ROOT
+from support.helpers import ROOT
 
 
 @pytest.fixture

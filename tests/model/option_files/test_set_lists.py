@@ -9,7 +9,7 @@ from lightbsr_model.option_files.document import parse_document
 from lightbsr_model.option_files.option_check import OptionCheck
 from lightbsr_model.option_files.whole_options import complete_options
 
-from training_files import training_options
+from support.training_files import training_options
 
 TWO_BY_TWO = """\
 datasets:

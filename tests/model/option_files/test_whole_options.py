@@ -12,7 +12,7 @@ from lightbsr_model.option_files.document import parse_document, to_yaml
 from lightbsr_model.option_files.option_check import OptionCheck
 from lightbsr_model.option_files.whole_options import complete_options, read_options, whole_text, with_defaults
 
-from training_files import MSRRESNET, plain_training, training_options
+from support.training_files import MSRRESNET, plain_training, training_options
 
 
 def _complete(options, *forced):

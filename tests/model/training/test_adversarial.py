@@ -17,7 +17,7 @@ from lightbsr_model.bridge import launcher
 from lightbsr_model.training.adversarial import AdversarialModel
 from lightbsr_model.training.phases import Phase
 
-from training_files import MSRRESNET, training_options
+from support.training_files import MSRRESNET, training_options
 
 JUDGE = {"type": "UNetDiscriminatorSN", "num_in_ch": 3, "num_feat": 4}
 GAN = {"type": "GANLoss", "gan_type": "vanilla", "loss_weight": 0.1}

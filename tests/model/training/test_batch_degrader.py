@@ -13,7 +13,7 @@ from lightbsr_model.degradation import degrade, isotropic_gaussian_kernels
 from lightbsr_model.training.batch import Batch
 from lightbsr_model.training.batch_degrader import BatchDegrader
 
-from training_files import MSRRESNET, plain_training
+from support.training_files import MSRRESNET, plain_training
 
 
 def _batch(views=1):

@@ -9,8 +9,8 @@ from basicsr.models import build_model
 from lightbsr_arch import convert_published_state_dict
 from lightbsr_arch.layers.degradation_prior import kernel_pca_basis
 
-from model_options import model_options
-from published import published_state_dict
+from support.model_options import model_options
+from support.published import published_state_dict
 
 TEACHER = {"type": "LightBSRTeacher", "scale": 4, "prior_channels": 15}
 

@@ -8,7 +8,7 @@ from lightbsr_arch import LightBSRTeacher
 from lightbsr_arch.errors import MissingFileError, OptionError
 from lightbsr_model.degradation import degrade, get_degradation, isotropic_gaussian_kernels
 
-from model_options import STUDENT_NETWORK, TEACHER_NETWORK, model_options
+from support.model_options import STUDENT_NETWORK, TEACHER_NETWORK, model_options
 
 
 def _batch(views, seed=0, count=4):

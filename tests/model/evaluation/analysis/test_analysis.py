@@ -12,16 +12,13 @@ import yaml
 
 import lightbsr
 from lightbsr_arch import LightBSR
-from lightbsr_arch.methods.cdcl import CdCL
-from lightbsr_arch.methods.dasr import DASR
-from lightbsr_arch.methods.kdsr import KDSRTeacher
 from lightbsr_model.data.blind_degradation_benchmark_dataset import benchmark_lq
 from lightbsr_model.data.image_sources import open_images
 from lightbsr_model.degradation import isotropic_gaussian_kernels
 from lightbsr_model.evaluation.analysis.settings import AnalysisSettings
 
-from helpers import ROOT, TINY
-from model_options import SMALL_CDCL, SMALL_DASR, SMALL_KDSR
+from support.helpers import ROOT, TINY
+from support.method_cases import CASES
 
 
 @pytest.fixture
@@ -82,7 +79,7 @@ def test_codes_are_those_of_the_network_on_the_benchmarks_lr_images(settings, an
 
 
 def test_same_seed_same_numbers(settings, analyze):
-    settings["models"].append({"name": "DASR", "network": {"type": "DASR", "scale": 4, **SMALL_DASR}})
+    settings["models"].append({"name": "DASR", "network": CASES["DASR"].options()})
     tables = []
     for folder in ("one", "two"):
         code, out = analyze(settings, folder)
@@ -94,13 +91,8 @@ def test_same_seed_same_numbers(settings, analyze):
 
 
 def test_every_encoder_conditioned_method(settings, analyze, tmp_path):
-    torch.manual_seed(0)
-    for name, net in {
-        "KDSR teacher": KDSRTeacher(4, **SMALL_KDSR),
-        "CdCL": CdCL(4, **SMALL_CDCL),
-        "DASR": DASR(4, **SMALL_DASR),
-    }.items():
-        torch.save({"params": net.state_dict()}, tmp_path / f"{name}.pth")
+    for name in ("KDSRTeacher", "CdCL", "DASR"):
+        torch.save({"params": CASES[name].build().state_dict()}, tmp_path / f"{name}.pth")
         settings["models"].append({"name": name, "path": str(tmp_path / f"{name}.pth")})
     teacher = {"type": "LightBSRTeacher", "scale": 4, "prior_channels": 18, "queue_size": 8, **TINY}
     settings["models"].append({"name": "teacher", "network": teacher})
@@ -108,7 +100,7 @@ def test_every_encoder_conditioned_method(settings, analyze, tmp_path):
     assert code == 0
     with (folder / "table.csv").open() as file:
         rows = {row["method"]: row for row in csv.DictReader(file)}
-    assert list(rows) == ["ours", "KDSR teacher", "CdCL", "DASR", "teacher"]
+    assert list(rows) == ["ours", "KDSRTeacher", "CdCL", "DASR", "teacher"]
     assert set(rows["ours"]) == {
         "method", "Silhouette by degradation", "Silhouette by content", "Sigma, R^2", "Kernel, accuracy", "Noise level, R^2",
         "Retrieval@1",

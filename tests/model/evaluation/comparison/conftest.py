@@ -9,7 +9,7 @@ import yaml
 import lightbsr
 from lightbsr_arch import LightBSR
 
-from helpers import TINY
+from support.helpers import TINY
 
 
 @pytest.fixture(scope="session")

@@ -22,8 +22,8 @@ from lightbsr_model.bridge import launcher
 from lightbsr_model.evaluation.comparison.methods import NetworkRestoration
 from lightbsr_model.option_files.dotted_names import allow_local_code
 
-from helpers import TINY
-from model_options import SMALL_CDCL, SMALL_DASR, SMALL_KDSR
+from support.helpers import TINY
+from support.method_cases import ALL
 
 SWINIR = {
     "type": "SwinIR", "upscale": 4, "img_size": 16, "window_size": 8, "embed_dim": 12, "depths": [2], "num_heads": [2],
@@ -53,12 +53,7 @@ NETWORKS = {
         "SRModel",
     ),
     "SwinIR": (SWINIR, "SwinIRModel"),
-    "LightBSR": ({"type": "LightBSR", "scale": 4, **TINY}, "SRModel"),
-    "LightBSRTeacher": ({"type": "LightBSRTeacher", "scale": 4, "queue_size": 8, **TINY}, "LightBSRTeacherModel"),
-    "DASR": ({"type": "DASR", "scale": 4, **SMALL_DASR}, "SRModel"),
-    "CdCL": ({"type": "CdCL", "scale": 4, **SMALL_CDCL}, "SRModel"),
-    "KDSR": ({"type": "KDSR", "scale": 4, **SMALL_KDSR}, "SRModel"),
-    "KDSRTeacher": ({"type": "KDSRTeacher", "scale": 4, **SMALL_KDSR}, "KDSRTeacherModel"),
+    **{case.network: (case.options(), case.model_type if case.sees else "SRModel") for case in ALL},
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from model_options import TEACHER_NETWORK, model_options
+from support.model_options import TEACHER_NETWORK, model_options
 
 METRICS = {"psnr": {"type": "calculate_psnr", "crop_border": 4, "test_y_channel": True}}
 

@@ -8,7 +8,7 @@ import torch
 
 from lightbsr_arch import LightBSR
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 TINY = {
     "num_feat": 8,

@@ -11,7 +11,7 @@ import torch
 
 from lightbsr_arch import convert_published_state_dict
 
-GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = Path(__file__).parents[1] / "golden"
 RGB_MEAN = torch.tensor([0.4488, 0.4371, 0.4040])
 OTHER_MEANS = {"dasr": 255 * RGB_MEAN, "cdcl": torch.tensor([0.4680, 0.4484, 0.4029])}
 

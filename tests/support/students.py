@@ -1,0 +1,25 @@
+"""Small networks that restore images by themselves, with outputs about as bright as their inputs."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from support.method_cases import ALL, CASES
+
+STUDENTS = [case.network for case in ALL if case.sees is None]
+"""Their names."""
+
+
+def tiny(name: str, scale: int = 4) -> nn.Module:
+    """A network in evaluation mode whose every weight counts."""
+    blocks = {"layer_scale_init": 0.3} if name in ("LightBSR", "CdCL") else {}
+    net: nn.Module = CASES[name].build(scale, **blocks).eval()
+    with torch.no_grad():
+        for key, value in net.state_dict().items():
+            if value.is_floating_point() and value.dim() > 1 and "queue" not in key:
+                value.normal_(std=value[0].numel() ** -0.5)
+            elif value.is_floating_point() and "running" not in key:
+                value.add_(0.1 * torch.randn_like(value))
+        net.get_submodule("sr").last.weight.mul_(0.2)
+    return net
