@@ -22,7 +22,7 @@ from PIL import Image
 
 from benchmarks.side_by_side import in_turns, ratio
 from lightbsr_arch import Upscaler
-from lightbsr_arch.inference.picture_files import READABLE, read_picture
+from lightbsr_arch.inference.image_files import READABLE, read_picture
 from lightbsr_arch.weights.model_files import DEFAULT_MODEL, load_model
 
 TILES = (96, 128, 192)

@@ -41,7 +41,7 @@ def golden() -> Callable[[str], dict[str, torch.Tensor]]:
 
 @pytest.fixture(scope="session")
 def image_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Six 80x96 crops of real pictures."""
+    """Six 80x96 crops of real images."""
     import skimage.data
 
     folder = tmp_path_factory.mktemp("images")

@@ -1,4 +1,4 @@
-"""``lightbsr infer``: restore pictures with a trained model."""
+"""``lightbsr infer``: restore images with a trained model."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("inputs", nargs="+", metavar="IN", help="files, folders (with theirs), patterns, or - for standard input")
-    add("-o", "--output", metavar="OUT", help="folder, or file for one picture, or - (default: beside each input)")
+    add("-o", "--output", metavar="OUT", help="folder, or file for one image, or - (default: beside each input)")
     add("-m", "--model", default=DEFAULT_MODEL, help="model file or name (default: %(default)s)")
     add(
         "--network",
@@ -48,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
         type=float,
         default=1.0,
         metavar="F",
-        help="shrink by F first, for large pictures that are blurred all over",
+        help="shrink by F first, for large images that are blurred all over",
     )
     add("--compare", action="store_true", help="also write NAME_compare.png and .html: bicubic and result")
     add("--show-degradation", action="store_true", help="tell what degradation the encoder sees")
@@ -60,7 +60,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
 
     Raises:
         OptionError: Something is wrong with what was given.
-        CommandFailed: A picture failed.
+        CommandFailed: An image failed.
         CommandStopped: Ctrl-C or SIGTERM stopped it.
     """
     args = _parser().parse_args(arguments)
@@ -134,4 +134,4 @@ def _summary(report: Report, count: int) -> str:
     rest = count - len(report.done) - len(report.skipped) - len(report.failed)
     if rest:
         parts.append(f"{rest} not reached")
-    return f"{count} picture{'s' * (count != 1)}: {', '.join(parts)}."
+    return f"{count} image{'s' * (count != 1)}: {', '.join(parts)}."

@@ -1,4 +1,4 @@
-"""Which pictures ``lightbsr infer`` restores, and where the results go."""
+"""Which images ``lightbsr infer`` restores, and where the results go."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lightbsr_arch.errors import MissingFileError, OptionError
-from lightbsr_arch.inference.picture_files import READABLE
-from lightbsr_arch.inference.picture_sources import no_regular_file
-from lightbsr_arch.inference.picture_writing import FORMATS
+from lightbsr_arch.inference.image_files import READABLE
+from lightbsr_arch.inference.image_writing import FORMATS
+from lightbsr_arch.inference.input_files import no_regular_file
 from lightbsr_arch.weights.containers import path_of
 
 STANDARD_STREAM = "-"
@@ -72,7 +72,7 @@ class Destination:
 
 @dataclass(frozen=True)
 class Job:
-    """A picture to restore."""
+    """An image to restore."""
 
     found: Found
     """The input."""
@@ -105,13 +105,13 @@ def destination(output: str | None, inputs: Sequence[str], suffix: str, extensio
     """Tell what ``-o`` means.
 
     Args:
-        output: A folder, a file for a single picture, ``-``, or None.
+        output: A folder, a file for a single image, ``-``, or None.
         inputs: As they were given.
         suffix: For names.
         extension: With or without its dot; None keeps that of the input's format.
 
     Raises:
-        OptionError: An extension that cannot be written, a file for several pictures, or a suffix with a slash.
+        OptionError: An extension that cannot be written, a file for several images, or a suffix with a slash.
     """
     if extension is not None:
         extension = f".{extension.lower().removeprefix('.')}"
@@ -125,21 +125,21 @@ def destination(output: str | None, inputs: Sequence[str], suffix: str, extensio
     )
     if output == STANDARD_STREAM or (output is None and list(inputs) == [STANDARD_STREAM]):
         if not single:
-            raise OptionError("-o -: standard output takes one picture; name a folder for several.")
+            raise OptionError("-o -: standard output takes one image; name a folder for several.")
         return Destination(None, None, True, "", extension or ".png")
     if folder is None or folder.is_dir() or folder.suffix.lower() not in FORMATS:
         if folder is not None and folder.is_file():
-            raise OptionError(f"-o {output}: is a file that is no picture; name a folder, or a picture.")
+            raise OptionError(f"-o {output}: is a file that is no image; name a folder, or an image.")
         return Destination(folder, None, False, suffix, extension)
     if not single:
-        raise OptionError(f"-o {output}: names one picture, but there may be several; name a folder.")
+        raise OptionError(f"-o {output}: names one image, but there may be several; name a folder.")
     if extension is not None and extension != folder.suffix.lower():
         raise OptionError(f"--ext {extension} and -o {output} name different formats; leave out one of the two.")
     return Destination(None, folder, False, "", folder.suffix.lower())
 
 
 def find_inputs(inputs: Sequence[str], spared: Path | None) -> Search:
-    """Find the pictures in files, folders (and their folders) and patterns.
+    """Find the images in files, folders (and their folders) and patterns.
 
     Args:
         inputs: Paths, patterns such as ``photos/**/*.jpg``, or ``-``.
@@ -147,7 +147,7 @@ def find_inputs(inputs: Sequence[str], spared: Path | None) -> Search:
 
     Raises:
         MissingFileError: An input that is not there.
-        OptionError: A folder or pattern without pictures.
+        OptionError: A folder or pattern without images.
     """
     found: list[Found] = []
     left_out: list[str] = []
@@ -158,7 +158,7 @@ def find_inputs(inputs: Sequence[str], spared: Path | None) -> Search:
         elif _mode(path) == stat.S_IFDIR:
             pictures = _regular(sorted(_walk(path, spared, left_out)), left_out)
             if not pictures:
-                raise OptionError(f"{given}: no pictures in this folder ({', '.join(sorted(READABLE))}).")
+                raise OptionError(f"{given}: no images in this folder ({', '.join(sorted(READABLE))}).")
             found += [Found(picture, picture.relative_to(path), named=False) for picture in pictures]
         elif _mode(path) is not None or path.is_symlink():
             found.append(Found(path, Path(path.name)))
@@ -256,7 +256,7 @@ def plan(search: Search, place: Destination) -> list[Job]:
     for target, count in Counter(job.target for job in jobs).items():
         if count > 1:
             raise OptionError(
-                f"{count} of the pictures would be written to {target}: rename some, or do them one by one."
+                f"{count} of the images would be written to {target}: rename some, or do them one by one."
             )
     return jobs
 

@@ -1,4 +1,4 @@
-"""Restore a list of pictures; the next one is read and the last one written while one is computed."""
+"""Restore a list of images; the next one is read and the last one written while one is computed."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from tqdm import tqdm
 from lightbsr.cli.infer_files import Job
 from lightbsr_arch.errors import ImageError
 from lightbsr_arch.inference.comparison import write_comparison
+from lightbsr_arch.inference.image_files import DecodedImage, read_picture
+from lightbsr_arch.inference.image_writing import check_fit, write_picture
+from lightbsr_arch.inference.input_files import read_file, read_standard_input
 from lightbsr_arch.inference.memory import is_out_of_memory
-from lightbsr_arch.inference.picture_files import PictureFile, read_picture
-from lightbsr_arch.inference.picture_sources import read_file, read_standard_input
-from lightbsr_arch.inference.picture_writing import check_fit, write_picture
 from lightbsr_arch.inference.resizing import shrink
 from lightbsr_arch.inference.upscaler import Upscaler
 
@@ -40,7 +40,7 @@ _ALONE = 256 << 20
 """A result of more bytes is computed only when the one before is written."""
 
 _FAILURES = (OSError, MemoryError, RuntimeError, ValueError, ArithmeticError, struct.error, cv2.error)
-"""What may go wrong with a picture; the others are done all the same."""
+"""What may go wrong with an image; the others are done all the same."""
 
 
 @dataclass(frozen=True)
@@ -52,14 +52,14 @@ class Writing:
     overwrite: bool
     """Replace what is there."""
     compare: bool
-    """Also write a picture and a page that compare with bicubic interpolation."""
+    """Also write an image and a page that compare with bicubic interpolation."""
     stream: bool
     """To standard output."""
 
 
 @dataclass
 class Report:
-    """What has become of the pictures."""
+    """What has become of the images."""
 
     done: list[str] = field(default_factory=list)
     """Names of those that were restored."""
@@ -74,7 +74,7 @@ class _Result:
     """What the writer needs."""
 
     job: Job
-    picture: PictureFile
+    picture: DecodedImage
     pixels: NDArray[Any]
     line: str
     notes: list[str]
@@ -84,14 +84,14 @@ class _Result:
 def restore_all(
     jobs: Sequence[Job], upscaler: Upscaler, writing: Writing, show_degradation: bool, report: Report
 ) -> None:
-    """Restore pictures, print a line on each, and note in the report what has become of them.
+    """Restore images, print a line on each, and note in the report what has become of them.
 
     Args:
-        jobs: The pictures.
+        jobs: The images.
         upscaler: Restores them.
         writing: How results are written.
         show_degradation: Print what the encoder sees.
-        report: Is filled as the pictures are done, so that it tells the truth when this is stopped.
+        report: Is filled as the images are done, so that it tells the truth when this is stopped.
     """
     ready = []
     for job in jobs:
@@ -108,14 +108,14 @@ def restore_all(
     ):
         loop = _Loop(upscaler, writing, show_degradation, report, writer, bar, lambda text: bar.write(text, file=lines))
         upcoming = iter([*ready[1:], None])
-        reading: Future[PictureFile] | None = reader.submit(_read, ready[0], upscaler) if ready else None
+        reading: Future[DecodedImage] | None = reader.submit(_read, ready[0], upscaler) if ready else None
         try:
             for job in ready:
                 current, following = reading, next(upcoming)
                 with loop.failures_of(job):
                     assert current is not None
                     picture = current.result()
-                # Behind the result: one picture is read ahead, no more.
+                # Behind the result: one image is read ahead, no more.
                 reading = None if following is None else reader.submit(_read, following, upscaler)
                 if current is not None and current.exception() is None:
                     with loop.failures_of(job):
@@ -124,10 +124,10 @@ def restore_all(
             loop.wait_for_writer()
 
 
-_BAR = "{percentage:3.0f}% |{bar}| {n:.1f} of {total_fmt} pictures, {elapsed} gone, {remaining} left"
+_BAR = "{percentage:3.0f}% |{bar}| {n:.1f} of {total_fmt} images, {elapsed} gone, {remaining} left"
 
 
-def _read(job: Job, upscaler: Upscaler) -> PictureFile:
+def _read(job: Job, upscaler: Upscaler) -> DecodedImage:
     picture = read_picture(read_standard_input() if job.found.path is None else read_file(job.found.path))
     height, width = (
         max(1, round(side / upscaler.downscale_first)) * upscaler.scale for side in picture.pixels.shape[:2]
@@ -157,7 +157,7 @@ class _Loop:
 
     @contextmanager
     def failures_of(self, job: Job) -> Iterator[None]:
-        """Note what goes wrong with a picture, and go on."""
+        """Note what goes wrong with an image, and go on."""
         try:
             yield
         except _FAILURES as error:
@@ -166,7 +166,7 @@ class _Loop:
             self.say(f"{job.found}: failed: {reason}")
             self._advance(job)
 
-    def restore(self, job: Job, picture: PictureFile) -> None:
+    def restore(self, job: Job, picture: DecodedImage) -> None:
         """Compute one, and leave it to the writer."""
         started = time.monotonic()
         growth = (self.upscaler.scale / self.upscaler.downscale_first) ** 2
@@ -221,7 +221,7 @@ class _Loop:
                 return np.empty(shape, dtype=dtype)
             target.parent.mkdir(parents=True, exist_ok=True)
             file = tempfile.TemporaryFile(dir=target.parent)  # noqa: SIM115 - it is gone when the array is
-            if hasattr(os, "posix_fallocate"):  # a disk that is full says so here, not in the middle of the picture
+            if hasattr(os, "posix_fallocate"):  # a disk that is full says so here, not in the middle of the image
                 os.posix_fallocate(file.fileno(), 0, size)
             return np.memmap(file, dtype=dtype, mode="r+" if hasattr(os, "posix_fallocate") else "w+", shape=shape)
 
@@ -238,7 +238,7 @@ class _Loop:
 
 
 def _as_seen(pixels: NDArray[Any], shrunk: float) -> NDArray[Any]:
-    """The picture as the network saw it."""
+    """The image as the network saw it."""
     if shrunk == 1:
         return pixels
     return shrink(pixels[:, :, None] if pixels.ndim == 2 else pixels, shrunk)
@@ -275,5 +275,5 @@ def _reason(error: BaseException) -> str:
         return f"{error.strerror} ({error.filename})" if error.filename else error.strerror
     words = str(error).partition("\n")[0]
     if is_out_of_memory(error):
-        return f"memory does not suffice ({words}); --tile takes smaller parts, --downscale-first a smaller picture"
+        return f"memory does not suffice ({words}); --tile takes smaller parts, --downscale-first a smaller image"
     return words or type(error).__name__

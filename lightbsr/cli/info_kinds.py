@@ -290,7 +290,7 @@ def _no_model(path: Path, start: bytes) -> Told:
             warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning),
             Image.open(path) as image,
         ):
-            told = f"a picture, {image.format}, {image.width}x{image.height}"
+            told = f"an image, {image.format}, {image.width}x{image.height}"
         return Told(f"{told}: `lightbsr infer` restores it", sound=False)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         pass

@@ -1,4 +1,4 @@
-"""Bicubic interpolation and the result beside each other: as a picture, and as a page with a slider."""
+"""Bicubic interpolation and the result beside each other: as an image, and as a page with a slider."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bicubic interpolation of whole pictures, part by part: of alpha, for comparison, and to shrink before restoring."""
+"""Bicubic interpolation of whole images, part by part: of alpha, for comparison, and to shrink before restoring."""
 
 from __future__ import annotations
 

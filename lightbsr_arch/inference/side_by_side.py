@@ -32,7 +32,7 @@ class Panel:
     """One version of the image."""
 
     image: RGBImage
-    """(H, W, 3), 0..255; the same H and W in all panels of a picture."""
+    """(H, W, 3), 0..255; the same H and W in all panels of an image."""
     title: str
     """The line above."""
     caption: str = ""
@@ -52,7 +52,7 @@ def side_by_side(
         columns: So many panels a row; more begin another row. None puts all in one.
 
     Returns:
-        The picture, (H, W, 3).
+        The image, (H, W, 3).
 
     Raises:
         ValueError: Panels of different sizes.

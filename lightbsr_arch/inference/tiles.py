@@ -16,7 +16,7 @@ OVERLAP = 32
 """LR pixels that a tile shares with the next one."""
 
 UNTRUSTED = 8
-"""LR pixels next to a tile's inner edges that are not used: there the convolutions see padding instead of the picture."""
+"""LR pixels next to a tile's inner edges that are not used: there the convolutions see padding instead of the image."""
 
 SMALLEST_TILE = 3 * OVERLAP
 """Below it, most of what is computed would be overlap."""

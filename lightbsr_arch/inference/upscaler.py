@@ -1,4 +1,4 @@
-"""``Upscaler``: a trained network as a function from pictures to pictures."""
+"""``Upscaler``: a trained network as a function from images to images."""
 
 from __future__ import annotations
 
@@ -49,14 +49,14 @@ class Upscaler:
     Args:
         net: Any network from one LR image (N, 3, H, W) in [0, 1] to one SR image; its weights are copied.
         device: ``auto`` (CUDA or Apple's GPU where there is one, else the CPU), or a device by name.
-        precision: ``fp32``, ``bf16`` or ``fp16``. A picture that comes out with values that are not finite is done again
+        precision: ``fp32``, ``bf16`` or ``fp16``. An image that comes out with values that are not finite is done again
             in fp32, with a warning.
-        tile: ``auto`` takes a picture whole where the memory suffices, else in tiles as large as fit; ``off`` always takes
+        tile: ``auto`` takes an image whole where the memory suffices, else in tiles as large as fit; ``off`` always takes
             it whole; a number is a tile's side in pixels of the input. When memory runs out, the tile is halved.
-        self_ensemble: Average the outputs of the picture turned and mirrored in eight ways: a little better, eight times
+        self_ensemble: Average the outputs of the image turned and mirrored in eight ways: a little better, eight times
             as slow.
-        downscale_first: Shrink the picture by this factor before restoring it, for large pictures that are blurred all
-            over. The output is then ``scale / downscale_first`` times as large as the picture.
+        downscale_first: Shrink the image by this factor before restoring it, for large images that are blurred all
+            over. The output is then ``scale / downscale_first`` times as large as the image.
         probe: Reads the degradation off the network's representation, see :meth:`read_degradation`.
         scale: The factor between the network's input and its output; None reads it off the network.
         size_multiple: What the sides of the network's input must be multiples of, as windows demand it: images are padded
@@ -120,7 +120,7 @@ class Upscaler:
         return cls(model.net, device, probe=model.card.probe, **options)
 
     def upscale(self, image: Picture, progress: Progress | None = None) -> Picture:
-        """Restore a picture.
+        """Restore an image.
 
         Args:
             image: A numpy array, (H, W) or (H, W, channels) with grey, grey and alpha, RGB, or RGB and alpha, as uint8,
@@ -163,7 +163,7 @@ class Upscaler:
         return planes.join(canvas, None if alpha is None else enlarge(alpha, self.scale))
 
     def read_degradation(self, image: Picture) -> dict[str, float]:
-        """What the stored probe reads off the network's representation of a picture.
+        """What the stored probe reads off the network's representation of an image.
 
         Args:
             image: As for :meth:`upscale`.
@@ -197,10 +197,10 @@ class Upscaler:
             except NotFiniteError as error:
                 if dtype == torch.float32:
                     raise OptionError(
-                        "the network gives NaN or infinity for this picture, in fp32 too: its weights are damaged."
+                        "the network gives NaN or infinity for this image, in fp32 too: its weights are damaged."
                     ) from error
                 warnings.warn(
-                    f"{self.precision} gave values that are not finite; the picture is done again in fp32.",
+                    f"{self.precision} gave values that are not finite; the image is done again in fp32.",
                     stacklevel=4,
                 )
                 dtype = torch.float32
@@ -215,7 +215,7 @@ class Upscaler:
             self._largest = tile
 
     def _first_tile(self, colour: Canvas, dtype: torch.dtype) -> int | None:
-        """The side of a tile; None for the whole picture."""
+        """The side of a tile; None for the whole image."""
         if self.tile == "off":
             return self._largest
         if self.tile == "auto":

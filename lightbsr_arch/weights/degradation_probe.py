@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from lightbsr_arch.display import printable
 
 _WORDS = {
-    "sigma": ("a Gaussian blur of sigma {value:.1f} pixels of the sharp picture", "blur"),
+    "sigma": ("a Gaussian blur of sigma {value:.1f} pixels of the sharp image", "blur"),
     "noise_level": ("noise of standard deviation {value:.0f} (of 255)", "noise"),
 }
 """How a quantity is put, and what it is of."""

@@ -30,7 +30,7 @@ def infer_options(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
     try:
         return method.sizes(Sizes(state_dict))
     except (IndexError, ZeroDivisionError) as error:
-        raise ValueError("not a state dict of a method that is here: a weight has too few dimensions.") from error
+        raise ValueError("not a state dict of a known method: a weight has too few dimensions.") from error
     except ValueError as error:
         raise ValueError(f"{error}{namesake_hint(state_dict)}") from error
 

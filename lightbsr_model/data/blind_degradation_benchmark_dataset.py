@@ -73,8 +73,8 @@ class BlindDegradationBenchmarkDataset(Dataset[dict[str, Any]]):
             preset (str): Name of the degradation, see :mod:`lightbsr_model.degradation.presets`.
             degradation (dict): Optional: parameters of the preset to override.
             border (str): What the downsampling sees outside the image: clamp (default) or symmetric.
-            seed (int): Of the noise and of parameters that are a range. Each picture has a stream of its own, which
-                depends on the seed and on the picture's name alone. Default: 0.
+            seed (int): Of the noise and of parameters that are a range. Each image has a stream of its own, which
+                depends on the seed and on the image's name alone. Default: 0.
 
     A sample has ``lq`` (3, H / scale, W / scale) and ``gt`` (3, H, W), float32 in [0, 1], RGB; ``kernel`` (21, 21),
     ``noise_level`` (scalar, 0..255) and ``jpeg_quality`` (scalar, 1 to 100, 0 for none), float32; ``gt_path`` and

@@ -24,11 +24,11 @@ class BlindDegradationPairedDataset(Dataset[dict[str, Any]]):
     Args:
         opt: Options of the data set. It contains the following keys:
             dataroot_gt (str): Folder or LMDB of GT images.
-            io_backend (dict): ``type``: disk (default), lmdb, or bundled (scikit-image's pictures).
+            io_backend (dict): ``type``: disk (default), lmdb, or bundled (scikit-image's images).
             meta_info_file (str): Optional, disk only: list of the images to take.
             dataroot_lq (str): Optional: folder or LMDB of finished LQ images, instead of ``preset``.
             filename_tmpl (str): Name of an LQ image without extension; {} is its GT image's. Default: '{}'.
-            pictures (list[str]): For bundled: the pictures by name.
+            pictures (list[str]): For bundled: the images by name.
             scale (int): The factor; BasicSR copies the file's ``scale`` here.
             gt_size (int): Side of a GT patch, a multiple of the scale.
             views (int): Patches of one image under one degradation, each cropped and flipped on its own. Default: 1.

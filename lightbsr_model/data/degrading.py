@@ -54,7 +54,7 @@ def pixels_sha256(image: RGBImage) -> str:
 
 @dataclass(frozen=True)
 class LrRendering:
-    """From the number of a picture to its LR image as PNG. Raises ImageError for a picture that cannot be used."""
+    """From the number of an image to its LR image as PNG. Raises ImageError for an image that cannot be used."""
 
     dataset: BlindDegradationBenchmarkDataset
     """Made with a preset; its LR images are the ones that tests see."""
@@ -84,7 +84,7 @@ class LrRendering:
 
 
 def tasks_of(dataset: BlindDegradationBenchmarkDataset) -> list[Task[int]]:
-    """One task for each picture of a data set."""
+    """One task for each image of a data set."""
     source = dataset.images.source
     tasks = []
     for index in range(len(dataset)):
@@ -105,7 +105,7 @@ def recipe_of(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def degradation_files(recipe: Mapping[str, Any], entries: Sequence[ImageEntry]) -> dict[str, bytes]:
-    """``degradation.json`` and a picture of each kernel, by file names.
+    """``degradation.json`` and an image of each kernel, by file names.
 
     The JSON has the recipe, the versions, the method in words, and for each image its name, size, kernel, noise level,
     seed, and the SHA-256 of its pixels (8-bit RGB, row by row).

@@ -1,4 +1,4 @@
-"""Where images come from: a folder, a folder with a meta_info file, an LMDB, or scikit-image's bundled pictures."""
+"""Where images come from: a folder, a folder with a meta_info file, an LMDB, or scikit-image's bundled images."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp",
 HOW_TO_GET_DATA = (
     "datasets/README.md says where the data sets come from and how to lay them out. "
     "To see everything work without a download, run `lightbsr demo`, or train options/demo/train_teacher.yml, "
-    "which takes scikit-image's bundled pictures."
+    "which takes scikit-image's bundled images."
 )
 
 
@@ -36,7 +36,7 @@ class ImageSource(Protocol):
         """One a picture: its path, or its name in an LMDB."""
 
     def stem(self, index: int) -> str:
-        """A picture's name without folder and extension, the same from a folder and from an LMDB made of it."""
+        """An image's name without folder and extension, the same from a folder and from an LMDB made of it."""
 
     def content(self, index: int) -> bytes:
         """The encoded file."""
@@ -131,7 +131,7 @@ class LmdbImages:
         self._path = os.path.realpath(root)
 
     def stem(self, index: int) -> str:
-        """The picture's name."""
+        """The image's name."""
         return self.names[index]
 
     def content(self, index: int) -> bytes:
@@ -176,7 +176,7 @@ class BundledImages:
         self.names = [str(bundled[name]) for name in pictures]
 
     def stem(self, index: int) -> str:
-        """The picture's name."""
+        """The image's name."""
         return Path(self.names[index]).stem
 
     def content(self, index: int) -> bytes:
@@ -245,7 +245,7 @@ def open_all(images: str) -> ImageReader:
     """Open HR images by one name.
 
     Args:
-        images: A folder, an LMDB, or ``bundled``: all of scikit-image's pictures.
+        images: A folder, an LMDB, or ``bundled``: all of scikit-image's images.
 
     Raises:
         MissingFileError: It does not exist.

@@ -34,7 +34,7 @@ class ImageFacts:
     kind: str
     """Format, mode and bits a channel, like ``PNG RGB 8 bit``."""
     sha256: str
-    """Of the decoded pixels, so that a picture is known again in another file format."""
+    """Of the decoded pixels, so that an image is known again in another file format."""
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""Names of pictures as keys that stock BasicSR can look up.
+"""Names of images as keys that stock BasicSR can look up.
 
 BasicSR takes a key to end at the first dot, and to be ASCII. So an LMDB made here writes every character of a name but
 ASCII letters, digits, ``-`` and ``_`` as ``%`` and two hexadecimal digits a byte of UTF-8, as URLs do: ``a.b`` is ``a%2Eb``.

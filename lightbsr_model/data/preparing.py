@@ -9,7 +9,7 @@ import numpy as np
 
 from lightbsr_arch.errors import ImageError
 from lightbsr_model.data.decoding import PNG_SIGNATURE, RGBImage, decode_rgb
-from lightbsr_model.data.picture_files import PictureFile
+from lightbsr_model.data.found_images import FoundImage
 from lightbsr_model.data.set_stores import EncodedPng
 from lightbsr_model.data.sub_images import SubImageGrid
 
@@ -27,10 +27,10 @@ def encode_png(image: RGBImage, level: int) -> bytes:
 
 @dataclass(frozen=True)
 class PicturePreparation:
-    """From a picture's file to the PNGs of a set. Called with a picture, raises ImageError if it cannot be used."""
+    """From an image's file to the PNGs of a set. Called with an image, raises ImageError if it cannot be used."""
 
     grid: SubImageGrid | None
-    """Sub-images; None keeps pictures whole, and 8-bit PNG files as they are."""
+    """Sub-images; None keeps images whole, and 8-bit PNG files as they are."""
     min_size: int
     """Pictures with a shorter side are refused."""
     png_level: int
@@ -38,7 +38,7 @@ class PicturePreparation:
     grey: bool = False
     """Write one channel, luma, instead of RGB."""
 
-    def __call__(self, picture: PictureFile) -> list[EncodedPng]:
+    def __call__(self, picture: FoundImage) -> list[EncodedPng]:
         """Decode, cut and encode."""
         content = picture.read()
         image, dropped_alpha = decode_rgb(content, str(picture))

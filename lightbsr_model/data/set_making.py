@@ -1,4 +1,4 @@
-"""Make a set of images from many pictures, on all cores, in bounded memory, in an order of its own."""
+"""Make a set from many images, on all cores, in bounded memory, in a fixed order."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from lightbsr_model.data.worker_pool import WorkerPool
 Source = TypeVar("Source")
 
 _SAMPLES = 6
-"""So many pictures are made first, and dropped, to estimate the space that all will take."""
+"""So many images are made first, and dropped, to estimate the space that all will take."""
 
 
 @dataclass(frozen=True)
 class Task(Generic[Source]):
-    """One picture to work on."""
+    """One image to work on."""
 
     identity: str
     """Tells its content from any other's."""
@@ -40,7 +40,7 @@ class Made:
     new: int
     """Pictures that were worked on now."""
     bad: list[str]
-    """One message for each picture that could not be used."""
+    """One message for each image that could not be used."""
     was_finished: bool
     """Whether there was nothing to do."""
 
@@ -54,19 +54,19 @@ def make_set(
     title: str,
     extras: Extras | None = None,
 ) -> Made:
-    """Work on pictures and write what comes of it, going on where an earlier start stopped.
+    """Work on images and write what comes of it, going on where an earlier start stopped.
 
     Args:
         writer: Where to.
         tasks: In the order of the set.
-        work: Called in worker processes, so a function of a module. Raises ImageError for a picture that cannot be used.
+        work: Called in worker processes, so a function of a module. Raises ImageError for an image that cannot be used.
         workers: Processes; 0 works in this one.
-        skip_bad: Finish the set without the pictures that cannot be used, and list them in its record.
+        skip_bad: Finish the set without the images that cannot be used, and list them in its record.
         title: Of the progress bar.
         extras: Files that come with the set.
 
     Raises:
-        CommandFailed: Not enough disk space, a full disk, or pictures that cannot be used (unless ``skip_bad``): the set
+        CommandFailed: Not enough disk space, a full disk, or images that cannot be used (unless ``skip_bad``): the set
             then waits under its name with ``.part``, with all others in it.
         CommandStopped: Ctrl-C or SIGTERM; the same command goes on from there.
         OptionError: The name is taken.
@@ -89,7 +89,7 @@ def make_set(
         writer.flush()
         if bad and not skip_bad:
             raise CommandFailed(
-                f"{len(bad)} of {len(tasks)} pictures cannot be used:\n  "
+                f"{len(bad)} of {len(tasks)} images cannot be used:\n  "
                 + "\n  ".join(bad)
                 + f"\nThe others are ready in {writer.output}.part. Mend or remove these and run the same command again, or "
                 "leave them out with --skip-bad."
@@ -104,7 +104,7 @@ def make_set(
 
 @dataclass(frozen=True)
 class _Guarded(Generic[Source]):
-    """Work whose bad pictures are an outcome, not an end."""
+    """Work whose bad images are an outcome, not an end."""
 
     work: Callable[[Source], list[EncodedPng]]
 
@@ -118,7 +118,7 @@ class _Guarded(Generic[Source]):
 def _check_space(
     output: Path, todo: Sequence[Task[Source]], pool: WorkerPool[Task[Source], list[EncodedPng] | str]
 ) -> None:
-    """Estimate the space that the rest of a set takes, from a few pictures spread over it.
+    """Estimate the space that the rest of a set takes, from a few images spread over it.
 
     Raises:
         CommandFailed: There is less.

@@ -58,7 +58,7 @@ class Store(Protocol):
         """Write images, to be on the disk when this returns."""
 
     def keep_only(self, names: Collection[str]) -> None:
-        """Take all other images out again: of pictures that changed or went away between two starts."""
+        """Take all other images out again: of images that changed or went away between two starts."""
 
     def close(self) -> None:
         """Finish writing."""

@@ -1,7 +1,7 @@
 """Write a set of images as a folder or an LMDB that either is whole or does not exist.
 
 A set grows under its name with ``.part`` added, beside a journal of what is in it, and takes its name when it is whole. A
-stop at any moment loses at most the pictures under way; the next start goes on after the journal.
+stop at any moment loses at most the images under way; the next start goes on after the journal.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class SetWriter:
 
     Args:
         output: The set: an LMDB if its name ends in ``.lmdb``, else a folder of PNG files.
-        recipe: All that decides what the set holds, but the pictures it is made of. JSON values.
+        recipe: All that decides what the set holds, but the images it is made of. JSON values.
         png_level: What ``meta_info.txt`` says of an LMDB's images.
 
     Raises:
@@ -79,7 +79,7 @@ class SetWriter:
             raise OptionError(f"{self.output} exists, made with {different}: name another output, or remove it.")
         if record["sources_sha256"] != _digest(sources):
             raise OptionError(
-                f"{self.output} exists, made of other pictures ({record['sources']}, now {len(sources)}; or some changed): "
+                f"{self.output} exists, made of other images ({record['sources']}, now {len(sources)}; or some changed): "
                 "name another output, or remove it."
             )
         self._remove_working_files()
@@ -89,7 +89,7 @@ class SetWriter:
         """Start, or go on with, the set.
 
         Args:
-            sources: Identities of all pictures that it is to be made of.
+            sources: Identities of all images that it is to be made of.
 
         Returns:
             Those that are done.
@@ -118,7 +118,7 @@ class SetWriter:
         return set(self._journal)
 
     def add(self, source: str, images: Sequence[EncodedPng]) -> None:
-        """Take the images made of one picture.
+        """Take the images made of one source image.
 
         Raises:
             CommandFailed: The disk is full or cannot be written; what was written before stays.
@@ -219,7 +219,7 @@ class SetWriter:
         whole = b""
         for line in journal.read_bytes().splitlines(keepends=True):
             if not line.endswith(b"\n"):
-                break  # cut short by a kill: its pictures are made again
+                break  # cut short by a kill: its images are made again
             source, listed = json.loads(line)
             self._journal[source] = [ImageEntry(*entry) for entry in listed]
             whole += line
@@ -227,7 +227,7 @@ class SetWriter:
             write_whole(journal, whole.decode("utf-8"))
 
     def _forget_stale(self, sources: set[str]) -> None:
-        """Strike out pictures that have changed or are gone since."""
+        """Strike out images that have changed or are gone since."""
         if self._journal.keys() <= sources:
             return
         self._journal = {source: listed for source, listed in self._journal.items() if source in sources}

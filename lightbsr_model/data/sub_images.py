@@ -1,4 +1,4 @@
-"""Overlapping sub-images of large pictures, cut where BasicSR's ``extract_subimages`` cuts."""
+"""Overlapping sub-images of large images, cut where BasicSR's ``extract_subimages`` cuts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class SubImageGrid:
     """Squares of one size at equal steps, and a last one flush with the edge."""
 
     size: int = 480
-    """Side of a sub-image. A picture that is smaller in one direction is taken whole in that direction."""
+    """Side of a sub-image. An image that is smaller in one direction is taken whole in that direction."""
     step: int = 240
     """From one sub-image to the next."""
     threshold: int = 0

@@ -1,4 +1,4 @@
-"""Work on many pictures in processes: in order, in bounded memory, with a progress bar."""
+"""Work on many images in processes: in order, in bounded memory, with a progress bar."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a blur kernel looks like, in numbers and as a picture."""
+"""What a blur kernel looks like, in numbers and as an image."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import cv2
 
-from lightbsr_arch.inference.picture_writing import write_picture
+from lightbsr_arch.inference.image_writing import write_picture
 from lightbsr_arch.inference.side_by_side import Panel, side_by_side
 from lightbsr_model.data.blind_degradation_benchmark_dataset import BlindDegradationBenchmarkDataset
 from lightbsr_model.data.decoding import RGBImage, to_rgb

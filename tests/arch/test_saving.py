@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 
 from lightbsr_arch.errors import CommandFailed
-from lightbsr_arch.inference.picture_files import read_picture
-from lightbsr_arch.inference.picture_writing import FORMATS, write_picture
+from lightbsr_arch.inference.image_files import read_picture
+from lightbsr_arch.inference.image_writing import FORMATS, write_picture
 from lightbsr_arch.saving import WriteFailed, new_file, write_whole
 
 from support.full_disk import file_size_limit, small_disk

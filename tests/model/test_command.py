@@ -68,7 +68,7 @@ def test_unknown_commands_are_refused(arguments, capsys):
 
 def test_option_files_that_come_with_the_package_are_found(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert find_option_file("options/demo/train_teacher.yml").read_text().startswith("# A small teacher")
+    assert "A small teacher" in find_option_file("options/demo/train_teacher.yml").read_text()
     (tmp_path / "options").mkdir()
     (tmp_path / "options/train_teacher.yml").write_text("name: mine")
     assert find_option_file("options/train_teacher.yml").read_text() == "name: mine"

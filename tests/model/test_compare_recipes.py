@@ -16,6 +16,7 @@ from support.method_cases import CASES
 
 SMALL = {
     **{name: dict(case.small) for name, case in CASES.items()},
+    "DASR": {**CASES["DASR"].small, "queue_size": 15},  # batches of 3
     "EDSR": {"num_feat": 8, "num_block": 1},
     "MSRResNet": {"num_feat": 8, "num_block": 1},
     "RCAN": {"num_feat": 16, "num_group": 1, "num_block": 1},

@@ -136,4 +136,4 @@ def _describe(findings: Findings, place: str) -> None:
     for names in findings.duplicates[:_LONGEST_LIST]:
         print(f"  the same picture: {', '.join(printable(name) for name in names)}")
     if len(findings.duplicates) > _LONGEST_LIST:
-        print(f"  and {len(findings.duplicates) - _LONGEST_LIST} more groups of the same picture")
+        print(f"  and {len(findings.duplicates) - _LONGEST_LIST} more groups of the same image")

@@ -25,13 +25,13 @@ def run(command: str, arguments: Sequence[str]) -> None:
 
     Raises:
         OptionError: An unknown preset, a source that does not exist, an output that is taken.
-        CommandFailed: Pictures that cannot be used, or no disk space.
+        CommandFailed: Images that cannot be used, or no disk space.
     """
     parser = argparse.ArgumentParser(
         prog=f"lightbsr {command}",
         description="Write the LR images of a preset as PNG, the very pixels that a BlindDegradationBenchmarkDataset gives; "
         "beside them, in info/ of a folder or in the LMDB's, degradation.json (every kernel, noise level, JPEG quality, seed, "
-        "version, and the method in words) and kernels/ (their pictures).",
+        "version, and the method in words) and kernels/ (their images).",
         epilog="Presets: " + ", ".join(PRESETS),
     )
     parser.add_argument("source", type=Path, metavar="HR", help="folder or LMDB of HR images")

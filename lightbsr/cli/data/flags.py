@@ -21,11 +21,11 @@ def add_writing(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--png-level", type=int, default=3, choices=range(10), metavar="0..9", help="compression (default: %(default)s)"
     )
-    parser.add_argument("--skip-bad", action="store_true", help="leave out, and list, pictures that cannot be used")
+    parser.add_argument("--skip-bad", action="store_true", help="leave out, and list, images that cannot be used")
     add_workers(parser)
 
 
 def print_left_out(made: Made) -> None:
-    """List the pictures that could not be used, if there are any."""
+    """List the images that could not be used, if there are any."""
     if made.bad:
         print(f"  left out, {len(made.bad)} pictures:\n    " + "\n    ".join(printable_lines(bad) for bad in made.bad))

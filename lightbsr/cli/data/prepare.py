@@ -8,17 +8,17 @@ from pathlib import Path, PurePosixPath
 
 from lightbsr.cli.data.flags import add_writing, print_left_out
 from lightbsr_arch.errors import OptionError
-from lightbsr_model.data.picture_files import PictureFile, find_pictures, named
+from lightbsr_model.data.found_images import FoundImage, find_pictures, named
 from lightbsr_model.data.preparing import PicturePreparation
 from lightbsr_model.data.set_making import Task, make_set
 from lightbsr_model.data.set_writer import SetWriter
 from lightbsr_model.data.sub_images import SubImageGrid
 
 DF2K = {"DIV2K_train_HR": 800, "Flickr2K_HR": 2650}
-"""Folders in the archives, and their pictures."""
+"""Folders in the archives, and their images."""
 
 BENCHMARKS = {"Set5": 5, "Set14": 14, "B100": 100, "Urban100": 100, "Manga109": 109}
-"""Test sets by their folders' names, and their pictures."""
+"""Test sets by their folders' names, and their images."""
 
 _DESCRIPTION = """\
 Make a set of images from what you have downloaded.
@@ -38,8 +38,8 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "set",
         choices=("df2k", "benchmark", "folder"),
-        help="df2k: DIV2K's and Flickr2K's training pictures; benchmark: Set5, Set14, B100, Urban100, Manga109; "
-        "folder: any pictures",
+        help="df2k: DIV2K's and Flickr2K's training images; benchmark: Set5, Set14, B100, Urban100, Manga109; "
+        "folder: any images",
     )
     parser.add_argument("sources", nargs="+", type=Path, metavar="SOURCE", help="folder, .zip or .tar")
     parser.add_argument(
@@ -58,16 +58,16 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         default=0,
         help="leave the last one out where it shows so many new pixels or fewer (default: %(default)s)",
     )
-    cut.add_argument("--whole", action="store_true", help="keep the pictures whole instead")
+    cut.add_argument("--whole", action="store_true", help="keep the images whole instead")
     parser.add_argument("--recursive", action="store_true", help="look into the folders of a folder too")
     parser.add_argument("--lmdb", action="store_true", help="benchmark: LMDBs instead of folders")
     parser.add_argument("--grey", action="store_true", help="write one channel (luma) instead of RGB")
     parser.add_argument(
         "--min-size",
         type=int,
-        help="refuse pictures with a shorter side, as too small for a patch (default: 64; benchmark: 1)",
+        help="refuse images with a shorter side, as too small for a patch (default: 64; benchmark: 1)",
     )
-    parser.add_argument("--any-count", action="store_true", help="df2k, benchmark: go on if pictures are missing")
+    parser.add_argument("--any-count", action="store_true", help="df2k, benchmark: go on if images are missing")
     add_writing(parser)
     return parser
 
@@ -77,7 +77,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
 
     Raises:
         OptionError: Sources that are missing or not what they should be, or an output that is taken.
-        CommandFailed: Pictures that cannot be used, or no disk space.
+        CommandFailed: Images that cannot be used, or no disk space.
     """
     args = _parser(f"lightbsr {command}").parse_args(arguments)
     recursive = args.recursive or args.set != "folder"
@@ -95,9 +95,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
     _prepare(pictures, args.output or Path("datasets/DF2K_sub.lmdb"), grid, args)
 
 
-def _prepare(
-    pictures: Sequence[PictureFile], output: Path, grid: SubImageGrid | None, args: argparse.Namespace
-) -> None:
+def _prepare(pictures: Sequence[FoundImage], output: Path, grid: SubImageGrid | None, args: argparse.Namespace) -> None:
     min_size = args.min_size if args.min_size is not None else (1 if args.set == "benchmark" else 64)
     preparation = PicturePreparation(grid, min_size, args.png_level, args.grey)
     recipe = {
@@ -112,33 +110,33 @@ def _prepare(
     writer = SetWriter(output, recipe, args.png_level)
     made = make_set(writer, tasks, preparation, args.workers, args.skip_bad, output.name)
     if made.was_finished:
-        print(f"{output}: finished before, {made.record['images']} images of {made.record['sources']} pictures.")
+        print(f"{output}: finished before, {made.record['images']} images made of {made.record['sources']}.")
     else:
         print(
-            f"{output}: {made.record['images']} images of {len(tasks) - len(made.bad)} pictures"
+            f"{output}: {made.record['images']} images made of {len(tasks) - len(made.bad)}"
             + (f", {len(tasks) - made.new - len(made.bad)} of them from before." if made.new < len(tasks) else ".")
         )
     print(f"  list of names, SHA-256: {made.record['names_sha256']}")
     print_left_out(made)
 
 
-def _folder_names(picture: PictureFile) -> tuple[str, ...]:
-    """The folders above a picture, the source's own included."""
+def _folder_names(picture: FoundImage) -> tuple[str, ...]:
+    """The folders above an image, the source's own included."""
     return (picture.container.absolute().name, *PurePosixPath(picture.member).parts[:-1])
 
 
-def _df2k(pictures: Sequence[PictureFile], any_count: bool) -> list[PictureFile]:
+def _df2k(pictures: Sequence[FoundImage], any_count: bool) -> list[FoundImage]:
     chosen = {name: [picture for picture in pictures if name in _folder_names(picture)] for name in DF2K}
     _check_counts({name: len(chosen[name]) for name in DF2K}, DF2K, any_count)
     return [picture for group in chosen.values() for picture in group]
 
 
-def _benchmarks(pictures: Sequence[PictureFile], any_count: bool) -> dict[str, list[PictureFile]]:
-    chosen: dict[str, list[PictureFile]] = {name: [] for name in BENCHMARKS}
+def _benchmarks(pictures: Sequence[FoundImage], any_count: bool) -> dict[str, list[FoundImage]]:
+    chosen: dict[str, list[FoundImage]] = {name: [] for name in BENCHMARKS}
     for picture in pictures:
         folders = _folder_names(picture)
         for name in BENCHMARKS:
-            # HR pictures lie in the set's folder itself or in one called HR, LR ones in others.
+            # HR images lie in the set's folder itself or in one called HR, LR ones in others.
             if name in folders and folders[folders.index(name) + 1 :] in ((), ("HR",), ("GTmod12",), ("original",)):
                 chosen[name].append(picture)
     found = {name: group for name, group in chosen.items() if group}
@@ -155,6 +153,6 @@ def _check_counts(found: dict[str, int], expected: dict[str, int], any_count: bo
     wrong = [f"{name}: {count} of {expected[name]}" for name, count in found.items() if count != expected[name]]
     if wrong and not (any_count and any(found.values())):
         raise OptionError(
-            f"sources: pictures are missing, or there are too many ({', '.join(wrong)}). Sets are known by their folders' "
+            f"sources: images are missing, or there are too many ({', '.join(wrong)}). Sets are known by their folders' "
             "names. Check the downloads, or go on with what is there: --any-count."
         )

@@ -15,7 +15,7 @@ from torch import Tensor
 from lightbsr.shipped_options import find_option_file
 from lightbsr_arch.display import printable
 from lightbsr_arch.errors import OptionError
-from lightbsr_arch.inference.picture_writing import FORMATS, write_picture
+from lightbsr_arch.inference.image_writing import FORMATS, write_picture
 from lightbsr_model.data.decoding import to_rgb
 from lightbsr_model.data.worker_pool import usable_cores
 from lightbsr_model.degradation.base import as_batch, params_of
@@ -33,7 +33,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
 
     Raises:
         OptionError: No such file, or no training set in it.
-        CommandFailed: The picture cannot be written.
+        CommandFailed: The image cannot be written.
     """
     parser = argparse.ArgumentParser(
         prog=f"lightbsr {command}",

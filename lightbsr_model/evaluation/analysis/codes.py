@@ -20,7 +20,7 @@ from lightbsr_model.evaluation.comparison.methods import NetworkRestoration
 
 
 @dataclass(frozen=True)
-class Codes:
+class CodeTable:
     """The codes of one network."""
 
     vectors: NDArray[np.float64]
@@ -81,7 +81,7 @@ def degraded(settings: AnalysisSettings, images: ImageReader) -> Iterator[tuple[
 
 def collect_codes(
     settings: AnalysisSettings, methods: dict[str, tuple[NetworkRestoration, str | None]]
-) -> dict[str, Codes]:
+) -> dict[str, CodeTable]:
     """Run every encoder on every image under every degradation.
 
     Args:
@@ -99,5 +99,5 @@ def collect_codes(
             vectors[name].append(method.represent(sample, code).double().numpy())
     names = tuple(images.stem(number) for number in range(count))
     return {
-        name: Codes(np.stack(each), np.array(image_of), np.array(point_of), names) for name, each in vectors.items()
+        name: CodeTable(np.stack(each), np.array(image_of), np.array(point_of), names) for name, each in vectors.items()
     }

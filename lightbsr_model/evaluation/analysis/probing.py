@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lightbsr_model.evaluation.analysis.codes import Codes
+from lightbsr_model.evaluation.analysis.codes import CodeTable
 from lightbsr_model.evaluation.analysis.settings import AnalysisSettings
 from lightbsr_model.evaluation.plotting import require
 
@@ -36,7 +36,7 @@ def split_images(count: int, seen: float, seed: int) -> tuple[NDArray[np.int64],
     return np.sort(order[:first]), np.sort(order[first:])
 
 
-def probe(settings: AnalysisSettings, codes: Codes) -> Knowledge:
+def probe(settings: AnalysisSettings, codes: CodeTable) -> Knowledge:
     """Measure a representation.
 
     Codes are standardised first, with the statistics of the images that probes are trained on. The regularisation is chosen

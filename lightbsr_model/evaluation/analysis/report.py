@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from lightbsr_arch.saving import inside, write_whole
-from lightbsr_model.evaluation.analysis.codes import Codes
+from lightbsr_model.evaluation.analysis.codes import CodeTable
 from lightbsr_model.evaluation.analysis.probing import Knowledge, probe
 from lightbsr_model.evaluation.analysis.settings import AnalysisSettings
 from lightbsr_model.evaluation.comparison.page import Page
@@ -42,7 +42,7 @@ def knowledge_table(settings: AnalysisSettings, found: dict[str, Knowledge]) -> 
     return Table(settings.name, tuple(COLUMNS[key] for key in asked), tuple(rows), notes)
 
 
-def picture(settings: AnalysisSettings, name: str, codes: Codes) -> bytes:
+def picture(settings: AnalysisSettings, name: str, codes: CodeTable) -> bytes:
     """PCA and t-SNE of a network's codes, coloured by degradation and by image, as PNG.
 
     Raises:
@@ -78,14 +78,14 @@ def picture(settings: AnalysisSettings, name: str, codes: Codes) -> bytes:
     return file.getvalue()
 
 
-def _degradation_colours(settings: AnalysisSettings, codes: Codes) -> tuple[Any, str]:
+def _degradation_colours(settings: AnalysisSettings, codes: CodeTable) -> tuple[Any, str]:
     grid = settings.grid
     if not settings.kernels and len(settings.noise_levels) == 1:
         return [grid[place].sigma for place in codes.point], "sigma"
     return codes.point, "index of the degradation"
 
 
-def write_analysis(settings: AnalysisSettings, codes: dict[str, Codes], folder: Path) -> Table:
+def write_analysis(settings: AnalysisSettings, codes: dict[str, CodeTable], folder: Path) -> Table:
     """Probe and plot the codes of every network, and write the results.
 
     Returns:

@@ -11,14 +11,14 @@ import lightbsr
 
 
 def photograph(height: int = 24, width: int = 32) -> np.ndarray:
-    """A part of a bundled picture."""
+    """A part of a bundled image."""
     import skimage.data
 
     return np.ascontiguousarray(skimage.data.chelsea()[60 : 60 + height, 100 : 100 + width])
 
 
 def save(path: Path, height: int = 24, width: int = 32) -> Path:
-    """Write a part of a bundled picture."""
+    """Write a part of a bundled image."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(photograph(height, width)).save(path)
     return path

@@ -327,7 +327,7 @@ def test_info_tells_what_is_no_model_and_runs_nothing(run, tmp_path, checkpoint)
         "zipped.pth": ["a pickle with code in it, which was not run", "pathlib."],
         "old.pth": ["a pickle with code in it, which was not run"],
         "script.pt": ["a TorchScript archive: it holds code, which was not run"],
-        "photo.jpg": ["a picture, JPEG, 32x24: `lightbsr infer` restores it"],
+        "photo.jpg": ["an image, JPEG, 32x24: `lightbsr infer` restores it"],
         "notes.yml": ["a text file, no model"],
         "noise.bin": ["of no kind that this package knows"],
         "empty": ["an empty file"],

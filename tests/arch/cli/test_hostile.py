@@ -92,15 +92,15 @@ REFUSED = [
     (_zero_bytes, "the file is empty"),
     (_truncated, "damaged or cut short"),
     (_truncated_jpeg, "damaged or cut short"),
-    (_renamed_text, "not a picture in a known format, whatever its name says"),
-    (_random_bytes, "not a picture in a known format"),
-    (_header_only, "not a picture in a known format"),
+    (_renamed_text, "not an image in a known format, whatever its name says"),
+    (_random_bytes, "not an image in a known format"),
+    (_header_only, "not an image in a known format"),
     (_nan_tiff, "the image holds NaN or infinity"),
     (_infinite_tiff, "the image holds NaN or infinity"),
     (_unscaled_floats, "expected floats in [0, 1], got 200 to 200"),
     (_bomb, "too large"),
     (_deep_tiff_bomb, "too large"),
-    (_zip, "not a picture in a known format"),
+    (_zip, "not an image in a known format"),
 ]
 
 

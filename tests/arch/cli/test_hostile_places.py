@@ -135,7 +135,7 @@ def test_hostile_models(infer, tmp_path, net):
         ("bomb.pth", "not a checkpoint that can be read safely"),
         ("zipped_bomb.pth", "not a checkpoint that can be read safely"),
         ("wrong.safetensors", "of another shape (first sr.last.weight"),
-        ("huge.safetensors", "not a state dict of a method that is here"),
+        ("huge.safetensors", "not a state dict of a known method"),
         ("text.safetensors", "not a safetensors file"),
         ("empty.pth", "cut short"),
         ("list.pth", "expected a dictionary, got list"),

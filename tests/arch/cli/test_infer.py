@@ -1,4 +1,4 @@
-"""``lightbsr infer``: which pictures, where to, what is said."""
+"""``lightbsr infer``: which images, where to, what is said."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_beside_the_input_by_default(infer, tmp_path, expected):
 def test_folders_keep_their_tree(infer, tmp_path):
     for name in ("in/a.png", "in/holiday/b.jpg", "in/holiday/2019/c.webp", "in/.hidden/d.png", "in/.e.png"):
         save(tmp_path / name)
-    (tmp_path / "in/notes.txt").write_text("no picture")
+    (tmp_path / "in/notes.txt").write_text("no image")
     status, told = infer(tmp_path / "in", "-o", tmp_path / "out")
     assert status == 0
     assert files(tmp_path / "out") == ["a_x4.png", "holiday/2019/c_x4.webp", "holiday/b_x4.jpg"]
@@ -108,26 +108,26 @@ def test_a_format_that_is_only_read_becomes_png(infer, tmp_path):
     [
         (["a.png", "--ext", "heic"], "--ext: expected one of .png, .jpg"),
         (["a.png", "--suffix", "/x"], "--suffix: expected a part of a file name, got '/x'"),
-        (["a.png", "b.png", "-o", "c.png"], "-o c.png: names one picture, but there may be several; name a folder"),
+        (["a.png", "b.png", "-o", "c.png"], "-o c.png: names one image, but there may be several; name a folder"),
         (["a.png", "-o", "c.png", "--ext", "jpg"], "--ext .jpg and -o c.png name different formats"),
-        (["a.png", "-o", "notes.txt"], "-o notes.txt: is a file that is no picture"),
-        (["a.png", "b.png", "-o", "-"], "-o -: standard output takes one picture"),
+        (["a.png", "-o", "notes.txt"], "-o notes.txt: is a file that is no image"),
+        (["a.png", "b.png", "-o", "-"], "-o -: standard output takes one image"),
         (["nothing.png"], "nothing.png: there is no such file or folder"),
-        (["empty"], "empty: no pictures in this folder"),
+        (["empty"], "empty: no images in this folder"),
         (["a.png", "--tile", "ten"], "--tile: expected auto, off or a number, got 'ten'"),
         (["a.png", "--tile", "8"], "tile: expected auto, off or a number from 96 up, got 8"),
         (["a.png", "--quality", "0"], "--quality: expected 1 to 100, got 0"),
         (["a.png", "--downscale-first", "0"], "downscale_first: expected a factor from 1 to 64"),
         (["a.png", "-m", "nothing.pth"], "there is no model nothing.pth"),
         (["a.png", "-o", "-", "--compare"], "--compare writes files"),
-        (["a.png", "sub/a.png", "-o", "out"], "2 of the pictures would be written to out/a_png_x4.png: rename some"),
+        (["a.png", "sub/a.png", "-o", "out"], "2 of the images would be written to out/a_png_x4.png: rename some"),
     ],
 )
 def test_what_makes_no_sense_is_refused_before_anything_is_done(infer, tmp_path, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
     for name in ("a.png", "b.png", "sub/a.png"):
         save(tmp_path / name)
-    (tmp_path / "notes.txt").write_text("no picture")
+    (tmp_path / "notes.txt").write_text("no image")
     (tmp_path / "empty").mkdir()
     before = files(tmp_path)
     status, told = infer(*arguments)
@@ -182,7 +182,7 @@ def test_ctrl_c_leaves_whole_files_and_says_how_far_it_came(infer, tmp_path, mon
 
 
 def test_reading_and_writing_overlap_computing(infer, tmp_path, monkeypatch):
-    """While the second picture is computed, the third is read and the first is being written."""
+    """While the second image is computed, the third is read and the first is being written."""
     import threading
 
     for name in "abc":
@@ -251,7 +251,7 @@ def test_degradation_is_told_where_a_probe_is_stored_and_not_invented(infer, tmp
     probe = DegradationProbe({"sigma": Reading((0.0,) * channels, 2.5, 0.2, 4.0, 0.4, 0.8)})
     save_model(tmp_path / "m.safetensors", net.state_dict(), ModelCard(probe=probe))
     told = infer(tmp_path / "a.png", "-o", tmp_path / "two", "--show-degradation", "-m", tmp_path / "m.safetensors")[1]
-    assert "looks like a Gaussian blur of sigma 2.5 pixels of the sharp picture, give or take 0.4" in told
+    assert "looks like a Gaussian blur of sigma 2.5 pixels of the sharp image, give or take 0.4" in told
 
 
 def test_self_ensemble_tile_precision_and_shrinking_reach_the_upscaler(infer, tmp_path, net):
@@ -295,9 +295,9 @@ def test_standard_input_to_standard_output(model, tmp_path, expected):
     assert done.returncode == 0, done.stderr
     with Image.open(tmp_path / "b.jpg") as image:
         assert image.size == (128, 96)
-    done = _run(["infer", "-", "-o", "-", "-m", str(model)], input=b"no picture")
+    done = _run(["infer", "-", "-o", "-", "-m", str(model)], input=b"no image")
     assert (done.returncode, done.stdout) == (1, b"")
-    assert b"not a picture in a known format" in done.stderr
+    assert b"not an image in a known format" in done.stderr
 
 
 def test_it_runs_without_basicsr(model, tmp_path):

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from lightbsr_arch.errors import ImageError
-from lightbsr_arch.inference.picture_sources import largest_file, read_standard_input
+from lightbsr_arch.inference.input_files import largest_file, read_standard_input
 
 from infer_helpers import files, save
 

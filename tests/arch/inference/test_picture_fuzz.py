@@ -11,7 +11,7 @@ from PIL import Image
 from tifffile import imwrite
 
 from lightbsr_arch.errors import ImageError
-from lightbsr_arch.inference.picture_files import read_picture
+from lightbsr_arch.inference.image_files import read_picture
 
 MUTATIONS = int(os.environ.get("LIGHTBSR_FUZZ", "24"))
 """Of each kind. LIGHTBSR_FUZZ=1000 for a night."""

@@ -1,4 +1,4 @@
-"""What is read of every kind of picture file, and what is written."""
+"""What is read of every kind of image file, and what is written."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from PIL import Image, ImageCms, ImageOps, JpegImagePlugin
 from tifffile import imwrite
 
 from lightbsr_arch.errors import ImageError
-from lightbsr_arch.inference.picture_files import read_picture
-from lightbsr_arch.inference.picture_writing import FORMATS, check_fit, write_picture
+from lightbsr_arch.inference.image_files import read_picture
+from lightbsr_arch.inference.image_writing import FORMATS, check_fit, write_picture
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 EXACT, CLOSE = 0, 6
@@ -128,7 +128,7 @@ def test_deep_tiff_and_png_are_turned_too(tmp_path):
     path = tmp_path / "a.tif"
     imwrite(path, pixels, photometric="rgb", extratags=[(0x0112, "H", 1, 6, True)])
     np.testing.assert_array_equal(read_picture(path.read_bytes()).pixels, np.rot90(pixels, 3))
-    # In a compression that OpenCV reads, which turns pictures itself.
+    # In a compression that OpenCV reads, which turns images itself.
     Image.fromarray(pixels[:, :, 1]).save(path, compression="tiff_lzw", tiffinfo={0x0112: 6})
     np.testing.assert_array_equal(read_picture(path.read_bytes()).pixels, np.rot90(pixels[:, :, 1], 3))
 
@@ -266,8 +266,8 @@ def test_nothing_is_replaced_unasked_and_nothing_is_left_half_written(tmp_path, 
     ("content", "message"),
     [
         (b"", "the file is empty"),
-        (b"To whom it may concern", "not a picture in a known format"),
-        (b"\x89PNG\r\n\x1a\n", "not a picture|damaged or cut short"),
+        (b"To whom it may concern", "not an image in a known format"),
+        (b"\x89PNG\r\n\x1a\n", "not an image|damaged or cut short"),
     ],
 )
 def test_no_pictures(content, message):

@@ -13,8 +13,8 @@ from tifffile import TiffFile, imwrite
 
 from lightbsr_arch import Upscaler
 from lightbsr_arch.errors import ImageError
-from lightbsr_arch.inference.picture_files import read_picture
-from lightbsr_arch.inference.picture_writing import write_picture
+from lightbsr_arch.inference.image_files import read_picture
+from lightbsr_arch.inference.image_writing import write_picture
 
 from support.helpers import tiny_student
 
@@ -230,5 +230,5 @@ def test_tiffs_that_are_refused_by_name(content, message):
 
 def test_a_program_is_no_image():
     eps = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n"
-    with pytest.raises(ImageError, match="not a picture in a known format"):
+    with pytest.raises(ImageError, match="not an image in a known format"):
         read_picture(eps)

@@ -146,7 +146,7 @@ def test_self_ensemble_is_the_mean_over_eight_orientations(photograph, tile):
             with torch.no_grad():
                 canvases.append(way.undo(net(lq)[0].permute(1, 2, 0).numpy()))
         np.testing.assert_allclose(together, np.clip(np.mean(canvases, axis=0), 0, 1), atol=1e-4)
-    # The mean turns with the picture.
+    # The mean turns with the image.
     turned = _restored(net, np.ascontiguousarray(np.rot90(pixels)), tile, ORIENTATIONS)
     assert _psnr(np.rot90(together), turned) > 60
 

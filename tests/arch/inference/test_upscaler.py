@@ -166,7 +166,7 @@ def test_a_device_that_is_not_there(net):
 
 
 def test_shrunk_first(net, photograph):
-    # A picture whose every 2x2 pixels are equal, but for the filter's reach, is what it was made of.
+    # An image whose every 2x2 pixels are equal, but for the filter's reach, is what it was made of.
     large = np.repeat(np.repeat(photograph, 2, axis=0), 2, axis=1)
     result = Upscaler(net, device="cpu", downscale_first=2).upscale(large)
     assert result.shape == (160, 200, 3)
@@ -195,7 +195,7 @@ def test_what_overflows_is_done_again_in_fp32(photograph):
         net.sr.upsampler[0].bias.mul_(1e8)
         net.sr.last.weight.div_(1e8)
     expected = Upscaler(net, device="cpu").upscale(photograph)
-    with pytest.warns(UserWarning, match="fp16 gave values that are not finite; the picture is done again in fp32"):
+    with pytest.warns(UserWarning, match="fp16 gave values that are not finite; the image is done again in fp32"):
         result = Upscaler(net, device="cpu", precision="fp16").upscale(photograph)
     np.testing.assert_array_equal(result, expected)
     with torch.no_grad():
@@ -226,7 +226,7 @@ def test_out_of_memory_halves_the_tile_and_goes_on(net, monkeypatch):
     upscaler = Upscaler(net, device="cpu", tile="off")
     np.testing.assert_array_equal(upscaler.upscale(image), expected)
     assert short.tried == [None, 250, 125]
-    # The next picture starts with what fitted.
+    # The next image starts with what fitted.
     upscaler.upscale(image)
     assert short.tried[3:] == [125]
     short.limit, short.tried = 10, []
@@ -282,7 +282,7 @@ def test_the_automatic_tile_follows_the_memory(monkeypatch):
     assert sides[-1] == sides[-2]
     assert all(side % 4 == 0 for side in sides)
     assert memory.fitting_tile(1280, 4, 1000, cpu) > sides[-1]
-    # A row of tiles is joined in memory: the wider the picture, the lower the row.
+    # A row of tiles is joined in memory: the wider the image, the lower the row.
     assert memory.fitting_tile(2368, 4, 200_000, cpu) == 96
 
 
@@ -337,5 +337,5 @@ def test_a_probe_reads_the_representation(net, photograph, tmp_path):
     assert upscaler.read_degradation(photograph) == {"sigma": pytest.approx(expected, abs=1e-3)}
     assert Upscaler(net, device="cpu").read_degradation(photograph) == {}
     told = probe.describe({"sigma": 2.44})
-    assert told == "looks like a Gaussian blur of sigma 2.4 pixels of the sharp picture, give or take 0.3"
+    assert told == "looks like a Gaussian blur of sigma 2.4 pixels of the sharp image, give or take 0.3"
     assert "or more" in probe.describe({"sigma": 100.0})

@@ -275,7 +275,7 @@ def test_show_draws_what_a_training_sees(tmp_path, capsys, monkeypatch):
     assert (picture == cv2.imread("b.png")).all()
     # Three rows of four views, each with its LR image, and the kernel: 192 pixels and a gap of 8 each.
     assert picture.shape == (3 * (192 + 2 * 22 + 8), 9 * 200 + 8, 3)
-    # The LR image beside a GT patch is its picture in small: alike when both are blurred.
+    # The LR image beside a GT patch is its image in small: alike when both are blurred.
     gt, lr = picture[22:214, 8:200].astype(float), picture[22:214, 208:400].astype(float)
     assert np.abs(cv2.blur(gt, (32, 32)) - cv2.blur(lr, (32, 32))).mean() < 6
     assert main(["data", "show", "-opt", options, "-o", "c.png", "--samples", "3", "--seed", "1"]) == 0

@@ -154,7 +154,7 @@ def test_same_bits_whatever_order_workers_threads_and_company(tmp_path, image_fo
     torch.set_num_threads(threads)
     for other in (backwards, by_workers, alone):
         assert all(torch.equal(a, b) for a, b in zip(first, other, strict=True))
-    # The same picture in another set has the same noise.
+    # The same image in another set has the same noise.
     (tmp_path / "coffee1.png").write_bytes((image_folder / "coffee1.png").read_bytes())
     assert torch.equal(_benchmark(tmp_path)[0]["lq"], first[5])
     assert not torch.equal(_benchmark(image_folder, seed=1)[5]["lq"], first[5])
@@ -328,7 +328,7 @@ def stored(tmp_path, image_folder):
     from basicsr.utils.lmdb_util import make_lmdb_from_imgs
 
     names = sorted(path.name for path in image_folder.iterdir())
-    # As large a first picture as any other: BasicSR's map is ten times the first.
+    # As large a first image as any other: BasicSR's map is ten times the first.
     make_lmdb_from_imgs(str(image_folder), str(tmp_path / "gt.lmdb"), names, [name[:-4] for name in names])
     return tmp_path / "gt.lmdb"
 

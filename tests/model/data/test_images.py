@@ -58,7 +58,7 @@ def test_folder_meta_info_and_lmdb_read_the_same(tmp_path, image_folder):
     assert (listed.read(1) == whole.read(2)).all()
     from basicsr.utils.lmdb_util import make_lmdb_from_imgs
 
-    # More than its first picture times ten would not fit into BasicSR's own map.
+    # More than its first image times ten would not fit into BasicSR's own map.
     names = ["astronaut0.png", "coffee1.png"]
     make_lmdb_from_imgs(str(image_folder), str(tmp_path / "gt.lmdb"), names, [name[:-4] for name in names])
     stored = open_images({"dataroot_gt": str(tmp_path / "gt.lmdb"), "io_backend": {"type": "lmdb"}})

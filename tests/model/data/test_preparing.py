@@ -135,7 +135,7 @@ def _archive(path: Path, members: dict[str, Path]) -> Path:
 def test_df2k_from_its_archives(tmp_path, image_folder, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     picture = image_folder / "coffee0.png"
-    # Small pictures, so that all 3450 are there.
+    # Small images, so that all 3450 are there.
     small = tmp_path / "small.png"
     cv2.imwrite(str(small), cv2.imread(str(picture))[:16, :16])
     div2k = {f"DIV2K_train_HR/{number:04d}.png": small for number in range(1, 801)}
@@ -145,7 +145,7 @@ def test_df2k_from_its_archives(tmp_path, image_folder, monkeypatch, capsys):
         _archive(tmp_path / "Flickr2K.tar", {**flickr, "Flickr2K/Flickr2K_LR_bicubic/X2/000001x2.png": small}),
     ]
     assert main(["data", "prepare", "df2k", *map(str, archives), "--min-size", "8", "--workers", "0"]) == 0
-    assert "3450 images of 3450 pictures" in capsys.readouterr().out
+    assert "3450 images made of 3450" in capsys.readouterr().out
     record = json.loads(Path("datasets/DF2K_sub.lmdb/prepared.json").read_text())
     names = [f"{number:04d}_s001" for number in range(1, 801)] + [f"{n:06d}_s001" for n in range(1, 2651)]
     digest = subprocess.run(
@@ -190,7 +190,7 @@ def test_damaged_member_of_an_archive_is_named(tmp_path, image_folder, capsys):
     content = bytearray(archive.read_bytes())
     content[200:240] = bytes(40)
     archive.write_bytes(content)
-    with pytest.raises(CommandFailed, match=r"1 of 2 pictures.*\n.*coffee0\.png"):
+    with pytest.raises(CommandFailed, match=r"1 of 2 images.*\n.*coffee0\.png"):
         prepare("folder", archive, "-o", tmp_path / "set", *SMALL)
 
 

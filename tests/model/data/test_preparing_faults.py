@@ -1,4 +1,4 @@
-"""Preparing that is stopped, starved or given strange pictures."""
+"""Preparing that is stopped, starved or given strange images."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_finished_set_is_recognised_and_nothing_else_is(tmp_path, image_folder, 
     with pytest.raises(OptionError, match=r"step 24 \(now 16\)"):
         prepare("folder", folder, "-o", output, *SMALL, "--step", 16)
     (folder / "coffee0.png").unlink()
-    with pytest.raises(OptionError, match="other pictures"):
+    with pytest.raises(OptionError, match="other images"):
         prepare("folder", folder, "-o", output, *SMALL)
     with pytest.raises(OptionError, match="not made by this command"):
         prepare("folder", image_folder, "-o", folder, *SMALL)
@@ -49,14 +49,14 @@ def test_finished_set_is_recognised_and_nothing_else_is(tmp_path, image_folder, 
 def test_half_made_set_goes_on_and_forgets_what_changed(tmp_path, image_folder, output):
     folder = tmp_path / "pictures"
     shutil.copytree(image_folder, folder)
-    (folder / "bad.png").write_text("no picture")
-    (folder / "coffee0.png").write_text("no picture either")
+    (folder / "bad.png").write_text("no image")
+    (folder / "coffee0.png").write_text("no image either")
     with pytest.raises(CommandFailed, match=r"2 of 7 pictures(.|\n)*bad\.png(.|\n)*coffee0\.png(.|\n)*--skip-bad"):
         prepare("folder", folder, "-o", tmp_path / output, *SMALL)
     assert not (tmp_path / output).exists()
     with pytest.raises(OptionError, match=r"begun with step 24"):
         prepare("folder", folder, "-o", tmp_path / output, *SMALL, "--step", 16)
-    # One is mended, one goes, one that was done is another picture now, and one that was done is gone.
+    # One is mended, one goes, one that was done is another image now, and one that was done is gone.
     shutil.copy(image_folder / "coffee0.png", folder)
     (folder / "bad.png").unlink()
     (folder / "chelsea0.png").unlink()
@@ -69,7 +69,7 @@ def test_half_made_set_goes_on_and_forgets_what_changed(tmp_path, image_folder, 
 def test_skip_bad_lists_what_is_left_out(tmp_path, image_folder, capsys):
     folder = tmp_path / "pictures"
     shutil.copytree(image_folder, folder)
-    (folder / "bad.png").write_text("no picture")
+    (folder / "bad.png").write_text("no image")
     assert main(["data", "prepare", "folder", str(folder), "-o", str(tmp_path / "set"), *SMALL]) == 1
     assert "bad.png" in capsys.readouterr().err
     assert main(["data", "prepare", "folder", str(folder), "-o", str(tmp_path / "set"), *SMALL, "--skip-bad"]) == 0
@@ -231,7 +231,7 @@ def test_too_little_space_is_told_before_anything_is_written(tmp_path, image_fol
     assert not list((tmp_path / "set.part").glob("*.png"))
 
 
-# ---- strange pictures
+# ---- strange images
 
 
 def test_each_strange_picture_is_handled_or_named(tmp_path):
@@ -256,7 +256,7 @@ def test_each_strange_picture_is_handled_or_named(tmp_path):
     bad = ["pixel", "truncated", "zero", "text", "dangling"]
     with pytest.raises(CommandFailed) as caught:
         prepare("folder", folder, "-o", tmp_path / "set.lmdb", *SMALL, "--whole")
-    assert f"{len(bad)} of {len(bad) + 5} pictures" in str(caught.value)
+    assert f"{len(bad)} of {len(bad) + 5} images" in str(caught.value)
     assert all(f"{name}.png: " in str(caught.value) for name in bad)
     prepare("folder", folder, "-o", tmp_path / "set.lmdb", *SMALL, "--whole", "--skip-bad")
     images = images_of(tmp_path / "set.lmdb")

@@ -60,7 +60,7 @@ def test_degrade_writes_nothing_outside_its_output(tmp_path, work, capsys, kind,
     assert main(words) == 1
     said = capsys.readouterr().err
     assert "could lead out of the output folder: rename the image" in said
-    assert "1 of 2 pictures cannot be used:\n" in said
+    assert "1 of 2 images cannot be used:\n" in said
     assert ascii(name)[1:-1].replace("\\\\", "\\") in said
     assert not {"\x1b", "\x07"} & set(said)
     assert {file for file in _files(tmp_path) - before if not file.startswith("a/b/c/")} == set()

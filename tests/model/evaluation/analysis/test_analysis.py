@@ -1,4 +1,4 @@
-"""The command as a whole, on small networks and pictures."""
+"""The command as a whole, on small networks and images."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lightbsr_model.evaluation.analysis.codes import Codes
+from lightbsr_model.evaluation.analysis.codes import CodeTable
 from lightbsr_model.evaluation.analysis.probing import probe, retrieval, split_images
 from lightbsr_model.evaluation.analysis.settings import AnalysisSettings
 
@@ -13,7 +13,7 @@ SETTINGS = AnalysisSettings(
 
 
 def _codes(make, images=12):
-    """Codes of images under the grid; ``make`` gives a code of a grid point and an image's own vector."""
+    """CodeTable of images under the grid; ``make`` gives a code of a grid point and an image's own vector."""
     generator = np.random.default_rng(0)
     content = generator.normal(size=(images, 4))
     rows = [
@@ -22,7 +22,7 @@ def _codes(make, images=12):
         for place, point in enumerate(SETTINGS.grid)
     ]
     vectors, image, place = zip(*rows, strict=True)
-    return Codes(np.stack(vectors), np.array(image), np.array(place), tuple(map(str, range(images))))
+    return CodeTable(np.stack(vectors), np.array(image), np.array(place), tuple(map(str, range(images))))
 
 
 def test_grid_is_every_kernel_with_every_noise_level():
@@ -77,7 +77,7 @@ def test_what_the_grid_does_not_ask_is_none():
     settings = AnalysisSettings("t", 4, "bundled", (), kernels=((1.0, 2.0, 0.0), (3.0, 1.0, 30.0)))
     generator = np.random.default_rng(0)
     image, place = np.divmod(np.arange(16), 2)
-    codes = Codes(generator.normal(size=(16, 3)), image, place, tuple(map(str, range(8))))
+    codes = CodeTable(generator.normal(size=(16, 3)), image, place, tuple(map(str, range(8))))
     knowledge = probe(settings, codes)
     assert (knowledge.sigma_r2, knowledge.noise_r2) == (None, None)
     assert knowledge == probe(settings, codes)

@@ -1,4 +1,4 @@
-"""The command as a whole, on small networks and pictures."""
+"""The command as a whole, on small networks and images."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def test_goes_on_where_it_was_stopped(settings, compare, monkeypatch, moment):
 
     monkeypatch.setattr(NetworkRestoration, "restore", counted)
     assert compare(settings, "stopped")[0] == 130
-    # As a kill leaves it: a line and a picture cut short.
+    # As a kill leaves it: a line and an image cut short.
     stopped = whole.with_name("stopped")
     with (stopped / "restored.jsonl").open("a") as file:
         file.write('\n["ours/Six/bicub')

@@ -104,7 +104,7 @@ def _page(results):
     page = Page("<script>alert(1)</script> & co")
     page.section("A section")
     page.table(preset_table(results, "iso_1.2"))
-    page.picture(b"\x89PNG\r\n\x1a\n", "a picture")
+    page.picture(b"\x89PNG\r\n\x1a\n", "an image")
     return page.render()
 
 

@@ -48,7 +48,7 @@ _DAMAGE = (
 
 
 @dataclass(frozen=True)
-class PictureFile:
+class DecodedImage:
     """What was read from a file."""
 
     pixels: NDArray[Any]
@@ -65,14 +65,14 @@ class PictureFile:
     """Whether it is a WebP that was compressed without loss."""
 
 
-def read_picture(content: bytes) -> PictureFile:
-    """Decode a picture.
+def read_picture(content: bytes) -> DecodedImage:
+    """Decode an image.
 
     Args:
         content: Of a file in any format that Pillow reads.
 
     Raises:
-        ImageError: No picture, cut short, or larger than Pillow takes for a decompression bomb (179 megapixels).
+        ImageError: No image, cut short, or larger than Pillow takes for a decompression bomb (179 megapixels).
     """
     if not content:
         raise ImageError("the file is empty.")
@@ -83,7 +83,7 @@ def read_picture(content: bytes) -> PictureFile:
                 return _read_tiff(content)
             return _read(_open(content), content)
     except UnidentifiedImageError as error:
-        raise ImageError("not a picture in a known format, whatever its name says.") from error
+        raise ImageError("not an image in a known format, whatever its name says.") from error
     except Image.DecompressionBombError as error:
         raise ImageError(f"too large ({error}); cut it into parts.") from error
     except MemoryError as error:
@@ -100,7 +100,7 @@ def _open(content: bytes) -> Image.Image:
     return Image.open(io.BytesIO(content), formats=[name for name in Image.ID if name != "EPS"])
 
 
-def _read_tiff(content: bytes) -> PictureFile:
+def _read_tiff(content: bytes) -> DecodedImage:
     with tiff_reading.open_tiff(content) as file:
         tiff = tiff_reading.inspect(file)
         if not tiff.deep:
@@ -114,10 +114,10 @@ def _read_tiff(content: bytes) -> PictureFile:
         resolution = _resolution(tiff_reading.resolution_of(tiff), orientation)
         profile, left_out = belonging(tiff_reading.profile_of(tiff), _is_grey(pixels))
     pixels = np.ascontiguousarray(upright(pixels, orientation))
-    return PictureFile(pixels, profile, None, [*notes, *left_out], resolution)
+    return DecodedImage(pixels, profile, None, [*notes, *left_out], resolution)
 
 
-def _read(image: Image.Image, content: bytes, tiff: tiff_reading.Tiff | None = None) -> PictureFile:
+def _read(image: Image.Image, content: bytes, tiff: tiff_reading.Tiff | None = None) -> DecodedImage:
     notes = (
         [] if image.format == "MPO" else _frames(getattr(image, "n_frames", 1))
     )  # a phone adds a preview, a depth map
@@ -149,7 +149,7 @@ def _read(image: Image.Image, content: bytes, tiff: tiff_reading.Tiff | None = N
     if ORIENTATION in exif:
         del exif[ORIENTATION]
     profile, left_out = belonging(profile, _is_grey(pixels))
-    return PictureFile(
+    return DecodedImage(
         np.ascontiguousarray(upright(pixels, orientation)),
         profile,
         exif.tobytes() if exif else None,

@@ -1,4 +1,4 @@
-"""Write pictures so that they appear whole or not at all."""
+"""Write images so that they appear whole or not at all."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ FORMATS = {
 
 
 def check_fit(extension: str, width: int, height: int, alpha: bool) -> None:
-    """Refuse a picture that a format cannot hold, before it is computed.
+    """Refuse an image that a format cannot hold, before it is computed.
 
     Raises:
         ImageError: Too large, or with an alpha that would be lost.
@@ -77,7 +77,7 @@ def write_picture(
     resolution: tuple[float, float] | None = None,
     lossless: bool = False,
 ) -> list[str]:
-    """Write a picture in the format that its extension names.
+    """Write an image in the format that its extension names.
 
     Args:
         path: Its folder is made.

@@ -16,8 +16,8 @@ from lightbsr_model.data.image_sources import SUFFIXES
 
 
 @dataclass(frozen=True)
-class PictureFile:
-    """A picture's file."""
+class FoundImage:
+    """An image's file."""
 
     container: Path
     """The folder or the archive."""
@@ -65,8 +65,8 @@ def _zip(path: str, process: int) -> zipfile.ZipFile:
     return zipfile.ZipFile(path)
 
 
-def find_pictures(source: Path, recursive: bool = False) -> list[PictureFile]:
-    """The pictures in a folder or an archive, in the order of their paths.
+def find_pictures(source: Path, recursive: bool = False) -> list[FoundImage]:
+    """The images in a folder or an archive, in the order of their paths.
 
     Args:
         source: A folder, ``.zip`` or uncompressed ``.tar``.
@@ -75,7 +75,7 @@ def find_pictures(source: Path, recursive: bool = False) -> list[PictureFile]:
     Raises:
         MissingFileError: There is nothing of that name.
         OptionError: Neither a folder nor such an archive.
-        ImageError: There are no pictures in it.
+        ImageError: There are no images in it.
     """
     source = source.expanduser()
     if not source.exists():
@@ -88,13 +88,13 @@ def find_pictures(source: Path, recursive: bool = False) -> list[PictureFile]:
         found = _in_tar(source)
     else:
         raise OptionError(
-            f"{source}: expected a folder, a .zip or a .tar of pictures. It is none of them, cut short, or compressed: "
+            f"{source}: expected a folder, a .zip or a .tar of images. It is none of them, cut short, or compressed: "
             "download it again, or unpack it and name the folder."
         )
     pictures = sorted(found, key=lambda picture: picture.member)
     if not pictures:
         raise ImageError(
-            f"{source}: no pictures in it ({', '.join(sorted(SUFFIXES))})"
+            f"{source}: no images in it ({', '.join(sorted(SUFFIXES))})"
             + ("." if recursive or not source.is_dir() else "; --recursive looks into its folders too.")
         )
     return pictures
@@ -106,7 +106,7 @@ def _is_picture(member: str) -> bool:
     return path.suffix.lower() in SUFFIXES and not hidden
 
 
-def _in_folder(root: Path, recursive: bool) -> Iterator[PictureFile]:
+def _in_folder(root: Path, recursive: bool) -> Iterator[FoundImage]:
     for folder, inner, files in os.walk(root):
         if not recursive:
             inner.clear()
@@ -117,40 +117,40 @@ def _in_folder(root: Path, recursive: bool) -> Iterator[PictureFile]:
                 try:
                     status = path.stat()
                 except OSError:  # a link to nothing: named when it is read
-                    yield PictureFile(root, member, 0, "")
+                    yield FoundImage(root, member, 0, "")
                 else:
-                    yield PictureFile(root, member, status.st_size, str(status.st_mtime_ns))
+                    yield FoundImage(root, member, status.st_size, str(status.st_mtime_ns))
 
 
-def _in_zip(archive: Path) -> Iterator[PictureFile]:
+def _in_zip(archive: Path) -> Iterator[FoundImage]:
     with zipfile.ZipFile(archive) as file:
         for info in file.infolist():
             if not info.is_dir() and _is_picture(info.filename):
-                yield PictureFile(archive, info.filename, info.file_size, f"{info.CRC:08x}")
+                yield FoundImage(archive, info.filename, info.file_size, f"{info.CRC:08x}")
 
 
-def _in_tar(archive: Path) -> Iterator[PictureFile]:
+def _in_tar(archive: Path) -> Iterator[FoundImage]:
     try:
         with tarfile.open(archive, "r:") as file:
             for info in file:
                 if info.isfile() and _is_picture(info.name):
-                    yield PictureFile(archive, info.name, info.size, str(info.mtime), info.offset_data)
+                    yield FoundImage(archive, info.name, info.size, str(info.mtime), info.offset_data)
     except tarfile.TarError as error:
         raise OptionError(f"{archive}: cannot be read to its end ({error}); download it again.") from error
 
 
-def named(pictures: Sequence[PictureFile]) -> list[PictureFile]:
-    """Give each picture the name of its file without extension; with extension where two would have the same.
+def named(pictures: Sequence[FoundImage]) -> list[FoundImage]:
+    """Give each image the name of its file without extension; with extension where two would have the same.
 
     Raises:
-        OptionError: Two pictures have one name even so.
+        OptionError: Two images have one name even so.
     """
-    alike: dict[str, list[PictureFile]] = defaultdict(list)
+    alike: dict[str, list[FoundImage]] = defaultdict(list)
     for picture in pictures:
         alike[PurePosixPath(picture.member).stem].append(picture)
     clashing = {stem for stem, group in alike.items() if len(group) > 1}
-    result: list[PictureFile] = []
-    first: dict[str, PictureFile] = {}
+    result: list[FoundImage] = []
+    first: dict[str, FoundImage] = {}
     for picture in pictures:
         path = PurePosixPath(picture.member)
         name = path.name.replace(".", "_") if path.stem in clashing else path.stem
