@@ -77,7 +77,7 @@ def new_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def write_whole(path: Path, content: bytes | str) -> None:
-    """Write a file whose content is at hand; text as UTF-8, names of files in it as they are.
+    """Write a file whose content is in memory; text as UTF-8, names of files in it as they are.
 
     Raises:
         WriteFailed: It cannot be written. The old file, if any, is unchanged.

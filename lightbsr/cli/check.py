@@ -1,4 +1,4 @@
-"""``lightbsr check``: tell everything that is wrong with an option file, without starting anything."""
+"""``lightbsr check``: report all problems of an option file, without starting anything."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ def _check_outputs(outputs: Sequence[Path], overwrite: bool) -> None:
 
 
 def _write(output: Path, model: Model, precision: Any) -> str:
-    """Write one file; returns what to tell of it."""
+    """Write one file; returns notes on it."""
     state_dict = model.net.state_dict()
     extension = output.suffix.lower()
     metadata = model.card.metadata(model.options)

@@ -51,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
         help="shrink by F first, for large images that are blurred all over",
     )
     add("--compare", action="store_true", help="also write NAME_compare.png and .html: bicubic and result")
-    add("--show-degradation", action="store_true", help="tell what degradation the encoder sees")
+    add("--show-degradation", action="store_true", help="print the estimated degradation")
     return parser
 
 

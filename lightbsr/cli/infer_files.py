@@ -193,7 +193,7 @@ def _mode(path: Path) -> int | None:
     """The kind of a file, links followed; None where nothing is there.
 
     Raises:
-        OptionError: It cannot be told.
+        OptionError: It cannot be determined.
     """
     try:
         return stat.S_IFMT(path.stat().st_mode)
@@ -204,7 +204,7 @@ def _mode(path: Path) -> int | None:
 
 
 def _regular(paths: Sequence[Path], left_out: list[str]) -> list[Path]:
-    """Those that are regular files, or that cannot be told: reading them says what is wrong."""
+    """Those that are regular files, or that cannot be examined: reading them reports the problem."""
     taken = []
     for path in paths:
         mode = _mode(path)
@@ -223,7 +223,7 @@ def _identity(found: Found) -> str:
 def _walk(root: Path, spared: Path | None, left_out: list[str]) -> Iterator[Path]:
     """Pictures under a folder. Links are followed, each folder is entered once: links may lead in a circle."""
     entered = set() if spared is None else {os.path.realpath(spared)}
-    if os.path.realpath(root) in entered:  # results beside their inputs: names tell them apart
+    if os.path.realpath(root) in entered:  # results next to their inputs: names distinguish them
         entered.clear()
 
     def unreadable(error: OSError) -> None:

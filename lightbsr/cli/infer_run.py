@@ -91,7 +91,7 @@ def restore_all(
         upscaler: Restores them.
         writing: How results are written.
         show_degradation: Print what the encoder sees.
-        report: Is filled as the images are done, so that it tells the truth when this is stopped.
+        report: Filled while images are restored, so that it is right when this is stopped.
     """
     ready = []
     for job in jobs:
@@ -157,7 +157,7 @@ class _Loop:
 
     @contextmanager
     def failures_of(self, job: Job) -> Iterator[None]:
-        """Note what goes wrong with an image, and go on."""
+        """Note the failure of an image, and continue."""
         try:
             yield
         except _FAILURES as error:
@@ -186,7 +186,7 @@ class _Loop:
         self.pending = (result, self.writer.submit(self._write, result))
 
     def wait_for_writer(self) -> None:
-        """Wait until the last result is on the disk, and tell of it."""
+        """Wait until the last result is on the disk, and report it."""
         if self.pending is None:
             return
         result, future = self.pending

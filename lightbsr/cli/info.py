@@ -1,4 +1,4 @@
-"""``lightbsr info``: tell what files are, without running code in them."""
+"""``lightbsr info``: report what files are, without running code in them."""
 
 from __future__ import annotations
 

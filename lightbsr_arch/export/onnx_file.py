@@ -87,7 +87,7 @@ def _difference(content: bytes, net: nn.Module) -> float:
 
 @contextlib.contextmanager
 def _quiet():  # type: ignore[no-untyped-def]
-    """The exporter tells of its steps, and of packages that it does without."""
+    """The exporter logs its steps, and packages that it does not find."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in loggers]
     try:

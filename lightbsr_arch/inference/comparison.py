@@ -47,7 +47,7 @@ def write_comparison(picture: Path, page: Path, title: str, lq: NDArray[np.gener
         page: A ``.html`` that needs no other file.
         title: Of the page.
         lq: The input as the network saw it, as ``take_apart`` takes it.
-        sr: The result, a whole number of times as large.
+        sr: The result, larger by an integer factor.
     """
     scale = sr.shape[0] // lq.shape[0]
     height, width = (min(side, _LARGEST // scale) for side in lq.shape[:2])

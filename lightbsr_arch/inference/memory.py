@@ -11,10 +11,10 @@ import torch
 from lightbsr_arch.inference.tiles import ALIGNMENT, SMALLEST_TILE
 
 _UNKNOWN = 4 << 30
-"""What is taken to be free where the system does not tell, in bytes."""
+"""Memory assumed to be free if the system does not report it, in bytes."""
 
 _LIMITS = {"cpu": 768 << 20, "cuda": 8 << 30}
-"""No more than so many bytes for a tile: larger tiles are not faster."""
+"""Largest memory for a tile, in bytes: larger tiles are not faster."""
 
 _SHARE = 0.25
 """Of the memory that is free."""
@@ -33,7 +33,7 @@ _OUT_OF_MEMORY = (
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes that are free on a device, as far as the system tells."""
+    """Free memory of a device in bytes, as reported by the system."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     if device.type == "mps":

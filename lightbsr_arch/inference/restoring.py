@@ -10,7 +10,7 @@ from lightbsr_arch.inference.tiled_network import TiledNetwork
 from lightbsr_arch.inference.tiles import Canvas, Span, join_tiles, spans
 
 Progress = Callable[[float], None]
-"""Is told the share of an image that is done, from 0 to 1."""
+"""Called with the share of an image that is done, from 0 to 1."""
 
 
 class NotFiniteError(ArithmeticError):
@@ -36,7 +36,7 @@ def restore(
         canvas: Where the output goes, (scale * H, scale * W, 3).
         tile: Side of a tile in LR pixels; None takes the image whole.
         orientations: The outputs of all of these are averaged.
-        progress: Is told what is done.
+        progress: Called with the share that is done.
 
     Raises:
         NotFiniteError: The network gave NaN or infinity.

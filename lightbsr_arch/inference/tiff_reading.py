@@ -1,4 +1,4 @@
-"""TIFF files: what Pillow cannot tell of them, and those with more than 8 bits per channel, which it does not keep."""
+"""TIFF files: what Pillow does not report of them, and those with more than 8 bits per channel, which it does not keep."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Tiff:
     alpha: int | None
     """The kind of its alpha channel: 1 associated (colours are premultiplied), 2 straight; None without."""
     colours: int
-    """Channels that are neither alpha nor unknown; 0 where Pillow has to tell."""
+    """Channels that are neither alpha nor unknown; 0 where Pillow decides."""
     page: Any
     """tifffile's own."""
     notes: list[str]

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lightbsr_arch.errors import OptionError
+from lightbsr_arch.inference.adapting import adapt
 from lightbsr_arch.inference.images import like, take_apart, to_array
 from lightbsr_arch.inference.memory import fitting_tile, is_out_of_memory
 from lightbsr_arch.inference.preparing import tiled_network
@@ -23,6 +24,7 @@ from lightbsr_arch.inference.restoring import NotFiniteError, Progress, restore
 from lightbsr_arch.inference.source import ORIENTATIONS, UPRIGHT, Source
 from lightbsr_arch.inference.tiled_network import TiledNetwork
 from lightbsr_arch.inference.tiles import SMALLEST_TILE, Canvas
+from lightbsr_arch.methods.base import Adaptation
 from lightbsr_arch.weights.degradation_probe import DegradationProbe
 from lightbsr_arch.weights.model_files import load_model
 
@@ -49,7 +51,7 @@ class Upscaler:
     Args:
         net: Any network from one LR image (N, 3, H, W) in [0, 1] to one SR image; its weights are copied.
         device: ``auto`` (CUDA or Apple's GPU where there is one, else the CPU), or a device by name.
-        precision: ``fp32``, ``bf16`` or ``fp16``. An image that comes out with values that are not finite is done again
+        precision: ``fp32``, ``bf16`` or ``fp16``. An image that comes out with values that are not finite is restored again
             in fp32, with a warning.
         tile: ``auto`` takes an image whole where the memory suffices, else in tiles as large as fit; ``off`` always takes
             it whole; a number is a tile's side in pixels of the input. When memory runs out, the tile is halved.
@@ -61,6 +63,7 @@ class Upscaler:
         scale: The factor between the network's input and its output; None reads it off the network.
         size_multiple: What the sides of the network's input must be multiples of, as windows demand it: images are padded
             by reflection, and the result is cropped. None finds it out.
+        adaptation: Adapts the network to each image before restoring it; the network itself stays as it is.
 
     Raises:
         OptionError: An argument that is none of these, a device that is not there, a network that needs more than an LR
@@ -83,12 +86,13 @@ class Upscaler:
         probe: DegradationProbe | None = None,
         scale: int | None = None,
         size_multiple: int | None = None,
+        adaptation: Adaptation | None = None,
     ) -> None:
         if precision not in PRECISIONS:
             raise OptionError(f"precision: expected {', '.join(PRECISIONS)}, got {precision!r}.")
         is_number = isinstance(tile, int) and not isinstance(tile, bool) and tile >= SMALLEST_TILE
         if tile not in ("auto", "off") and not is_number:
-            raise OptionError(f"tile: expected auto, off or a number from {SMALLEST_TILE} up, got {tile!r}.")
+            raise OptionError(f"tile: expected auto, off or an integer >= {SMALLEST_TILE}, got {tile!r}.")
         if not 1 <= downscale_first <= 64:
             raise OptionError(f"downscale_first: expected a factor from 1 to 64, got {downscale_first!r}.")
         self.device = _device(device)
@@ -97,6 +101,8 @@ class Upscaler:
         self.downscale_first = downscale_first
         # What is made of the network is made on the CPU, before the device sees it.
         self._nets = {torch.float32: tiled_network(net, scale, size_multiple).to(self.device)}
+        self.adaptation = adaptation
+        self._network: Any = None if adaptation is None else net
         self.scale, self.size_multiple = self._nets[torch.float32].scale, self._nets[torch.float32].size_multiple
         self._largest: int | None = None
         self._lock = threading.Lock()
@@ -126,7 +132,7 @@ class Upscaler:
             image: A numpy array, (H, W) or (H, W, channels) with grey, grey and alpha, RGB, or RGB and alpha, as uint8,
                 uint16 or floats in [0, 1]; a PIL image of any mode, which is turned upright by its EXIF orientation; or
                 a tensor (channels, H, W) or (N, channels, H, W), uint8 or floats in [0, 1]. It is not changed.
-            progress: Is told the share that is done, from 0 to 1.
+            progress: Called with the share that is done, from 0 to 1.
 
         Returns:
             The same kind of thing, ``scale`` times as large in both directions, in the same range and of the same type.
@@ -159,7 +165,8 @@ class Upscaler:
             alpha = None if alpha is None else shrink(alpha, self.downscale_first)
         shape = (colour.shape[0] * self.scale, colour.shape[1] * self.scale, 3)
         canvas: Canvas = make_canvas(shape, dtype=colour.dtype)
-        self._restore(colour, canvas, progress)
+        upscaler = self if self.adaptation is None else self._adapted(self.adaptation, colour)
+        upscaler._restore(colour, canvas, progress)
         return planes.join(canvas, None if alpha is None else enlarge(alpha, self.scale))
 
     def read_degradation(self, image: Picture) -> dict[str, float]:
@@ -179,6 +186,20 @@ class Upscaler:
         with torch.inference_mode():
             representation = self._net(torch.float32).represent(Source(colour, self.device), _READ_AT_A_TIME)
         return self.probe.read(representation[0].cpu().numpy())
+
+    def _adapted(self, adaptation: Adaptation, colour: Canvas) -> Upscaler:
+        """An upscaler with the same settings whose network is adapted to an image."""
+        lq = Source(colour, self.device).piece(0, colour.shape[0], 0, colour.shape[1])
+        net = adapt(adaptation, deepcopy(self._network).to(self.device).eval(), lq)
+        return Upscaler(
+            net.cpu(),
+            self.device,
+            self.precision,
+            self.tile,
+            self_ensemble=self.orientations is ORIENTATIONS,
+            scale=self.scale,
+            size_multiple=self.size_multiple,
+        )
 
     def _net(self, dtype: torch.dtype) -> TiledNetwork:
         with self._lock:

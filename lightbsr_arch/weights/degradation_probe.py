@@ -63,7 +63,7 @@ class DegradationProbe:
             raise ValueError("expected words as the names of a probe's quantities.")
 
     def fits(self, channels: int) -> bool:
-        """Whether it reads representations of so many channels."""
+        """Whether it reads representations with this number of channels."""
         return all(len(reading.weights) == channels for reading in self.readings.values())
 
     def read(self, representation: NDArray[np.float32]) -> dict[str, float]:

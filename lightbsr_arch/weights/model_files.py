@@ -1,4 +1,4 @@
-"""Model files: one ``.safetensors`` that tells all about a network, and loads without pickle or YAML."""
+"""Model files: one ``.safetensors`` that describes its network, and loads without pickle or YAML."""
 
 from __future__ import annotations
 

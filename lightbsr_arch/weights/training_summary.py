@@ -80,7 +80,7 @@ def _section(options: Mapping[Any, Any], name: str) -> Mapping[Any, Any]:
 
 
 def _plain(value: Any, depth: int) -> Any:
-    """A value of at most so many lists and mappings within each other, small enough for a card; None for any other."""
+    """A value nested at most ``depth`` deep and small enough for a card; None for any other."""
     if isinstance(value, str):
         return value if len(value) <= _LONGEST_TEXT else None
     if value is None or isinstance(value, (bool, int, float)):

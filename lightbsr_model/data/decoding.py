@@ -40,7 +40,7 @@ def decode_rgb(content: bytes, name: str) -> tuple[RGBImage, bool]:
         ImageError: Not an image, cut short, or of another depth than 8 and 16 bit.
     """
     is_jpeg = content[:2] == b"\xff\xd8"
-    # Only IMREAD_UNCHANGED tells of alpha, and it alone ignores EXIF; JPEG has no alpha.
+    # Only IMREAD_UNCHANGED keeps alpha, and it alone ignores EXIF; JPEG has no alpha.
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH if is_jpeg else cv2.IMREAD_UNCHANGED
     image = cv2.imdecode(np.frombuffer(content, np.uint8), flags) if content else None
     if image is None:

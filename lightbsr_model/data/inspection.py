@@ -1,4 +1,4 @@
-"""Read every image of a source and tell what they are, and what is wrong with them."""
+"""Read every image of a source, and report what they are and their problems."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Findings:
         return [names for names in groups.values() if len(names) > 1]
 
     def smaller_than(self, side: int) -> list[ImageFacts]:
-        """The images with a side below so many pixels."""
+        """The images with a side below a number of pixels."""
         return [image for image in self.readable if min(image.height, image.width) < side]
 
 

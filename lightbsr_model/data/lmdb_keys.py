@@ -10,7 +10,7 @@ import re
 from urllib.parse import unquote
 
 RECORD_FILE = "prepared.json"
-"""What tells that a set was made, and finished, by this project."""
+"""The mark of a set that this project made and finished."""
 
 LONGEST_KEY = 511
 """In bytes; LMDB's own limit."""

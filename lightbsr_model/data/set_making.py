@@ -16,7 +16,7 @@ from lightbsr_model.data.worker_pool import WorkerPool
 Source = TypeVar("Source")
 
 _SAMPLES = 6
-"""So many images are made first, and dropped, to estimate the space that all will take."""
+"""Number of images that are made first, and dropped, to estimate the space that all will take."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def make_set(
     Raises:
         CommandFailed: Not enough disk space, a full disk, or images that cannot be used (unless ``skip_bad``): the set
             then waits under its name with ``.part``, with all others in it.
-        CommandStopped: Ctrl-C or SIGTERM; the same command goes on from there.
+        CommandStopped: Ctrl-C or SIGTERM; the same command resumes there.
         OptionError: The name is taken.
     """
     identities = [task.identity for task in tasks]
@@ -97,7 +97,7 @@ def make_set(
         return Made(writer.finish(identities, extras, left_out=bad), len(todo) - len(bad), bad, False)
     except KeyboardInterrupt:
         writer.flush()
-        raise CommandStopped("stopped; the same command goes on from here.") from None
+        raise CommandStopped("stopped; the same command resumes here.") from None
     finally:
         writer.close()
 

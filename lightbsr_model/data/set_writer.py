@@ -1,7 +1,7 @@
 """Write a set of images as a folder or an LMDB that either is whole or does not exist.
 
 A set grows under its name with ``.part`` added, beside a journal of what is in it, and takes its name when it is whole. A
-stop at any moment loses at most the images under way; the next start goes on after the journal.
+stop at any moment loses at most the images under way; the next start resumes after the journal.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class SetWriter:
         return record
 
     def open(self, sources: Sequence[str]) -> set[str]:
-        """Start, or go on with, the set.
+        """Start or resume the set.
 
         Args:
             sources: Identities of all images that it is to be made of.
@@ -104,7 +104,7 @@ class SetWriter:
                 before = json.loads(recipe_file.read_text(encoding="utf-8"))
                 if before != self._recipe:
                     raise OptionError(
-                        f"{self._part} was begun with {_differences(before, self._recipe)}: go on with that, or remove it."
+                        f"{self._part} was begun with {_differences(before, self._recipe)}: resume with that, or remove it."
                     )
             else:
                 if self._part.exists():
@@ -247,7 +247,7 @@ class SetWriter:
                 self.close()
             if full:
                 raise CommandFailed(
-                    f"{self._part}: the disk is full ({error}). Make room and run the same command again: it goes on where it "
+                    f"{self._part}: the disk is full ({error}). Make room and run the same command again: it resumes where it "
                     "stopped."
                 ) from error
             raise CommandFailed(f"{self._part}: cannot be written ({error}).") from error

@@ -18,7 +18,7 @@ class SubImageGrid:
     step: int = 240
     """From one sub-image to the next."""
     threshold: int = 0
-    """The last one is left out where it would show so many new pixels or fewer."""
+    """The last one is left out if it would add at most this number of new pixels."""
 
     def __post_init__(self) -> None:
         """Check the values.

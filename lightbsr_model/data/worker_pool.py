@@ -21,7 +21,7 @@ from tqdm import tqdm
 from lightbsr_arch.errors import CommandFailed
 
 WORTH_STARTING = 32
-"""Workers take seconds to start: so many items or fewer are done without them."""
+"""Workers take seconds to start: at most this number of items is processed without them."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

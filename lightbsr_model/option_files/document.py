@@ -26,7 +26,7 @@ class Problem:
     message: str
     """What came, what was expected, what to do."""
     line: int | None = None
-    """In the file, from 1 up; None for what the command line said."""
+    """In the file, counted from 1; None for values of the command line."""
     file: str | None = None
     """The base file that the line is in; None for the option file itself."""
 

@@ -6,11 +6,11 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lightbsr_arch.errors import OptionError
+from lightbsr_arch.inference.adapting import adapt
 from lightbsr_arch.methods.base import Adaptation
 from lightbsr_arch.methods.registry import adaptation, adaptation_names
 
@@ -53,9 +53,3 @@ def _padded(lq: Tensor, multiple: int) -> Tensor:
     """Images reflected at the right and the bottom, as SwinIRModel does (swinir_model.py:13): its windows need whole sides."""
     height, width = lq.shape[2:]
     return F.pad(lq, (0, -width % multiple, 0, -height % multiple), "reflect")
-
-
-def adapt(adaptation: Adaptation, net: nn.Module, lq: Tensor) -> nn.Module:
-    """Adapt a network to images; gradients are there for it, whatever the caller has switched off."""
-    with torch.inference_mode(False), torch.enable_grad():
-        return adaptation(net, lq.clone() if lq.is_inference() else lq).eval()

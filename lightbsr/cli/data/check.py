@@ -1,4 +1,4 @@
-"""``lightbsr data check``: read every image, and tell what is wrong."""
+"""``lightbsr data check``: read every image, and report problems."""
 
 from __future__ import annotations
 

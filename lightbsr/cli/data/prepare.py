@@ -27,7 +27,7 @@ Make a set of images from what you have downloaded.
   lightbsr data prepare benchmark benchmark.tar                    -> datasets/Set5, Set14, B100, Urban100
   lightbsr data prepare folder MY_PICTURES -o datasets/mine.lmdb   (or -o datasets/mine: a folder of PNG files)
 
-Sources are folders, .zip and .tar archives; these need no unpacking. Stopped at any moment, the same command goes on. The
+Sources are folders, .zip and .tar archives; these need no unpacking. After a stop at any moment, the same command resumes. The
 set has its name only when it is whole; before that the name ends in .part."""
 
 
@@ -56,7 +56,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         "--threshold",
         type=int,
         default=0,
-        help="leave the last one out where it shows so many new pixels or fewer (default: %(default)s)",
+        help="leave the last one out if it adds at most this number of new pixels (default: %(default)s)",
     )
     cut.add_argument("--whole", action="store_true", help="keep the images whole instead")
     parser.add_argument("--recursive", action="store_true", help="look into the folders of a folder too")
@@ -67,7 +67,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         type=int,
         help="refuse images with a shorter side, as too small for a patch (default: 64; benchmark: 1)",
     )
-    parser.add_argument("--any-count", action="store_true", help="df2k, benchmark: go on if images are missing")
+    parser.add_argument("--any-count", action="store_true", help="df2k, benchmark: continue if images are missing")
     add_writing(parser)
     return parser
 
@@ -154,5 +154,5 @@ def _check_counts(found: dict[str, int], expected: dict[str, int], any_count: bo
     if wrong and not (any_count and any(found.values())):
         raise OptionError(
             f"sources: images are missing, or there are too many ({', '.join(wrong)}). Sets are known by their folders' "
-            "names. Check the downloads, or go on with what is there: --any-count."
+            "names. Check the downloads, or continue with the images that are there: --any-count."
         )

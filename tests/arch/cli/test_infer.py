@@ -115,7 +115,7 @@ def test_a_format_that_is_only_read_becomes_png(infer, tmp_path):
         (["nothing.png"], "nothing.png: there is no such file or folder"),
         (["empty"], "empty: no images in this folder"),
         (["a.png", "--tile", "ten"], "--tile: expected auto, off or a number, got 'ten'"),
-        (["a.png", "--tile", "8"], "tile: expected auto, off or a number from 96 up, got 8"),
+        (["a.png", "--tile", "8"], "tile: expected auto, off or an integer >= 96, got 8"),
         (["a.png", "--quality", "0"], "--quality: expected 1 to 100, got 0"),
         (["a.png", "--downscale-first", "0"], "downscale_first: expected a factor from 1 to 64"),
         (["a.png", "-m", "nothing.pth"], "there is no model nothing.pth"),

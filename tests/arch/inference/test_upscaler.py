@@ -145,7 +145,7 @@ def test_what_is_no_image_is_refused(net, image, message):
     ("options", "message"),
     [
         ({"precision": "fp8"}, "precision: expected fp32, bf16, fp16, got 'fp8'"),
-        ({"tile": 95}, "tile: expected auto, off or a number from 96 up, got 95"),
+        ({"tile": 95}, "tile: expected auto, off or an integer >= 96, got 95"),
         ({"tile": True}, "tile: expected"),
         ({"tile": "big"}, "tile: expected"),
         ({"downscale_first": 0.5}, "downscale_first: expected a factor from 1 to 64, got 0.5"),

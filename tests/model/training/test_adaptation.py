@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from copy import deepcopy
 
+import numpy as np
 import pytest
 import torch
+from basicsr.archs import build_network
 from basicsr.models import build_model
 from torch import nn
 
 from lightbsr_arch.errors import OptionError
+from lightbsr_arch.inference import Upscaler
 from lightbsr_arch.methods import registry
 from lightbsr_arch.methods.base import Method
 from lightbsr_model.bridge.patches import apply_patches
@@ -84,6 +87,19 @@ def test_each_batch_is_restored_by_a_network_of_its_own(network, model_type, mon
     assert (plain.mean(dim=(0, 2, 3)) - lq.mean(dim=(0, 2, 3)) / 2).abs().min() > 0.02
     # Sides that are no multiple of a window.
     assert _restored(adapting, torch.rand(1, 3, 9, 11)).shape == (1, 3, 36, 44)
+
+
+@pytest.mark.parametrize("tile", ["off", 96])
+def test_an_upscaler_adapts_to_each_image(tile):
+    net = build_network(dict(MSRRESNET)).eval()
+    before = {key: value.clone() for key, value in net.state_dict().items()}
+    upscaler = Upscaler(net, "cpu", tile=tile, adaptation=BrightnessAdaptation())
+    for level in (0.3, 0.8):
+        image = np.random.default_rng(0).uniform(level - 0.1, level + 0.1, (112, 104, 3)).astype(np.float32)
+        adapted = upscaler.upscale(image)
+        np.testing.assert_allclose(adapted.mean(axis=(0, 1)), image.mean(axis=(0, 1)) / 2, atol=2e-3)
+        assert abs(Upscaler(net, "cpu", tile=tile).upscale(image).mean() - image.mean() / 2) > 0.1
+    assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
 
 
 @pytest.mark.parametrize(
