@@ -16,7 +16,7 @@ from lightbsr_arch.weights.model_files import DEFAULT_MODEL
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="lightbsr infer",
-        description="Enlarge and restore pictures: PNG, JPEG, WebP, TIFF and BMP, 8 and 16 bit, with alpha and colour "
+        description="Enlarge and restore images: PNG, JPEG, WebP, TIFF and BMP, 8 and 16 bit, with alpha and colour "
         "profile.",
         epilog="Pictures whose result is there already are skipped. Ends with 1 if any failed; the others are done.",
     )

@@ -30,7 +30,7 @@ class FoundImage:
     offset: int | None = None
     """Where its bytes start in a tar archive."""
     name: str = ""
-    """What to call the picture: its file name without the extension, made unique by :func:`named`."""
+    """What to call the image: its file name without the extension, made unique by :func:`named`."""
 
     def __str__(self) -> str:
         """The path, through the archive if it is in one."""

@@ -33,7 +33,7 @@ class ImageSource(Protocol):
 
     @property
     def names(self) -> Sequence[str]:
-        """One a picture: its path, or its name in an LMDB."""
+        """One per image: its path, or its name in an LMDB."""
 
     def stem(self, index: int) -> str:
         """An image's name without folder and extension, the same from a folder and from an LMDB made of it."""

@@ -1,4 +1,4 @@
-"""What becomes of one downloaded picture: sub-images for training, or itself for tests."""
+"""What becomes of one downloaded image: sub-images for training, or itself for tests."""
 
 from __future__ import annotations
 

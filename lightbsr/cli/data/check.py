@@ -134,6 +134,6 @@ def _describe(findings: Findings, place: str) -> None:
     rate = len(findings.images) / max(findings.seconds, 1e-9)
     print(f"  read in {findings.seconds:.1f} s by {findings.processes} processes: {rate:.0f} images a second")
     for names in findings.duplicates[:_LONGEST_LIST]:
-        print(f"  the same picture: {', '.join(printable(name) for name in names)}")
+        print(f"  the same image: {', '.join(printable(name) for name in names)}")
     if len(findings.duplicates) > _LONGEST_LIST:
         print(f"  and {len(findings.duplicates) - _LONGEST_LIST} more groups of the same image")

@@ -28,4 +28,4 @@ def add_writing(parser: argparse.ArgumentParser) -> None:
 def print_left_out(made: Made) -> None:
     """List the images that could not be used, if there are any."""
     if made.bad:
-        print(f"  left out, {len(made.bad)} pictures:\n    " + "\n    ".join(printable_lines(bad) for bad in made.bad))
+        print(f"  left out, {len(made.bad)} images:\n    " + "\n    ".join(printable_lines(bad) for bad in made.bad))

@@ -29,7 +29,7 @@ def test_one_picture_to_one_file(infer, tmp_path, expected):
     assert status == 0
     np.testing.assert_array_equal(np.asarray(Image.open(target)), expected)
     assert f"{source} -> {target}: 32x24 to 128x96" in told
-    assert "1 picture: 1 done." in told
+    assert "1 image: 1 done." in told
 
 
 def test_beside_the_input_by_default(infer, tmp_path, expected):
@@ -46,14 +46,14 @@ def test_folders_keep_their_tree(infer, tmp_path):
     status, told = infer(tmp_path / "in", "-o", tmp_path / "out")
     assert status == 0
     assert files(tmp_path / "out") == ["a_x4.png", "holiday/2019/c_x4.webp", "holiday/b_x4.jpg"]
-    assert "3 pictures: 3 done." in told
+    assert "3 images: 3 done." in told
     # Again: nothing is done twice.
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.*")}
     status, told = infer(tmp_path / "in", "-o", tmp_path / "out")
     assert (status, {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.*")}) == (0, before)
     assert f"{tmp_path}/in/a.png: skipped, {tmp_path}/out/a_x4.png is there" in told
-    assert "3 pictures: 0 done, 3 skipped (the result is there; --overwrite replaces it)." in told
-    assert "3 pictures: 3 done." in infer(tmp_path / "in", "-o", tmp_path / "out", "--overwrite")[1]
+    assert "3 images: 0 done, 3 skipped (the result is there; --overwrite replaces it)." in told
+    assert "3 images: 3 done." in infer(tmp_path / "in", "-o", tmp_path / "out", "--overwrite")[1]
 
 
 def test_patterns_and_several_inputs(infer, tmp_path, monkeypatch):
@@ -143,7 +143,7 @@ def test_failures_are_told_at_the_end_and_the_rest_is_done(infer, tmp_path):
     status, told = infer(tmp_path / "in", "-o", tmp_path / "out")
     assert status == 1
     assert files(tmp_path / "out") == ["a_x4.png", "c_x4.png", "d_x4.png"]
-    assert "4 pictures: 3 done, 1 failed." in told
+    assert "4 images: 3 done, 1 failed." in told
     assert re.search(r"  \S*b\.png: the file is empty\.", told)
 
 
@@ -177,7 +177,7 @@ def test_ctrl_c_leaves_whole_files_and_says_how_far_it_came(infer, tmp_path, mon
     monkeypatch.setattr(Upscaler, "upscale_array", stopped)
     status, told = infer(tmp_path / "in", "-o", tmp_path / "out")
     assert status == 130
-    assert "stopped; 4 pictures: 2 done, 2 not reached." in told
+    assert "stopped; 4 images: 2 done, 2 not reached." in told
     assert files(tmp_path / "out") == ["a_x4.png", "b_x4.png"]
 
 

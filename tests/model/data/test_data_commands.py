@@ -221,7 +221,7 @@ def test_check_counts_and_finds(tmp_path, image_folder, capsys):
     assert "10 images, 1 of them unreadable" in captured.out
     assert "1 PNG RGBA 8 bit" in captured.out
     assert "16 bit" in captured.out
-    assert f"the same picture: {folder}/coffee0.png, {folder}/twin.bmp" in captured.out
+    assert f"the same image: {folder}/coffee0.png, {folder}/twin.bmp" in captured.out
     assert f"PROBLEM {folder}/small.png: 70x63 is too small, 64 pixels are needed" in captured.out
     assert f"PROBLEM {folder}/text.png: cannot be read" in captured.out
     assert "2 problems" in captured.err

@@ -51,7 +51,7 @@ def test_half_made_set_goes_on_and_forgets_what_changed(tmp_path, image_folder, 
     shutil.copytree(image_folder, folder)
     (folder / "bad.png").write_text("no image")
     (folder / "coffee0.png").write_text("no image either")
-    with pytest.raises(CommandFailed, match=r"2 of 7 pictures(.|\n)*bad\.png(.|\n)*coffee0\.png(.|\n)*--skip-bad"):
+    with pytest.raises(CommandFailed, match=r"2 of 7 images(.|\n)*bad\.png(.|\n)*coffee0\.png(.|\n)*--skip-bad"):
         prepare("folder", folder, "-o", tmp_path / output, *SMALL)
     assert not (tmp_path / output).exists()
     with pytest.raises(OptionError, match=r"begun with step 24"):
