@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -83,11 +87,25 @@ def test_sizes_are_read_off_the_state_dict(case, scale):
     assert infer_options(net.state_dict()) == {"type": case.network, **net.options}
 
 
-@pytest.mark.parametrize("case", ALL, ids=str)
-def test_a_checkpoint_imports_its_method_alone(case):
-    state_dict = case.build().state_dict()
-    found = [method for method in registry.METHODS if any(key.startswith(method.signature) for key in state_dict)]
-    assert [case.network in method.networks for method in found] == [True]
+def test_a_checkpoint_imports_its_method_alone(tmp_path):
+    for case in ALL:
+        torch.save({"params": case.build().state_dict()}, tmp_path / f"{case.network}.pth")
+    program = (
+        "import json, sys\n"
+        "from lightbsr_arch import infer_options\n"
+        "from lightbsr_arch.weights.checkpoints import load_state_dict\n"
+        "for path in sys.argv[1:]:\n"
+        "    kind = infer_options(load_state_dict(path))['type']\n"
+        "    print(json.dumps([kind, [name for name in sys.modules if name.startswith('lightbsr_arch.methods.')]]))\n"
+    )
+    paths = [str(tmp_path / f"{case.network}.pth") for case in ALL]
+    done = subprocess.run([sys.executable, "-c", program, *paths], capture_output=True, text=True, check=True)
+    expected = {f"lightbsr_arch.methods.{name}" for name in ("base", "registry", "sizes", "published_layout")}
+    for case, line in zip(ALL, done.stdout.splitlines(), strict=True):
+        kind, imported = json.loads(line)
+        assert kind == case.network
+        expected |= {method.module for method in registry.METHODS if kind in method.networks}
+        assert set(imported) == expected
 
 
 @pytest.mark.parametrize("case", ALL, ids=str)
