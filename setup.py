@@ -19,7 +19,7 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.10",
-    packages=[*find_packages(include=["lightbsr", "lightbsr_arch*", "lightbsr_model*"]), "lightbsr_model.options"],
+    packages=[*find_packages(include=["lightbsr*"]), "lightbsr_model.options"],
     # The option files are shown at the top of the repository, and installed where the command finds them.
     package_dir={"lightbsr_model.options": "options"},
     package_data={

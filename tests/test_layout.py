@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import runpy
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -115,3 +116,12 @@ def test_no_method_is_named_outside_its_files():
         if not path.relative_to(ROOT).as_posix().startswith(ROOMS):
             found = pattern.search(path.read_text(encoding="utf-8"))
             assert found is None, f"{path}: {found}"
+
+
+def test_every_package_is_installed(monkeypatch):
+    given: dict = {}
+    monkeypatch.setattr("setuptools.setup", lambda **metadata: given.update(metadata))
+    monkeypatch.chdir(ROOT)  # where find_packages looks
+    runpy.run_path(str(ROOT / "setup.py"))
+    folders = {_module(path) for path in SOURCES if path.name == "__init__.py"}
+    assert set(given["packages"]) == folders | {"lightbsr_model.options"}

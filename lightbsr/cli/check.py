@@ -36,7 +36,9 @@ def run(command: str, arguments: Sequence[str]) -> None:
         action="store_true",
         help="print the whole file as YAML: with what its bases say, forced values, every data set and all defaults",
     )
-    parser.add_argument("--schema", action="store_true", help="alone: print the JSON schema of option files, for editors")
+    parser.add_argument(
+        "--schema", action="store_true", help="alone: print the JSON schema of option files, for editors"
+    )
     args = parser.parse_args(with_shipped_options(arguments))
     allow_local_code(args.allow_local_code)
     document = read_options(Path(args.opt), args.force_yml or [])
