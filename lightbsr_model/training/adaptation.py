@@ -6,11 +6,11 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import nn
 
 from lightbsr_arch.errors import OptionError
 from lightbsr_arch.inference.adapting import adapt
+from lightbsr_arch.inference.any_network import reflected
 from lightbsr_arch.methods.base import Adaptation
 from lightbsr_arch.methods.registry import adaptation, adaptation_names
 
@@ -46,10 +46,5 @@ def adapted(model: Any, net: nn.Module) -> nn.Module:
         return net
     if getattr(model, "adaptation", None) is None:
         model.adaptation = build_adaptation(opt)
-    return adapt(model.adaptation, net, _padded(model.lq, model.opt["network_g"].get("window_size", 1)))
-
-
-def _padded(lq: Tensor, multiple: int) -> Tensor:
-    """Images reflected at the right and the bottom, as SwinIRModel does (swinir_model.py:13): its windows need whole sides."""
-    height, width = lq.shape[2:]
-    return F.pad(lq, (0, -width % multiple, 0, -height % multiple), "reflect")
+    # Windows need whole sides; SwinIRModel pads what it restores in the same way (swinir_model.py:13).
+    return adapt(model.adaptation, net, reflected(model.lq, model.opt["network_g"].get("window_size", 1)))
