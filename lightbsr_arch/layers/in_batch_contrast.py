@@ -77,6 +77,9 @@ class FastMomentumContrast(StartsMomentumParts):
         momentum: Momentum of the key encoder's moving average.
     """
 
+    query: _EncoderAndProjector
+    key: _EncoderAndProjector
+
     def __init__(self, num_feat: int = 64, momentum: float = 0.99) -> None:
         super().__init__()
         self.momentum = momentum
@@ -86,11 +89,6 @@ class FastMomentumContrast(StartsMomentumParts):
         self.predictor = nn.Sequential(
             nn.Linear(dim, dim // 4), nn.BatchNorm1d(dim // 4), nn.GELU(), nn.Linear(dim // 4, dim)
         )
-
-    @torch.no_grad()
-    def follow(self) -> None:
-        """Update the key encoder's parameters by the moving average. Its BatchNorm statistics are not averaged."""
-        torch._foreach_lerp_(list(self.key.parameters()), list(self.query.parameters()), 1 - self.momentum)
 
     def forward(self, views: Tensor) -> PieceProjections:
         """Project the six pairs of quarters of every view, and every whole view by the key encoder.

@@ -126,6 +126,15 @@ def complete_momentum_parts(net: nn.Module, state_dict: Mapping[str, Tensor]) ->
 class StartsMomentumParts(nn.Module):
     """A contrast that can load state dicts without its key encoder and queue, which some trainers leave out."""
 
+    query: Any
+    key: Any
+    momentum: float
+
+    @torch.no_grad()
+    def follow(self) -> None:
+        """Move the key encoder's parameters towards the query encoder's. Its BatchNorm statistics are its own."""
+        torch._foreach_lerp_(list(self.key.parameters()), list(self.query.parameters()), 1 - self.momentum)
+
     @property
     def queue_size(self) -> int | None:
         """Number of keys in the queue; None without a queue."""
@@ -147,6 +156,8 @@ class MomentumContrast(StartsMomentumParts):
         momentum: Momentum of the key encoder's moving average.
     """
 
+    query: ContrastiveEncoder
+    key: ContrastiveEncoder
     queue: Tensor
     queue_pointer: Tensor
 
@@ -160,11 +171,6 @@ class MomentumContrast(StartsMomentumParts):
         # On meta there is nothing to normalise, and torch would import its compiler for it, which takes seconds.
         self.register_buffer("queue", queue if queue.is_meta else F.normalize(queue, dim=0))
         self.register_buffer("queue_pointer", torch.zeros((), dtype=torch.long))
-
-    @torch.no_grad()
-    def follow(self) -> None:
-        """Move the key encoder's parameters towards the query encoder's. Its BatchNorm statistics are its own."""
-        torch._foreach_lerp_(list(self.key.parameters()), list(self.query.parameters()), 1 - self.momentum)
 
     def forward(self, views: Tensor, key_views: Tensor | None = None) -> Projections:
         """Update the key encoder, then project every view by both encoders, each view as a separate batch.

@@ -217,9 +217,7 @@ def _sizes(sizes: Sizes) -> dict[str, Any]:
     return options
 
 
-def _finish(converted: dict[str, Tensor], prior_basis: Tensor | None) -> dict[str, Tensor]:
-    if prior_basis is not None:
-        raise ValueError("prior_basis: only for a teacher with a prior; this is a checkpoint of DASR.")
+def _finish(converted: dict[str, Tensor]) -> dict[str, Tensor]:
     # The published gates are 1x1 convolutions of a single pixel.
     return scalar_pointer({key: value.flatten(1) if ".gate." in key else value for key, value in converted.items()})
 

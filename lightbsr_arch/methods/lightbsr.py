@@ -382,7 +382,7 @@ def _with_basis(converted: dict[str, Tensor], prior_basis: Tensor | None) -> dic
         prior_basis = torch.full((KERNEL_SIZE**2, min(15, channels)), float("nan"))
     elif prior_basis.dim() != 2 or prior_basis.shape[0] != KERNEL_SIZE**2 or prior_basis.shape[1] > channels:
         raise ValueError(f"prior_basis: expected ({KERNEL_SIZE**2}, up to {channels}), got {tuple(prior_basis.shape)}.")
-    return {**scalar_pointer(converted), "prior_basis": prior_basis}
+    return {**converted, "prior_basis": prior_basis}
 
 
 _GROUP = r"G\.body\.(\d+)\."
@@ -409,7 +409,8 @@ METHOD = Method(
             *MOMENTUM_CONTRAST,
         ),
         modulation="modulation.spatial_conv.weight",
-        finish=_with_basis,
+        finish=scalar_pointer,
+        add_prior_basis=_with_basis,
     ),
     distils=Pairing(
         student="LightBSR",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from torch import Tensor
 
@@ -21,8 +21,10 @@ class PublishedLayout:
     """Patterns of published prefixes, and ours; the rest of a key is kept."""
     modulation: str | None = None
     """A key that modulated blocks have and the plain block at the end of a group lacks, if there is one."""
-    finish: Callable[[dict[str, Tensor], Tensor | None], dict[str, Tensor]] | None = field(default=None)
-    """Converts renamed weights whose values or shapes differ; is also given the caller's ``prior_basis``."""
+    finish: Callable[[dict[str, Tensor]], dict[str, Tensor]] | None = None
+    """Changes the renamed weights where other values are needed."""
+    add_prior_basis: Callable[[dict[str, Tensor], Tensor | None], dict[str, Tensor]] | None = None
+    """Adds the basis of a teacher's prior, which published checkpoints do not hold; None for a method without one."""
 
     def rename(self, key: str) -> str | None:
         """Our name of a published key; None if it is unknown."""

@@ -73,7 +73,9 @@ def convert_published_state_dict(
     if layout.modulation is not None:
         converted = _name_plain_blocks(converted, layout.modulation)
     if layout.finish is not None:
-        converted = layout.finish(converted, prior_basis)
+        converted = layout.finish(converted)
+    if layout.add_prior_basis is not None:
+        converted = layout.add_prior_basis(converted, prior_basis)
     elif prior_basis is not None:
         raise ValueError(f"prior_basis: only a teacher with a prior takes one; this is a checkpoint of {method.name}.")
     _check_complete(converted, method)

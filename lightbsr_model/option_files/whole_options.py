@@ -13,14 +13,11 @@ from lightbsr_arch.errors import OptionError
 from lightbsr_model.option_files.base_files import read_with_bases
 from lightbsr_model.option_files.class_lookup import look_up
 from lightbsr_model.option_files.class_options import declared
-from lightbsr_model.option_files.declared.kinds import SCHEDULERS
+from lightbsr_model.option_files.declared.kinds import KINDS, SCHEDULERS
 from lightbsr_model.option_files.document import OptionDocument, force_options, to_yaml
 from lightbsr_model.option_files.one_scale import fill_scale
 from lightbsr_model.option_files.set_lists import expand_sets
 from lightbsr_model.runtime.plain_values import plain
-
-_GIVEN_BY_THE_RUN = frozenset({"optimizer", "last_epoch", "encoder_iter", "total_iter"})
-"""Arguments of a schedule that no option gives."""
 
 
 def read_options(path: Path, forced: Sequence[str] = ()) -> OptionDocument:
@@ -97,7 +94,9 @@ def _defaults_of_arguments(cls: type) -> dict[str, Any]:
     return {
         name: value.default
         for name, value in parameters.items()
-        if name not in _GIVEN_BY_THE_RUN and value.default is not inspect.Parameter.empty and _is_plain(value.default)
+        if name not in KINDS["scheduler"].given
+        and value.default is not inspect.Parameter.empty
+        and _is_plain(value.default)
     }
 
 
