@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ import yaml
 from basicsr.archs import build_network
 from PIL import Image
 
-import lightbsr
+from support.helpers import run_command
 
 ARCHS = {
     "RRDBNet": {"num_in_ch": 3, "num_out_ch": 3, "scale": 2, "num_feat": 8, "num_block": 1, "num_grow_ch": 4},
@@ -39,13 +41,7 @@ def place(tmp_path, monkeypatch):
 
 @pytest.fixture
 def run(capfd):
-    def call(*arguments):
-        status = lightbsr.main(["infer", "a.png", "-o", "out.png", "--device", "cpu", *arguments])
-        told = capfd.readouterr()
-        assert "Traceback" not in told.err
-        return status, told.out + told.err
-
-    return call
+    return partial(run_command, capfd, "infer", "a.png", "-o", "out.png", "--device", "cpu")
 
 
 def _network(name):

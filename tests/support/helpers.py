@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
+import lightbsr
 from lightbsr_arch import LightBSR
 
 ROOT = Path(__file__).parents[2]
@@ -39,6 +41,14 @@ def tiny_student(scale: int = 4, **sizes: int) -> LightBSR:
                 value.add_(0.1 * torch.randn_like(value))
         net.sr.last.weight.mul_(0.2)
     return net
+
+
+def run_command(capfd: Any, *arguments: object) -> tuple[int, str]:
+    """Run a ``lightbsr`` command in this process; the exit status, and all that was said."""
+    status = lightbsr.main([str(argument) for argument in arguments])
+    told = capfd.readouterr()
+    assert "Traceback" not in told.err
+    return status, told.out + told.err
 
 
 class Bomb:

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from lightbsr_arch.methods import registry
 
+from support.helpers import TINY
+
 
 @dataclass(frozen=True)
 class MethodCase:
@@ -96,14 +98,6 @@ class MethodCase:
         return opt
 
 
-_LIGHTBSR = {
-    "num_feat": 8,
-    "num_group": 1,
-    "num_block": 2,
-    "num_spatial_feat": 2,
-    "num_channel_code": 6,
-    "num_encoder_feat": 4,
-}
 _KDSR = {"num_feat": 8, "num_block": 2, "num_encoder_block": 1}
 _MOCO = {"contrastive_opt": {"type": "DegradationContrastiveLoss"}}
 
@@ -112,7 +106,7 @@ CASES = {
     for case in (
         MethodCase(
             network="LightBSRTeacher",
-            small={"prior_channels": 15, "queue_size": 32, **_LIGHTBSR},
+            small={"prior_channels": 15, "queue_size": 32, **TINY},
             model_type="LightBSRTeacherModel",
             losses=_MOCO,
             encoder_loss="l_contrast",
@@ -124,7 +118,7 @@ CASES = {
         ),
         MethodCase(
             network="LightBSR",
-            small=_LIGHTBSR,
+            small=TINY,
             model_type="LightBSRStudentModel",
             losses={
                 "channel_opt": {"type": "ChannelDistillationLoss"},

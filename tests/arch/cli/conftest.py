@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from lightbsr_arch.weights.model_files import ModelCard, save_model
 
 from infer_helpers import Infer
-from support.helpers import tiny_student
+from support.helpers import run_command, tiny_student
 
 
 @pytest.fixture(scope="session")
@@ -23,6 +24,11 @@ def model(net, tmp_path_factory):
     path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
     save_model(path, net.state_dict(), ModelCard("setting1_x4"))
     return path
+
+
+@pytest.fixture
+def run(capfd):
+    return partial(run_command, capfd)
 
 
 @pytest.fixture

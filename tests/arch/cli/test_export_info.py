@@ -17,7 +17,6 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-import lightbsr
 from lightbsr_arch import LightBSRTeacher, Upscaler
 from lightbsr_arch.export import onnx_file
 from lightbsr_arch.weights.model_files import load_model
@@ -49,17 +48,6 @@ def checkpoint(tmp_path, net):
     said = {"version": "0.9", "iteration": 900, "option_file": OPTION_FILE, "manual_seed": 7, "world_size": 2}
     torch.save({"params": net.state_dict(), "params_ema": averaged, "lightbsr": said}, path)
     return path
-
-
-@pytest.fixture
-def run(capfd):
-    def call(*arguments):
-        status = lightbsr.main([str(argument) for argument in arguments])
-        told = capfd.readouterr()
-        assert "Traceback" not in told.err
-        return status, told.out + told.err
-
-    return call
 
 
 def test_a_model_file_of_a_training(run, checkpoint, tmp_path, net):

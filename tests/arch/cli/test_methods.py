@@ -10,7 +10,6 @@ import pytest
 import torch
 from PIL import Image
 
-import lightbsr
 from lightbsr_arch import LightBSRTeacher
 from lightbsr_arch.errors import OptionError
 from lightbsr_arch.export import onnx_file
@@ -25,17 +24,6 @@ from support.helpers import TINY
 from support.students import STUDENTS, tiny
 
 OTHERS = [name for name in STUDENTS if name != "LightBSR"]
-
-
-@pytest.fixture
-def run(capfd):
-    def call(*arguments):
-        status = lightbsr.main([str(argument) for argument in arguments])
-        told = capfd.readouterr()
-        assert "Traceback" not in told.err
-        return status, told.out + told.err
-
-    return call
 
 
 def test_every_network_that_needs_only_an_image_has_a_case():
