@@ -17,6 +17,7 @@ os.environ["OMP_NUM_THREADS"] = "1"  # of processes that tests start
 
 import lightbsr_model  # noqa: F401 - BasicSR does not import without it
 
+from support.helpers import forget_logs
 from support.published import GOLDEN
 
 
@@ -28,6 +29,12 @@ def one_thread() -> None:
     """
     if torch.get_num_threads() != 1:
         torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def fresh_logs() -> None:
+    """No test writes to the stderr of the one before it, which is closed by then: logging prints a traceback at that."""
+    forget_logs()
 
 
 @pytest.fixture

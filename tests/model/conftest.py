@@ -1,11 +1,11 @@
 from __future__ import annotations
 
-import logging
 import sys
 
 import pytest
 import yaml
-from basicsr.utils.logger import initialized_logger
+
+from support.helpers import forget_logs
 
 
 @pytest.fixture
@@ -14,9 +14,7 @@ def run(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["lightbsr"])
 
     def run_pipeline(pipeline, opt, *flags):
-        # BasicSR opens the log file of a process's first run only.
-        initialized_logger.clear()
-        logging.getLogger("basicsr").handlers.clear()
+        forget_logs()
         path = tmp_path / f"{opt['name']}.yml"
         path.write_text(yaml.safe_dump(opt, sort_keys=False))
         pipeline(["-opt", str(path), *flags], tmp_path)

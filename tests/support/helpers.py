@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
 import torch
+from basicsr.utils.logger import initialized_logger
 
 import lightbsr
 from lightbsr_arch import LightBSR
@@ -49,6 +51,12 @@ def run_command(capfd: Any, *arguments: object) -> tuple[int, str]:
     told = capfd.readouterr()
     assert "Traceback" not in told.err
     return status, told.out + told.err
+
+
+def forget_logs() -> None:
+    """Let BasicSR open its log anew, as in a new process: it does so once, on the stderr and the file of that moment."""
+    initialized_logger.clear()
+    logging.getLogger("basicsr").handlers.clear()
 
 
 class Bomb:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from pathlib import Path
 from typing import Any
 
 import yaml
-from basicsr.utils.logger import initialized_logger
 
 from lightbsr_model.bridge import launcher, option_parsing, resume
 from lightbsr_model.bridge.patches import apply_patches
 
+from support.helpers import forget_logs
 from support.training_files import training_options
 
 
@@ -54,8 +53,7 @@ class FinishedRun:
 
     def train(self, *flags: str) -> str:
         """Train; return this run's log."""
-        initialized_logger.clear()
-        logging.getLogger("basicsr").handlers.clear()
+        forget_logs()
         for path in self.folder.glob("*.log"):
             path.unlink()
         launcher.train(self._arguments(flags), self.root)
