@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 DIV2K_MEAN = (0.4488, 0.4371, 0.4040)
 """DIV2K's mean colour in [0, 1], which most of the networks subtract."""
+
+SLOPE = 0.1
+"""Negative slope of the activations that :meth:`ResidualSR.start_freely` adds."""
+
+TailActivation = Literal["lr", "hr"] | None
+
+
+def enlarge(lq: Tensor, scale: int) -> Tensor:
+    """Bilinear interpolation of (N, C, H, W) to (N, C, scale * H, scale * W)."""
+    return F.interpolate(lq, scale_factor=scale, mode="bilinear", align_corners=False)
 
 
 class PixelShuffleUpsampler(nn.Sequential):
@@ -29,6 +40,20 @@ class PixelShuffleUpsampler(nn.Sequential):
         super().__init__(*layers)
 
 
+class ActivatedShuffle(nn.PixelShuffle):
+    """PixelShuffle, then a LeakyReLU. Its slope is a buffer, so that a checkpoint shows it."""
+
+    slope: Tensor
+
+    def __init__(self, upscale_factor: int) -> None:
+        super().__init__(upscale_factor)
+        self.register_buffer("slope", torch.tensor([SLOPE]))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(N, C * r^2, H, W) to (N, C, r * H, r * W)."""
+        return F.prelu(super().forward(features), self.slope.to(features.dtype))
+
+
 class ResidualSR(nn.Module):
     """An SR network that subtracts the mean colour, and whose blocks are given the degradation's code.
 
@@ -37,6 +62,7 @@ class ResidualSR(nn.Module):
     """
 
     rgb_mean: Tensor
+    image_skip: Tensor | None
 
     def build(
         self,
@@ -65,18 +91,70 @@ class ResidualSR(nn.Module):
         # Multiplied on the CPU: on meta, where files are checked, torch would load its compiler for a product (seconds).
         mean = (white * torch.tensor(rgb_mean, device="cpu")).tolist()
         self.register_buffer("rgb_mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("image_skip", None)
         self.head = nn.Conv2d(3, num_feat, 3, 1, 1)
         self.add_module(body, nn.ModuleList(blocks()))
         self.conv = nn.Conv2d(num_feat, num_feat, 3, 1, 1)
+        self.tail: nn.Module = nn.Identity()
         self.upsampler = PixelShuffleUpsampler(scale, num_feat)
         self.last = nn.Conv2d(num_feat, 3, 3, 1, 1)
+
+    def start_freely(
+        self, image_skip: bool = False, tail_activation: TailActivation = None, init_scale: float | None = None
+    ) -> dict[str, Any]:
+        """Change a network that was just built into one that a short training gets further with.
+
+        As published, a network starts from the mean colour, upsamples linearly and its blocks hardly take part at first: for
+        thousands of iterations it is one linear filter for every blur (docs/short_trainings.md).
+
+        Args:
+            image_skip: Add the output to the bilinearly enlarged LR image instead of the mean colour.
+            tail_activation: ``lr`` puts LeakyReLU, conv3x3, LeakyReLU before the upsampler, at LR size; ``hr`` a LeakyReLU
+                after each pixel shuffle, which learns a little faster and takes longer to run; None is as published.
+            init_scale: Initialise convolutions and linear layers by this factor times Kaiming's normal distribution, the last
+                convolution by a tenth of it, and biases by 0; None leaves torch's initialisation.
+
+        Returns:
+            Those of the first two arguments that differ from the published network, which a state dict shows.
+
+        Raises:
+            ValueError: An argument is out of its range.
+        """
+        if tail_activation not in (None, "lr", "hr"):
+            raise ValueError(f"tail_activation: expected lr, hr or nothing, got {tail_activation!r}.")
+        if init_scale is not None and not 0 < init_scale <= 10:
+            raise ValueError(f"init_scale: expected a number above 0, at most 10, or nothing, got {init_scale!r}.")
+        if image_skip:
+            self.image_skip = torch.tensor(True)
+        if tail_activation == "lr":
+            num_feat = self.conv.out_channels
+            conv = nn.Conv2d(num_feat, num_feat, 3, 1, 1)
+            self.tail = nn.Sequential(nn.LeakyReLU(SLOPE), conv, nn.LeakyReLU(SLOPE))
+        elif tail_activation == "hr":
+            for number in range(1, len(self.upsampler), 2):
+                factor = cast(nn.PixelShuffle, self.upsampler[number]).upscale_factor
+                self.upsampler[number] = ActivatedShuffle(factor)
+        if init_scale is not None:
+            for layer in self.modules():
+                if isinstance(layer, nn.Conv2d | nn.Linear):
+                    nn.init.kaiming_normal_(layer.weight)
+                    layer.weight.data.mul_(0.1 * init_scale if layer is self.last else init_scale)
+                    if layer.bias is not None:
+                        nn.init.zeros_(layer.bias)
+        return {
+            **({"image_skip": True} if image_skip else {}),
+            **({"tail_activation": tail_activation} if tail_activation else {}),
+        }
 
     def restore(self, lq: Tensor, code: Any) -> Tensor:
         """Restore (N, 3, H, W) in [0, 1] under a code to (N, 3, scale * H, scale * W), not clamped."""
         shallow = self.head((lq if self.white == 1 else self.white * lq) - self.rgb_mean)
         features = self.conv(self.run_blocks(shallow, code)) + shallow
-        restored = self.last(self.upsampler(features)) + self.rgb_mean
-        return restored if self.white == 1 else restored / self.white
+        restored = self.last(self.upsampler(self.tail(features)))
+        if self.image_skip is None:
+            restored = restored + self.rgb_mean
+        restored = restored if self.white == 1 else restored / self.white
+        return restored if self.image_skip is None else restored + enlarge(lq, self.scale)
 
     def run_blocks(self, features: Tensor, code: Any) -> Tensor:
         """Pass features through the blocks, (N, num_feat, H, W)."""

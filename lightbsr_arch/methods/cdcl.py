@@ -13,7 +13,7 @@ from lightbsr_arch.layers.convnext import ConvNeXtTail
 from lightbsr_arch.layers.degradation_encoder import DegradationEncoder
 from lightbsr_arch.layers.image import check_image, crop
 from lightbsr_arch.layers.in_batch_contrast import FastMomentumContrast, PieceProjections
-from lightbsr_arch.layers.residual_sr import ResidualSR
+from lightbsr_arch.layers.residual_sr import ResidualSR, TailActivation
 from lightbsr_arch.methods.base import Method
 from lightbsr_arch.methods.published_layout import (
     BLOCK,
@@ -135,6 +135,8 @@ class CdCL(nn.Module):
         num_encoder_feat: Number of channels of the encoder's first two layers, a multiple of 4; its map has four times as many.
         momentum: Momentum of the key encoder's moving average.
         layer_scale_init: Initial value of the layer scale of every block.
+        image_skip, tail_activation, init_scale: For short trainings, see
+            :meth:`~lightbsr_arch.layers.residual_sr.ResidualSR.start_freely`.
 
     Raises:
         ValueError: A size is invalid; the message names it.
@@ -149,6 +151,9 @@ class CdCL(nn.Module):
         num_encoder_feat: int = 64,
         momentum: float = 0.99,
         layer_scale_init: float = 1e-6,
+        image_skip: bool = False,
+        tail_activation: TailActivation = None,
+        init_scale: float | None = None,
     ) -> None:
         super().__init__()
         self.options: dict[str, Any] = {
@@ -162,6 +167,7 @@ class CdCL(nn.Module):
         self.contrast = FastMomentumContrast(num_encoder_feat, momentum)
         self.converters = CodeConverters(4 * num_encoder_feat, num_feat)
         self.sr = CdCLNetwork(scale, num_feat, num_group, num_block, self.converters.num_spatial_code, layer_scale_init)
+        self.options.update(self.sr.start_freely(image_skip, tail_activation, init_scale))
 
     @property
     def encoder(self) -> DegradationEncoder:

@@ -13,7 +13,7 @@ from lightbsr_arch.layers.degradation_encoder import DegradationEncoder
 from lightbsr_arch.layers.image import check_image
 from lightbsr_arch.layers.momentum_contrast import MomentumContrast, Projections
 from lightbsr_arch.layers.predicted_convolution import PredictedDepthwiseConv
-from lightbsr_arch.layers.residual_sr import DIV2K_MEAN, ResidualSR
+from lightbsr_arch.layers.residual_sr import DIV2K_MEAN, ResidualSR, TailActivation
 from lightbsr_arch.methods.base import Method
 from lightbsr_arch.methods.published_layout import (
     BLOCK,
@@ -119,6 +119,8 @@ class DASR(nn.Module):
         queue_size: Number of keys in the queue.
         momentum: Momentum of the key encoder's moving average.
         reduction: Reduction factor of the channel gate's hidden layer, a divisor of ``num_feat``.
+        image_skip, tail_activation, init_scale: For short trainings, see
+            :meth:`~lightbsr_arch.layers.residual_sr.ResidualSR.start_freely`.
 
     Raises:
         ValueError: A size is invalid; the message names it.
@@ -134,6 +136,9 @@ class DASR(nn.Module):
         queue_size: int = 8192,
         momentum: float = 0.999,
         reduction: int = 8,
+        image_skip: bool = False,
+        tail_activation: TailActivation = None,
+        init_scale: float | None = None,
     ) -> None:
         super().__init__()
         if reduction < 1 or num_feat % reduction:
@@ -150,6 +155,7 @@ class DASR(nn.Module):
         self.scale = scale
         self.momentum_contrast = MomentumContrast(3, num_encoder_feat, queue_size, momentum)
         self.sr = DASRNetwork(scale, num_feat, num_group, num_block, 4 * num_encoder_feat, reduction)
+        self.options.update(self.sr.start_freely(image_skip, tail_activation, init_scale))
 
     @property
     def encoder(self) -> DegradationEncoder:

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from lightbsr_arch.layers.image import check_image
 from lightbsr_arch.layers.predicted_convolution import PredictedDepthwiseConv
-from lightbsr_arch.layers.residual_sr import DIV2K_MEAN, ResidualSR
+from lightbsr_arch.layers.residual_sr import DIV2K_MEAN, ResidualSR, TailActivation
 from lightbsr_arch.methods.base import Method, Pairing
 from lightbsr_arch.methods.published_layout import ENDS, PublishedLayout, renames
 from lightbsr_arch.methods.sizes import Sizes
@@ -92,7 +92,17 @@ class KDSRNetwork(ResidualSR):
 
 
 class _Restorer(nn.Module):
-    def __init__(self, in_channels: int, scale: int, num_feat: int, num_block: int, num_encoder_block: int) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        scale: int,
+        num_feat: int,
+        num_block: int,
+        num_encoder_block: int,
+        image_skip: bool,
+        tail_activation: TailActivation,
+        init_scale: float | None,
+    ) -> None:
         super().__init__()
         self.options: dict[str, Any] = {
             "scale": scale,
@@ -103,6 +113,7 @@ class _Restorer(nn.Module):
         self.scale = scale
         self.estimator = DegradationEstimator(in_channels, num_feat, num_encoder_block)
         self.sr = KDSRNetwork(scale, num_feat, num_block)
+        self.options.update(self.sr.start_freely(image_skip, tail_activation, init_scale))
 
     def restore(self, lq: Tensor, representation: Tensor) -> Tensor:
         """Restore (N, 3, H, W) in [0, 1] under (N, 4 * num_feat) to (N, 3, scale * H, scale * W), not clamped."""
@@ -118,13 +129,24 @@ class KDSR(_Restorer):
         num_feat: Number of channels of the SR network and of the estimator's first layers: 64 in size M, 128 in L.
         num_block: Number of blocks of the SR network: 53 in M, 28 in L.
         num_encoder_block: Number of residual blocks of the estimator: 9 in M, 5 in L.
+        image_skip, tail_activation, init_scale: For short trainings, see
+            :meth:`~lightbsr_arch.layers.residual_sr.ResidualSR.start_freely`.
 
     Raises:
         ValueError: The scale is not 2, 3 or 4.
     """
 
-    def __init__(self, scale: int = 4, num_feat: int = 64, num_block: int = 53, num_encoder_block: int = 9) -> None:
-        super().__init__(3, scale, num_feat, num_block, num_encoder_block)
+    def __init__(
+        self,
+        scale: int = 4,
+        num_feat: int = 64,
+        num_block: int = 53,
+        num_encoder_block: int = 9,
+        image_skip: bool = False,
+        tail_activation: TailActivation = None,
+        init_scale: float | None = None,
+    ) -> None:
+        super().__init__(3, scale, num_feat, num_block, num_encoder_block, image_skip, tail_activation, init_scale)
 
     def encode(self, lq: Tensor) -> Tensor:
         """Estimate the degradation from (N, 3, H, W) in [0, 1]: the distilled vector D', (N, 4 * num_feat)."""
@@ -146,8 +168,19 @@ class KDSR(_Restorer):
 class KDSRTeacher(_Restorer):
     """The teacher: its estimator also sees the HR image, pixel-unshuffled to LR size. Arguments as in :class:`KDSR`."""
 
-    def __init__(self, scale: int = 4, num_feat: int = 64, num_block: int = 53, num_encoder_block: int = 9) -> None:
-        super().__init__(3 + 3 * scale**2, scale, num_feat, num_block, num_encoder_block)
+    def __init__(
+        self,
+        scale: int = 4,
+        num_feat: int = 64,
+        num_block: int = 53,
+        num_encoder_block: int = 9,
+        image_skip: bool = False,
+        tail_activation: TailActivation = None,
+        init_scale: float | None = None,
+    ) -> None:
+        super().__init__(
+            3 + 3 * scale**2, scale, num_feat, num_block, num_encoder_block, image_skip, tail_activation, init_scale
+        )
 
     def encode(self, lq: Tensor, gt: Tensor) -> Tensor:
         """Estimate the degradation from an LR image and its HR image.

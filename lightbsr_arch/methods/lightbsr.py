@@ -19,7 +19,7 @@ from lightbsr_arch.layers.degradation_prior import KERNEL_SIZE, new_prior_basis
 from lightbsr_arch.layers.image import check_image
 from lightbsr_arch.layers.modulated_sr import ModulatedSR
 from lightbsr_arch.layers.momentum_contrast import MomentumContrast, Projections, contrastive_loss
-from lightbsr_arch.layers.residual_sr import DIV2K_MEAN
+from lightbsr_arch.layers.residual_sr import DIV2K_MEAN, TailActivation
 from lightbsr_arch.methods.base import Method, Pairing
 from lightbsr_arch.methods.published_layout import (
     BLOCK,
@@ -48,6 +48,9 @@ class _Restorer(nn.Module):
         num_channel_code: int,
         num_encoder_feat: int,
         layer_scale_init: float,
+        image_skip: bool,
+        tail_activation: TailActivation,
+        init_scale: float | None,
     ) -> None:
         super().__init__()
         self.options: dict[str, Any] = {
@@ -71,6 +74,7 @@ class _Restorer(nn.Module):
             self.converters.num_spatial_code,
             layer_scale_init,
         )
+        self.options.update(self.sr.start_freely(image_skip, tail_activation, init_scale))
 
     def restore(self, lq: Tensor, codes: Codes) -> Tensor:
         """Restore an LR image with given codes.
@@ -102,6 +106,8 @@ class LightBSR(_Restorer):
             as many channels, the spatial code a quarter.
         layer_scale_init: Initial value of the layer scale of every block. The published 1e-6 suits the published
             679,000 iterations; a run of a few hundred learns more with 0.1.
+        image_skip, tail_activation, init_scale: For short trainings, see
+            :meth:`~lightbsr_arch.layers.residual_sr.ResidualSR.start_freely`.
 
     Raises:
         ValueError: A size is invalid; the message names it.
@@ -122,6 +128,9 @@ class LightBSR(_Restorer):
         num_channel_code: int = 48,
         num_encoder_feat: int = 32,
         layer_scale_init: float = 1e-6,
+        image_skip: bool = False,
+        tail_activation: TailActivation = None,
+        init_scale: float | None = None,
     ) -> None:
         super().__init__(
             scale,
@@ -132,6 +141,9 @@ class LightBSR(_Restorer):
             num_channel_code,
             num_encoder_feat,
             layer_scale_init,
+            image_skip,
+            tail_activation,
+            init_scale,
         )
         self.encoder = DegradationEncoder(3, num_encoder_feat)
 
@@ -190,8 +202,8 @@ class LightBSRTeacher(_Restorer):
         queue_size: Number of keys in the queue.
         momentum: Momentum of the key encoder's moving average.
         temperature: Has no effect; accepted for older option files. The contrastive loss has its own.
-        num_feat, num_group, num_block, num_spatial_feat, num_channel_code, num_encoder_feat, layer_scale_init: As in
-            :class:`LightBSR`.
+        num_feat, num_group, num_block, num_spatial_feat, num_channel_code, num_encoder_feat, layer_scale_init, image_skip,
+            tail_activation, init_scale: As in :class:`LightBSR`.
 
     Raises:
         ValueError: A size is invalid; the message names it.
@@ -221,6 +233,9 @@ class LightBSRTeacher(_Restorer):
         queue_size: int = 8192,
         momentum: float = 0.999,
         temperature: float | None = None,
+        image_skip: bool = False,
+        tail_activation: TailActivation = None,
+        init_scale: float | None = None,
     ) -> None:
         super().__init__(
             scale,
@@ -231,6 +246,9 @@ class LightBSRTeacher(_Restorer):
             num_channel_code,
             num_encoder_feat,
             layer_scale_init,
+            image_skip,
+            tail_activation,
+            init_scale,
         )
         components = min(15, prior_channels) if prior_components is None else prior_components
         if not 0 < components <= prior_channels:

@@ -34,7 +34,7 @@ class Sizes:
         return any(key.startswith(prefix) for key in self.state_dict)
 
     def network(self) -> dict[str, Any]:
-        """``scale`` and ``num_feat``, which every network with the residual body has.
+        """``scale`` and ``num_feat`` of the residual body, and how it differs from the published one.
 
         Raises:
             ValueError: The upsampler is not one of x2, x3 and x4.
@@ -44,7 +44,13 @@ class Sizes:
         scale = {(4, 1): 2, (9, 1): 3, (4, 2): 4}.get((growth, self.count(r"sr\.upsampler\.(\d+)\.weight")))
         if scale is None:
             raise ValueError("not a state dict of a known method: its upsampler is not x2, x3 or x4.")
-        return {"scale": scale, "num_feat": num_feat}
+        options: dict[str, Any] = {"scale": scale, "num_feat": num_feat}
+        if "sr.image_skip" in self.state_dict:
+            options["image_skip"] = True
+        for key, value in (("sr.tail.1.weight", "lr"), ("sr.upsampler.1.slope", "hr")):
+            if key in self.state_dict:
+                options["tail_activation"] = value
+        return options
 
     def groups(self) -> dict[str, int]:
         """``num_group`` and ``num_block`` of a body with groups.

@@ -5,6 +5,7 @@ Same function as :class:`~lightbsr_arch.LightBSR` in evaluation mode, up to roun
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -17,6 +18,7 @@ from lightbsr_arch.layers.codes import Codes
 from lightbsr_arch.layers.convnext import ConvNeXtTail
 from lightbsr_arch.layers.image import check_image
 from lightbsr_arch.layers.modulated_sr import ModulatedBlock, ModulatedGroup
+from lightbsr_arch.layers.residual_sr import ActivatedShuffle, enlarge
 from lightbsr_arch.methods.lightbsr import LightBSR
 
 _CPU_CHUNK = 2048
@@ -30,8 +32,8 @@ class InferenceLightBSR(nn.Module):
     """A trained LightBSR, made for running.
 
     BatchNorm, LayerNorm's parameters, layer scales and means are folded into convolutions and linear layers, the
-    upsampler's layers into one convolution; features are kept as (N, H, W, C), which both convolutions and linear layers
-    take without a copy; memory is bounded by the image, not by the blocks.
+    upsampler's layers into one convolution unless it has activations; features are kept as (N, H, W, C), which both
+    convolutions and linear layers take without a copy; memory is bounded by the image, not by the blocks.
 
     Args:
         net: The network. It is not changed, and shares no memory with this one.
@@ -61,12 +63,16 @@ class InferenceLightBSR(nn.Module):
             self.head = _conv(*fold_mean_before(sr.head, sr.rgb_mean.flatten()), padding=0)
             self.groups = nn.ModuleList(_Group(cast(ModulatedGroup, group)) for group in sr.groups)
             self.conv = _copied(sr.conv)
-            composite = compose_upsampler(sr.upsampler, sr.last, sr.scale)
-            mean = sr.rgb_mean.flatten().double().repeat_interleave(sr.scale**2)
-            self.upsampler = _conv(composite.weight, composite.bias + mean)
-            # For the ring of pixels where the layers' own padding shows.
+            self.tail = nn.Sequential(*(_copied(layer) for layer in sr.tail.children()))
+            self.image_skip = sr.image_skip is not None
+            mean = torch.zeros(3) if self.image_skip else sr.rgb_mean.flatten()
+            # For the ring of pixels where the layers' own padding shows, and for all where they are not linear.
             self.ring = nn.Sequential(*(_copied(layer) for layer in sr.upsampler), _copied(sr.last))
-            cast(Tensor, self.ring[-1].bias).add_(sr.rgb_mean.flatten())
+            cast(Tensor, self.ring[-1].bias).add_(mean)
+            self.upsampler: nn.Conv2d | None = None
+            if not any(isinstance(layer, ActivatedShuffle) for layer in sr.upsampler):
+                composite = compose_upsampler(sr.upsampler, sr.last, sr.scale)
+                self.upsampler = _conv(composite.weight, composite.bias + mean.double().repeat_interleave(sr.scale**2))
         self.eval().requires_grad_(False)
 
     rgb_mean: Tensor
@@ -124,7 +130,8 @@ class InferenceLightBSR(nn.Module):
         Returns:
             (N, 3, scale * H, scale * W), of this network's dtype.
         """
-        return self._upsample(self._features(lq, codes, _FeatureMeans(feature_means)))
+        output = self._upsample(self._features(lq, codes, _FeatureMeans(feature_means)))
+        return output.add_(enlarge(lq.to(output.dtype), self.scale)) if self.image_skip else output
 
     def _features(self, lq: Tensor, codes: Codes, means: _FeatureMeans) -> Tensor:
         check_image(lq)
@@ -138,7 +145,7 @@ class InferenceLightBSR(nn.Module):
         x = shallow.permute(0, 2, 3, 1).contiguous()
         for group in self.groups:
             x, channel, spatial = group(x, channel, spatial, means)
-        return self.conv(x.permute(0, 3, 1, 2)).add_(shallow)
+        return self.tail(self.conv(x.permute(0, 3, 1, 2)).add_(shallow))
 
     def forward(self, lq: Tensor) -> Tensor:
         """Super-resolve (N, 3, H, W) in [0, 1] to (N, 3, scale * H, scale * W), not clamped."""
@@ -147,7 +154,7 @@ class InferenceLightBSR(nn.Module):
     def _upsample(self, features: Tensor) -> Tensor:
         height, width = features.shape[2:]
         context, scale = _RING_CONTEXT, self.scale
-        if min(height, width) <= 2 * context:
+        if self.upsampler is None or min(height, width) <= 2 * context:
             return self.ring(features)
         output = F.pixel_shuffle(self.upsampler(features).contiguous(), scale)
         output[:, :, :scale] = self.ring(features[:, :, :context])[:, :, :scale]
@@ -281,6 +288,8 @@ def _fill(layer: nn.Conv2d | nn.Linear, weight: Tensor, bias: Tensor | None) -> 
 
 def _copied(layer: nn.Module) -> nn.Module:
     """A layer with weights of its own; one without weights is itself."""
+    if isinstance(layer, ActivatedShuffle):
+        return copy.deepcopy(layer)
     if isinstance(layer, nn.Conv2d):
         return _conv(layer.weight, layer.bias)
     if isinstance(layer, nn.Linear):
