@@ -115,7 +115,7 @@ class ResidualSR(nn.Module):
                 convolution by a tenth of it, and biases by 0; None leaves torch's initialisation.
 
         Returns:
-            Those of the first two arguments that differ from the published network, which a state dict shows.
+            The first two arguments, which a state dict shows, as part of a network's ``options``.
 
         Raises:
             ValueError: An argument is out of its range.
@@ -141,10 +141,7 @@ class ResidualSR(nn.Module):
                     layer.weight.data.mul_(0.1 * init_scale if layer is self.last else init_scale)
                     if layer.bias is not None:
                         nn.init.zeros_(layer.bias)
-        return {
-            **({"image_skip": True} if image_skip else {}),
-            **({"tail_activation": tail_activation} if tail_activation else {}),
-        }
+        return {"image_skip": image_skip, "tail_activation": tail_activation}
 
     def restore(self, lq: Tensor, code: Any) -> Tensor:
         """Restore (N, 3, H, W) in [0, 1] under a code to (N, 3, scale * H, scale * W), not clamped."""

@@ -44,13 +44,13 @@ class Sizes:
         scale = {(4, 1): 2, (9, 1): 3, (4, 2): 4}.get((growth, self.count(r"sr\.upsampler\.(\d+)\.weight")))
         if scale is None:
             raise ValueError("not a state dict of a known method: its upsampler is not x2, x3 or x4.")
-        options: dict[str, Any] = {"scale": scale, "num_feat": num_feat}
-        if "sr.image_skip" in self.state_dict:
-            options["image_skip"] = True
-        for key, value in (("sr.tail.1.weight", "lr"), ("sr.upsampler.1.slope", "hr")):
-            if key in self.state_dict:
-                options["tail_activation"] = value
-        return options
+        tail = "lr" if "sr.tail.1.weight" in self.state_dict else None
+        return {
+            "scale": scale,
+            "num_feat": num_feat,
+            "image_skip": "sr.image_skip" in self.state_dict,
+            "tail_activation": "hr" if "sr.upsampler.1.slope" in self.state_dict else tail,
+        }
 
     def groups(self) -> dict[str, int]:
         """``num_group`` and ``num_block`` of a body with groups.

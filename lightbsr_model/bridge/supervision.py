@@ -301,7 +301,15 @@ class Supervisor:
         return visuals
 
     def _resume_training(self, original: Callable[..., Any], state: dict[str, Any]) -> None:
+        readout = getattr(self.model, "readout", None)
+        if (readout is None) != (state.get("readout") is None):
+            had = "without" if readout is not None else "with"
+            raise OptionError(
+                "train.degradation_opt", f"the run was begun {had} it, and its optimiser cannot be resumed otherwise."
+            )
         original(take_options_from_file(self.model, state))
+        if readout is not None:
+            readout.load_state_dict(state["readout"])
         self.model.completed_iter = state["iter"]
         if self.steps.scaler is not None and state.get("grad_scaler"):
             self.steps.scaler.load_state_dict(state["grad_scaler"])

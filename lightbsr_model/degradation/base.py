@@ -62,6 +62,19 @@ class Degradation(Protocol):
     def describe(self, params: Mapping[str, Tensor]) -> dict[str, Any]:
         """One sample's parameters as plain values for JSON."""
 
+    def quantities(self) -> dict[str, tuple[float, float]]:
+        """What varies from draw to draw in plain units, by name, with its range: what can be read off an image."""
+
+    def measure(self, params: Mapping[str, Tensor]) -> Tensor:
+        """The values of :meth:`quantities`.
+
+        Args:
+            params: Of a batch.
+
+        Returns:
+            (N, number of quantities) in float32, on the parameters' device.
+        """
+
     def recipe(self) -> dict[str, Any]:
         """The distribution as plain values for JSON."""
 

@@ -15,6 +15,7 @@ from lightbsr_model.degradation.base import Degradation, Params
 from lightbsr_model.degradation.kernel_shape import kernel_shape
 from lightbsr_model.degradation.kernels import anisotropic_gaussian_kernels, isotropic_gaussian_kernels
 from lightbsr_model.degradation.pipeline import degrade
+from lightbsr_model.degradation.quantities import gaussian_axes
 from lightbsr_model.degradation.resize import Border
 
 Range = tuple[float, float]
@@ -145,6 +146,32 @@ class GaussianDegradation(Degradation):
             **({"jpeg_quality": quality} if quality else {}),
             "kernel": params["kernel"].tolist(),
         }
+
+    def quantities(self) -> dict[str, Range]:
+        """What varies, in plain units, with its range.
+
+        ``sigma`` of isotropic blur; of anisotropic blur ``sigma_1`` >= ``sigma_2``, and ``stretch_x`` and ``stretch_y``:
+        their difference times cosine and sine of twice the angle of the first axis; all in HR pixels. ``noise_level`` in
+        0..255; ``jpeg_quality``, 0 for none.
+        """
+        low, high = min(self.lambda_1[0], self.lambda_2[0]), max(self.lambda_1[1], self.lambda_2[1])
+        widths = {"sigma": self.sigma}
+        if self.kernel == "anisotropic":
+            stretch = (low - high, high - low)
+            widths = {"sigma_1": (low, high), "sigma_2": (low, high), "stretch_x": stretch, "stretch_y": stretch}
+        ranges = {**widths, "noise_level": self.noise_level, "jpeg_quality": self.jpeg}
+        return {name: ends for name, ends in ranges.items() if ends[0] < ends[1]}
+
+    def measure(self, params: Mapping[str, Tensor]) -> Tensor:
+        """The :meth:`quantities` of a batch's parameters, (N, number of quantities) float32, without a host sync."""
+        sigma_1, sigma_2, cosine, sine = gaussian_axes(params["kernel"])
+        stretch = sigma_1 - sigma_2
+        values = {
+            **{"sigma": (sigma_1 + sigma_2) / 2, "sigma_1": sigma_1, "sigma_2": sigma_2},
+            **{"stretch_x": stretch * cosine, "stretch_y": stretch * sine},
+            **{name: params[name].float() for name in ("noise_level", "jpeg_quality") if name in params},
+        }
+        return torch.stack([values[name] for name in self.quantities()], dim=1)
 
     def recipe(self) -> dict[str, Any]:
         """The kind of kernels and the ranges; ``jpeg`` only where there is some."""

@@ -2,11 +2,13 @@
 
 from lightbsr_model.losses.content_decoupled import ContentDecoupledContrastiveLoss
 from lightbsr_model.losses.contrastive import DegradationContrastiveLoss
+from lightbsr_model.losses.degradation_regression import DegradationRegressionLoss
 from lightbsr_model.losses.distillation import ChannelDistillationLoss, SpatialDistillationLoss
 
 __all__ = [
     "ChannelDistillationLoss",
     "ContentDecoupledContrastiveLoss",
     "DegradationContrastiveLoss",
+    "DegradationRegressionLoss",
     "SpatialDistillationLoss",
 ]

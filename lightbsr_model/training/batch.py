@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
 from lightbsr_arch.errors import OptionError
+from lightbsr_model.degradation.base import Params
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,8 @@ class Batch:
     """Standard deviations of the noise, (N,), in 0..255 units."""
     prior: Tensor | None = None
     """A teacher's degradation prior, (N, prior_channels), where the data set makes it."""
+    params: Params | None = None
+    """All parameters of the degradation, where it was applied on the device."""
 
     @classmethod
     def of(cls, tensors: Mapping[str, Tensor]) -> Batch:
@@ -36,7 +40,7 @@ class Batch:
         Raises:
             OptionError: No images, or views that are not called so.
         """
-        known = {name: tensors[name] for name in cls.__dataclass_fields__ if name in tensors}
+        known: dict[str, Any] = {name: tensors[name] for name in cls.__dataclass_fields__ if name in tensors}
         if "lq" not in known and "views" in known:
             known["lq"] = known["views"][:, 0]
         if "lq" not in known:

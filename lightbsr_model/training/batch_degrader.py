@@ -74,7 +74,7 @@ class BatchDegrader:
         known = {
             name: value for name, value in {**tensors, **params}.items() if name in ("kernel", "noise_level", "prior")
         }
-        return Batch(views[:, 0], gt_views[:, 0].float() / 255, views, **known)
+        return Batch(views[:, 0], gt_views[:, 0].float() / 255, views, params=params, **known)
 
 
 def to_device(data: Mapping[str, Any], device: torch.device) -> dict[str, Tensor]:

@@ -21,6 +21,7 @@ from lightbsr_model.training.batch_degrader import BatchDegrader, to_device
 from lightbsr_model.training.compilation import compile_pass
 from lightbsr_model.training.mixed_precision import MixedPrecision
 from lightbsr_model.training.phases import LearningPass, Phase
+from lightbsr_model.training.readout import DegradationReadout, build_readout, true_quantities
 from lightbsr_model.training.schedule import TWO_PHASE_SCHEDULES
 from lightbsr_model.training.train_options import PhasedOptions
 
@@ -35,6 +36,8 @@ class PhasedModel(SRModel):
         ema_decay (float): As in BasicSR; the copy's buffers (BatchNorm statistics) follow too.
         scheduler (dict): ``type: TwoPhaseCosineLR``, ``TwoPhaseStepLR`` or one of BasicSR's.
         pixel_opt (dict): Loss between restored and GT images.
+        degradation_opt (dict): DegradationRegressionLoss: the true degradation, read off the representation by a linear map
+            that learns too, as a small loss in every phase. Default: none.
         amp (str): ``off`` (default), ``bf16`` or ``fp16``: what the networks compute in while they learn; losses, weights
             and optimiser stay in fp32.
         channels_last (bool): Keep weights and features in channels-last layout. Default: False.
@@ -47,10 +50,12 @@ class PhasedModel(SRModel):
     declared_options: ClassVar[Mapping[str, type]] = {"train": PhasedOptions}
     net_g: nn.Module
     batch: Batch
+    _reading: Tensor
 
     def __init__(self, opt: dict[str, Any]) -> None:
         self._phase: Phase | None = None
         self._learning_pass: nn.Module | None = None
+        self.readout: DegradationReadout | None = None
         super().__init__(opt)
 
     # ---- to be said by a subclass
@@ -78,6 +83,9 @@ class PhasedModel(SRModel):
         self.precision = MixedPrecision(self.opt["train"].get("amp"), self.device)
         self.grad_scaler = self.precision.scaler
         self.prepare_start()
+        if self.opt["train"].get("degradation_opt"):
+            self.cri_degradation = self.required_loss("degradation_opt")
+            self.readout = build_readout(self.net_g, self.degrader.degradation)
         self.phases = tuple(self.build_phases())
         total_iter, before_last = int(self.opt["train"]["total_iter"]), self._length_before_last()
         if before_last > total_iter:
@@ -121,6 +129,7 @@ class PhasedModel(SRModel):
         optim_opt = dict(self.opt["train"]["optim_g"])
         optim_type = optim_opt.pop("type")
         params = [value for value in self.net_g.parameters() if value.requires_grad]
+        params += [] if self.readout is None else list(self.readout.parameters())
         self.optimizer_g = self.get_optimizer(optim_type, params, **optim_opt)
         self.optimizers.append(self.optimizer_g)
 
@@ -185,7 +194,7 @@ class PhasedModel(SRModel):
             value.requires_grad_(name in self._trainable and value in learning)
         # The old wrapper goes first: its hooks sit on the same parameters.
         self._learning_pass = None
-        learning_pass: nn.Module = LearningPass(self.net_g, phase.call)
+        learning_pass: nn.Module = LearningPass(self.net_g, phase.call, self.readout)
         if self.opt["train"].get("compile"):
             learning_pass = compile_pass(learning_pass)
         self._learning_pass = wrap_for_processes(
@@ -199,7 +208,10 @@ class PhasedModel(SRModel):
         if self._learning_pass is None:
             raise RuntimeError("enter_phase comes before the first learning pass.")
         with self.precision.autocast():
-            return self._learning_pass(*inputs)
+            output = self._learning_pass(*inputs)
+        if self.readout is not None:
+            output, self._reading = output
+        return output
 
     def pixel_loss(self, output: Tensor) -> dict[str, Tensor]:
         """``l_pix`` of restored images, which are kept as the model's output."""
@@ -215,7 +227,10 @@ class PhasedModel(SRModel):
         phase = self.phase_of(current_iter)
         self.enter_phase(phase)
         self.optimizer_g.zero_grad(set_to_none=True)
-        losses = phase.losses()
+        losses = {**phase.losses()}
+        if self.readout is not None:
+            target = self.readout.normalised(true_quantities(self.degrader.degradation, self.batch.params))
+            losses["l_degradation"] = self.cri_degradation(self._reading.float(), target)
         self.precision.backward(torch.stack(list(losses.values())).sum())
         self.optimizer_g.step()
         # Tensors: reading one would make the host wait for the device in every iteration.

@@ -35,13 +35,19 @@ class LearningPass(nn.Module):
     Args:
         net: The network.
         call: The method's name.
+        readout: Is given the network's representation of the images, of several views of the first.
     """
 
-    def __init__(self, net: nn.Module, call: str) -> None:
+    def __init__(self, net: nn.Module, call: str, readout: nn.Module | None = None) -> None:
         super().__init__()
-        self.net = net
+        self.net: Any = net
         self.call = call
+        self.readout = readout
 
     def forward(self, *inputs: Tensor) -> Any:
-        """What the method returns."""
-        return getattr(self.net, self.call)(*inputs)
+        """What the method returns; with a read-out, that and what was read."""
+        output = getattr(self.net, self.call)(*inputs)
+        if self.readout is None:
+            return output
+        images = inputs[0] if inputs[0].dim() == 4 else inputs[0][:, 0]
+        return output, self.readout(self.net.represent(images))

@@ -59,6 +59,11 @@ class PhasedOptions(SROptions):
     perceptual_opt: dict[str, Any] | None = key(
         "Not used.", None, kind="loss", idle="a model in phases learns by the losses of its phases"
     )
+    degradation_opt: dict[str, Any] | None = key(
+        "A loss of the true degradation, read off the representation by a linear map that learns too; ~ is none.",
+        None,
+        kind="loss",
+    )
     amp: Literal[False, "off", "bf16", "fp16"] | None = key(
         "Precision of the networks while they learn; losses, weights and optimiser stay in fp32.", "off"
     )

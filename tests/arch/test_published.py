@@ -13,7 +13,7 @@ def test_sizes_are_read_off_the_state_dict():
     student = infer_options(convert_published_state_dict(published_state_dict("student")))
     assert student == {
         "type": "LightBSR", "scale": 4, "num_feat": 64, "num_group": 8, "num_block": 8, "num_spatial_feat": 16,
-        "num_channel_code": 48, "num_encoder_feat": 32,
+        "num_channel_code": 48, "num_encoder_feat": 32, "image_skip": False, "tail_activation": None,
     }  # fmt: skip
     teacher = infer_options(convert_published_state_dict(published_state_dict("teacher", prior_channels=18)))
     assert {key: teacher[key] for key in ("type", "prior_channels", "prior_components", "queue_size")} == {

@@ -6,6 +6,7 @@ the same joined batch and writes its gradients of the first step, and its queue 
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import sys
@@ -19,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import lightbsr_model  # noqa: F401  # isort: skip - BasicSR does not import without it
 from basicsr.models import build_model
 
+from lightbsr_model.degradation import isotropic_gaussian_kernels
 from lightbsr_model.runtime.processes import init_process_group
 
 from support.method_cases import ALL, MethodCase
@@ -37,6 +39,8 @@ def main(out: Path, teachers: dict[str, str]) -> None:
             opt.update(dist=world_size > 1, rank=rank, world_size=world_size)
             # Images change places within a process's own share.
             opt["train"]["cyclic_shift"] = False
+            if case.network == "DASR":
+                opt["train"]["degradation_opt"] = {"type": "DegradationRegressionLoss"}
             # As BasicSR seeds the ranks: differently.
             torch.manual_seed(10 + rank)
             results[f"{case} {phase}"] = _two_steps(build_model(opt), case, rank, world_size)
@@ -62,9 +66,18 @@ def _two_steps(model, case: MethodCase, rank: int, world_size: int) -> dict[str,
         lq = torch.rand(4, case.views, 3, 8, 8, generator=generator)
         batch.update({"lq": lq[:, 0]} if case.views == 1 else {"views": lq})
         model.feed_data({key: value.chunk(world_size)[rank] for key, value in batch.items()})
+        if model.readout is not None:
+            params = {
+                "kernel": isotropic_gaussian_kernels(4 * torch.rand(4, generator=generator)),
+                "noise_level": torch.zeros(4),
+                "jpeg_quality": torch.zeros(4),
+            }
+            params = {key: value.chunk(world_size)[rank] for key, value in params.items()}
+            model.batch = dataclasses.replace(model.batch, params=params)
         model.optimize_parameters(step)
         if step == 1:
-            gradients = {name: value.grad for name, value in model.net_g.named_parameters() if value.grad is not None}
+            learning = [*model.net_g.named_parameters(), *(model.readout or torch.nn.Identity()).named_parameters()]
+            gradients = {name: value.grad for name, value in learning if value.grad is not None}
             result.update({f"grad {name}": value.clone() for name, value in gradients.items()})
             result.update({f"log {name}": torch.tensor(value) for name, value in model.get_current_log().items()})
     result.update({f"state {name}": value for name, value in model.net_g.state_dict().items()})

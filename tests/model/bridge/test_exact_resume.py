@@ -49,8 +49,8 @@ def _assert_same_run(one: Path, other: Path, last: int) -> None:
         for key in ("params", "params_ema"):
             assert _equal(first.get(key), second.get(key)), (name, key)
     first, second = (torch.load(folder / "training_states" / f"{last}.state") for folder in (one, other))
-    for key in ("iter", "optimizers", "schedulers", "best_metric_results"):
-        assert _equal(first[key], second[key]), key
+    for key in ("iter", "optimizers", "schedulers", "best_metric_results", "readout"):
+        assert _equal(first.get(key), second.get(key)), key
     assert first["best_metric_results"]
 
 
@@ -192,6 +192,8 @@ def test_killed_and_resumed(tmp_path, image_folder, fork_server, case, workers):
         opt["datasets"]["train"]["preset"] = "setting2_x4"
         if case.startswith("LightBSR"):
             opt["datasets"]["train"]["degradation"] = {"noise_level": 0}
+        if case == "DASR":
+            opt["train"]["degradation_opt"] = {"type": "DegradationRegressionLoss"}
         if case == "LightBSR":
             opt["datasets"]["train"].update(dataroot_gt=_lmdb(tmp_path, image_folder), io_backend={"type": "lmdb"})
     opt["train"].update(total_iter=16, ema_decay=0.5)
@@ -218,6 +220,21 @@ def test_killed_and_resumed(tmp_path, image_folder, fork_server, case, workers):
         assert code == 0, log[-2000:]
         assert _losses(log) == {number: line for number, line in expected.items() if number > last}
         _assert_same_run(whole / "experiments/run", killed / "experiments/run", 16)
+
+
+def test_a_read_out_cannot_come_or_go(tmp_path, image_folder, fork_server):
+    """The optimiser has its weights: a run that was begun without it says so instead of a mismatch of groups."""
+    opt = CASES["DASR"].apply(training_options(image_folder), None)
+    folder = _write(tmp_path / "run", opt)
+    assert fork_server.run(folder, "train", "-opt", "run.yml")[0] == 0
+    for path in (folder / "experiments/run/training_states").glob("5.state"):
+        path.unlink()
+    opt["train"]["degradation_opt"] = {"type": "DegradationRegressionLoss"}
+    (folder / "run.yml").write_text(yaml.safe_dump(opt, sort_keys=False))
+    code, log = fork_server.run(folder, "train", "-opt", "run.yml", "--auto_resume")
+    assert code != 0
+    assert "train.degradation_opt: the run was begun without it" in log
+    assert "Traceback" not in log
 
 
 def test_seeds_differ(tmp_path, image_folder, fork_server):
