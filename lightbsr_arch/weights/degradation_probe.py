@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import sys
 from collections.abc import Mapping
@@ -15,10 +16,16 @@ from numpy.typing import NDArray
 from lightbsr_arch.display import printable
 
 _WORDS = {
-    "sigma": ("a Gaussian blur of sigma {value:.1f} pixels of the sharp image", "blur"),
-    "noise_level": ("noise of standard deviation {value:.0f} (of 255)", "noise"),
+    "sigma": "a Gaussian blur of sigma {value:.1f} pixels of the sharp image",
+    "sigma_1": "a Gaussian blur of sigma {value:.1f} pixels of the sharp image along its wider axis",
+    "sigma_2": "sigma {value:.1f} across it",
+    "noise_level": "noise of standard deviation {value:.0f} (of 255)",
+    "jpeg_quality": "JPEG of quality {value:.0f}",
 }
-"""How a quantity is put, and what it is of."""
+"""How a quantity is put in words."""
+
+_STRETCH = ("stretch_x", "stretch_y")
+"""Two quantities that give the angle of the wider axis together."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +59,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class DegradationProbe:
-    """Readings by the name of their quantity: ``sigma``, ``noise_level``."""
+    """Readings by the name of their quantity, such as ``sigma`` or ``noise_level``."""
 
     readings: Mapping[str, Reading]
     """What can be read."""
@@ -81,10 +88,20 @@ class DegradationProbe:
         """What was read, in plain words, with how far it may be off."""
         parts = []
         for name, value in values.items():
+            if name in _STRETCH:
+                continue
             reading = self.readings[name]
-            words = _WORDS.get(name, (f"{name} {{value:.2g}}", name))[0].format(value=value)
+            words = _WORDS.get(name, f"{name} {{value:.2g}}").format(value=value)
             at_most = " or more" if value >= reading.high else " or less" if value <= reading.low else ""
             parts.append(f"{words}{at_most}, give or take {reading.error:.1g}")
+        if all(name in values for name in _STRETCH):
+            angle = math.degrees(math.atan2(values["stretch_y"], values["stretch_x"]) / 2) % 180
+            length = math.hypot(values["stretch_x"], values["stretch_y"])
+            error = math.hypot(*(self.readings[name].error for name in _STRETCH))
+            # An axis of a blur that may as well be round has no angle.
+            if length > error:
+                off = math.degrees(math.atan2(error, length) / 2)
+                parts.append(f"the wider axis at {angle:.0f} degrees, give or take {off:.0f}")
         return "looks like " + " and ".join(parts)
 
     def to_json(self) -> str:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,8 +14,8 @@ from torch import Tensor
 from lightbsr_arch.errors import OptionError
 from lightbsr_arch.weights.degradation_probe import DegradationProbe, Reading
 from lightbsr_model.data.image_sources import open_all
-from lightbsr_model.degradation import GaussianDegradation, degrade, get_degradation
-from lightbsr_model.degradation.base import as_batch, in_float32
+from lightbsr_model.degradation import GaussianDegradation, get_degradation
+from lightbsr_model.degradation.base import Degradation, as_batch, in_float32
 from lightbsr_model.evaluation.analysis.probing import split_images
 from lightbsr_model.evaluation.plotting import require
 
@@ -59,8 +57,8 @@ def fit_probe(net: Any, setting: str, images: str, seed: int = 0) -> Degradation
         seed: Seed of the draws and of the split of the images.
 
     Returns:
-        Readings of the blur and, if the setting has any, of the noise, as far as their R^2 on unseen images is at least
-        ``LEAST_R2``.
+        Readings of what varies in the setting (:meth:`GaussianDegradation.quantities`), as far as their R^2 on unseen images
+        is at least ``LEAST_R2``.
 
     Raises:
         OptionError: No probe is accurate enough, there are too few images, or scikit-learn is not installed.
@@ -69,6 +67,9 @@ def fit_probe(net: Any, setting: str, images: str, seed: int = 0) -> Degradation
     reader = open_all(images)
     if len(reader) < 4:
         raise OptionError(f"--probe {images}: expected at least 4 images, some of them to test on; got {len(reader)}.")
+    names = list(degradation.quantities())
+    if not names:
+        raise OptionError(f"--probe: nothing varies in setting {setting}, there is nothing to read: leave out --probe.")
     vectors, targets, image = [], [], []
     generator = torch.Generator().manual_seed(seed)
     for number in range(len(reader)):
@@ -79,14 +80,13 @@ def fit_probe(net: Any, setting: str, images: str, seed: int = 0) -> Degradation
             targets.append(target)
             image.append(number)
     learning, _ = split_images(len(reader), _SEEN, seed)
-    names = [name for name in targets[0] if len({target[name] for target in targets}) > 1]
+    values = np.array(targets)
     readings = {
-        name: _fit(np.stack(vectors), np.array([target[name] for target in targets]), np.array(image), learning)
-        for name in names
+        name: _fit(np.stack(vectors), values[:, column], np.array(image), learning) for column, name in enumerate(names)
     }
     good = {name: reading for name, reading in readings.items() if reading.r2 >= LEAST_R2}
     if not good:
-        found = ", ".join(f"{name} {reading.r2:.2f}" for name, reading in readings.items()) or "nothing varies"
+        found = ", ".join(f"{name} {reading.r2:.2f}" for name, reading in readings.items())
         raise OptionError(
             f"--probe: the degradation of unseen images cannot be predicted from the representation (R^2: {found}; at least "
             f"{LEAST_R2} is needed). No probe is stored: leave out --probe."
@@ -95,33 +95,16 @@ def fit_probe(net: Any, setting: str, images: str, seed: int = 0) -> Degradation
 
 
 def _samples(
-    gt: Tensor, degradation: GaussianDegradation, scale: int, generator: torch.Generator
-) -> Iterator[tuple[Tensor, dict[str, float]]]:
-    """LR patches of an image, and their degradations."""
+    gt: Tensor, degradation: Degradation, scale: int, generator: torch.Generator
+) -> Iterator[tuple[Tensor, list[float]]]:
+    """LR patches of an image, and the quantities of their degradations."""
     for _ in range(_DRAWS):
-        u = torch.rand(8, generator=generator, dtype=torch.float64).tolist()
         height, width = (min(_PATCH, side) // scale * scale for side in gt.shape[1:])
+        u = torch.rand(2, generator=generator, dtype=torch.float64).tolist()
         top, left = (int(u[i] * (gt.shape[1 + i] - side + 1)) for i, side in ((0, height), (1, width)))
-        fixed = {
-            name: low + (high - low) * share
-            for name, share in zip(("sigma", "lambda_1", "lambda_2", "theta", "noise_level"), u[2:], strict=False)
-            for low, high in [getattr(degradation, name)]
-        }
-        drawn = replace(degradation, **{name: (value, value) for name, value in fixed.items()})  # type: ignore[arg-type]
-        patch = gt[:, top : top + height, left : left + width]
-        params = as_batch(in_float32(drawn.draw()))
-        quality = params["jpeg_quality"] if drawn.has_jpeg else None
-        lq = degrade(
-            patch[None], params["kernel"], params["noise_level"], scale, generator=generator, jpeg_quality=quality
-        )
-        yield lq[0], {"sigma": _sigma(degradation, fixed), "noise_level": fixed["noise_level"]}
-
-
-def _sigma(degradation: GaussianDegradation, fixed: dict[str, float]) -> float:
-    """Standard deviation of the blur in HR pixels, over both axes."""
-    if degradation.kernel == "isotropic":
-        return fixed["sigma"]
-    return math.sqrt((fixed["lambda_1"] ** 2 + fixed["lambda_2"] ** 2) / 2)
+        params = as_batch(in_float32(degradation.draw(generator)))
+        lq = degradation.apply(gt[None, :, top : top + height, left : left + width], params, scale, generator)
+        yield lq[0], degradation.measure(params)[0].tolist()
 
 
 def _fit(

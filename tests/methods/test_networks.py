@@ -87,6 +87,68 @@ def test_sizes_are_read_off_the_state_dict(case, scale):
     assert infer_options(net.state_dict()) == {"type": case.network, **net.options}
 
 
+FREE = [
+    {"image_skip": True, "tail_activation": None},
+    {"image_skip": False, "tail_activation": "lr"},
+    {"image_skip": True, "tail_activation": "hr"},
+]
+
+
+@pytest.mark.parametrize("case", ALL, ids=str)
+@pytest.mark.parametrize("start", FREE, ids=str)
+def test_how_a_network_starts_is_read_off_the_state_dict(case, start):
+    net = case.build(3, **start)
+    found = infer_options(net.state_dict())
+    assert found == {"type": case.network, **net.options}
+    assert {key: found[key] for key in start} == start
+    # A network of another kind takes no such checkpoint, silently or otherwise.
+    with pytest.raises(RuntimeError, match=r"image_skip|tail\.1|slope"):
+        case.build(3).load_state_dict(net.state_dict())
+
+
+@pytest.mark.parametrize("case", ALL, ids=str)
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_with_an_image_skip_it_starts_from_the_enlarged_image(case, scale):
+    lq = torch.rand(2, 3, 9, 6)
+    with torch.no_grad():
+        restored = case.build(scale, image_skip=True, init_scale=1e-3).eval()(*case.inputs(lq, scale))
+    enlarged = torch.nn.functional.interpolate(lq, scale_factor=scale, mode="bilinear", align_corners=False)
+    torch.testing.assert_close(restored, enlarged, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("case", ALL, ids=str)
+@pytest.mark.parametrize(("tail_activation", "is_linear"), [(None, True), ("lr", False), ("hr", False)])
+def test_what_follows_the_blocks_is_linear_without_an_activation(case, tail_activation, is_linear):
+    sr = case.build(4, tail_activation=tail_activation).double().eval().get_submodule("sr")
+    features = torch.randn(1, sr.conv.out_channels, 6, 6, dtype=torch.float64)
+    with torch.no_grad():
+        one, other, zero = (sr.last(sr.upsampler(sr.tail(x))) for x in (features, -features, 0 * features))
+    curvature = (one + other - 2 * zero).abs().max() / (one - zero).abs().max()
+    assert curvature < 1e-12 if is_linear else curvature > 1e-2
+
+
+def test_initial_weights_are_of_the_spread_that_is_asked_for():
+    sr = CASES["LightBSR"].build(4, num_feat=32, init_scale=0.3).get_submodule("sr")
+    assert sr.conv.weight.std().item() == pytest.approx(0.3 * (2 / (9 * 32)) ** 0.5, rel=0.05)
+    assert sr.last.weight.std().item() == pytest.approx(0.03 * (2 / (9 * 32)) ** 0.5, rel=0.1)
+    biases = [layer.bias for layer in sr.modules() if getattr(layer, "bias", None) is not None]
+    assert all((bias == 0).all() for bias in biases)
+
+
+@pytest.mark.parametrize(
+    ("argument", "named"),
+    [
+        ({"tail_activation": "sr"}, "tail_activation: expected lr, hr or nothing, got 'sr'"),
+        ({"init_scale": 0}, "init_scale: expected a number above 0, at most 10, or nothing, got 0"),
+        ({"init_scale": float("nan")}, "init_scale: expected a number above 0, at most 10, or nothing, got nan"),
+    ],
+)
+def test_a_start_that_does_not_exist_is_refused(argument, named):
+    for case in ALL:
+        with pytest.raises(ValueError, match=named):
+            case.build(4, **argument)
+
+
 def test_a_checkpoint_imports_its_method_alone(tmp_path):
     for case in ALL:
         torch.save({"params": case.build().state_dict()}, tmp_path / f"{case.network}.pth")

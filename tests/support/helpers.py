@@ -31,7 +31,7 @@ def assert_close_to_reference(actual: torch.Tensor, reference: torch.Tensor) -> 
     assert (actual - reference).abs().max() <= 2e-4 * reference.std()
 
 
-def tiny_student(scale: int = 4, **sizes: int) -> LightBSR:
+def tiny_student(scale: int = 4, **sizes: Any) -> LightBSR:
     """A student whose every weight counts, with outputs about as bright as its inputs."""
     torch.manual_seed(0)
     net = LightBSR(scale=scale, layer_scale_init=0.3, **{**TINY, **sizes}).eval()

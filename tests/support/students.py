@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -11,10 +13,10 @@ STUDENTS = [case.network for case in ALL if case.sees is None]
 """Their names."""
 
 
-def tiny(name: str, scale: int = 4) -> nn.Module:
+def tiny(name: str, scale: int = 4, **arguments: Any) -> nn.Module:
     """A network in evaluation mode whose every weight counts."""
     blocks = {"layer_scale_init": 0.3} if name in ("LightBSR", "CdCL") else {}
-    net: nn.Module = CASES[name].build(scale, **blocks).eval()
+    net: nn.Module = CASES[name].build(scale, **blocks, **arguments).eval()
     with torch.no_grad():
         for key, value in net.state_dict().items():
             if value.is_floating_point() and value.dim() > 1 and "queue" not in key:

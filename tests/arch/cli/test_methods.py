@@ -111,11 +111,14 @@ def test_a_probe_of_any_method_is_read(run, tmp_path, name):
 
 
 @pytest.mark.skipif(find_spec("onnxscript") is None, reason="needs the extra export")
-@pytest.mark.parametrize("name", OTHERS)
-def test_graphs_take_any_batch_and_size(tmp_path, name, monkeypatch):
+@pytest.mark.parametrize(
+    ("name", "start"),
+    [*((name, {}) for name in OTHERS), ("LightBSR", {"tail_activation": "lr"}), ("DASR", {"tail_activation": "hr"})],
+)
+def test_graphs_take_any_batch_and_size(tmp_path, name, start, monkeypatch):
     import onnxruntime
 
-    net = tiny(name)
+    net = tiny(name, image_skip=bool(start), **start)
     program = export_program(net)
     monkeypatch.setattr(onnx_file, "export_program", lambda _: program)  # made once for both
     torch.export.save(program, tmp_path / "a.pt2")

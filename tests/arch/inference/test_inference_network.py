@@ -41,6 +41,19 @@ def test_it_is_the_network(scale, size):
     assert 40 * 60 > _CPU_CHUNK > 13 * 10  # one and several chunks were tried
 
 
+@pytest.mark.parametrize("scale", [2, 3, 4])
+@pytest.mark.parametrize("tail_activation", [None, "lr", "hr"])
+def test_it_is_the_network_that_starts_from_the_enlarged_image(scale, tail_activation):
+    net = tiny_student(scale, image_skip=True, tail_activation=tail_activation)
+    fast = InferenceLightBSR(net)
+    assert (fast.upsampler is None) == (tail_activation == "hr")
+    with torch.no_grad():
+        for size in ((3, 4), (13, 10)):
+            lq = torch.rand(2, 3, *size)
+            assert _error(fast(lq), net(lq)) < 1e-4
+        assert fast.bfloat16()(lq).dtype == torch.bfloat16
+
+
 def test_golden_output(golden):
     from support.published import published_state_dict
 

@@ -6,6 +6,7 @@ import torch
 
 import lightbsr
 from lightbsr_arch.errors import OptionError
+from lightbsr_arch.weights.degradation_probe import DegradationProbe, Reading
 from lightbsr_arch.weights.model_files import ModelCard, load_model, save_model
 from lightbsr_model.data.image_sources import BUNDLED, open_all
 from lightbsr_model.evaluation.probe_fitting import LEAST_R2, degradation_of, fit_probe
@@ -101,3 +102,33 @@ def test_export_stores_a_probe(tmp_path, monkeypatch, capsys):
     probe = load_model(tmp_path / "b.safetensors").card.probe
     assert probe is not None
     assert len(probe.readings["sigma"].weights) == 4 * net.options["num_encoder_feat"]
+
+
+def test_what_is_read_of_a_rotated_blur_is_put_in_words():
+    def reading(error):
+        return Reading(weights=(0.0,), bias=0.0, low=0.0, high=100.0, error=error, r2=0.9)
+
+    probe = DegradationProbe(
+        {
+            "sigma_1": reading(0.3), "sigma_2": reading(0.2), "stretch_x": reading(0.3), "stretch_y": reading(0.4),
+            "noise_level": reading(2.0), "jpeg_quality": reading(8.0),
+        }
+    )  # fmt: skip
+    # The difference of the axes, 2 pixels, at twice 60 degrees.
+    values = {"sigma_1": 3.1, "sigma_2": 1.1, "stretch_x": -1.0, "stretch_y": 1.7320508, "noise_level": 12.4}
+    told = probe.describe(values)
+    assert told == (
+        "looks like a Gaussian blur of sigma 3.1 pixels of the sharp image along its wider axis, give or take 0.3 and "
+        "sigma 1.1 across it, give or take 0.2 and noise of standard deviation 12 (of 255), give or take 2 and "
+        "the wider axis at 60 degrees, give or take 7"
+    )
+    # Of a blur that is round as far as the probe can tell, no angle is named.
+    assert "degrees" not in probe.describe({"sigma_1": 2.0, "sigma_2": 1.9, "stretch_x": 0.1, "stretch_y": 0.2})
+    assert probe.describe({"jpeg_quality": 61.2}) == "looks like JPEG of quality 61, give or take 8"
+
+
+def test_axes_noise_and_jpeg_are_quantities_of_a_probe():
+    setting = 'setting2_x4 with {"jpeg": [30, 95]}'
+    probe = fit_probe(_Seeing(), setting, "bundled")
+    assert set(probe.readings) <= {*degradation_of(setting).quantities()}
+    assert "noise_level" in probe.readings
