@@ -119,8 +119,11 @@ class DASR(nn.Module):
         queue_size: Number of keys in the queue.
         momentum: Momentum of the key encoder's moving average.
         reduction: Reduction factor of the channel gate's hidden layer, a divisor of ``num_feat``.
-        image_skip, tail_activation, init_scale: For short trainings, see
-            :meth:`~lightbsr_arch.layers.residual_sr.ResidualSR.start_freely`.
+        image_skip: Add the output to the bilinearly enlarged LR image, instead of the mean colour. For short trainings, as are
+            the next two; see :meth:`~lightbsr_arch.layers.residual_sr.ResidualSR.start_freely`.
+        tail_activation: ``lr`` puts activations before the upsampler, ``hr`` into it; None leaves all behind the blocks linear.
+        init_scale: Factor of Kaiming's normal distribution that initial weights are drawn from; None is torch's
+            initialisation.
 
     Raises:
         ValueError: A size is invalid; the message names it.

@@ -129,8 +129,11 @@ class KDSR(_Restorer):
         num_feat: Number of channels of the SR network and of the estimator's first layers: 64 in size M, 128 in L.
         num_block: Number of blocks of the SR network: 53 in M, 28 in L.
         num_encoder_block: Number of residual blocks of the estimator: 9 in M, 5 in L.
-        image_skip, tail_activation, init_scale: For short trainings, see
-            :meth:`~lightbsr_arch.layers.residual_sr.ResidualSR.start_freely`.
+        image_skip: Add the output to the bilinearly enlarged LR image, instead of the mean colour. For short trainings, as are
+            the next two; see :meth:`~lightbsr_arch.layers.residual_sr.ResidualSR.start_freely`.
+        tail_activation: ``lr`` puts activations before the upsampler, ``hr`` into it; None leaves all behind the blocks linear.
+        init_scale: Factor of Kaiming's normal distribution that initial weights are drawn from; None is torch's
+            initialisation.
 
     Raises:
         ValueError: The scale is not 2, 3 or 4.

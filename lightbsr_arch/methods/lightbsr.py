@@ -106,8 +106,11 @@ class LightBSR(_Restorer):
             as many channels, the spatial code a quarter.
         layer_scale_init: Initial value of the layer scale of every block. The published 1e-6 suits the published
             679,000 iterations; a run of a few hundred learns more with 0.1.
-        image_skip, tail_activation, init_scale: For short trainings, see
-            :meth:`~lightbsr_arch.layers.residual_sr.ResidualSR.start_freely`.
+        image_skip: Add the output to the bilinearly enlarged LR image, instead of the mean colour. For short trainings, as are
+            the next two; see :meth:`~lightbsr_arch.layers.residual_sr.ResidualSR.start_freely`.
+        tail_activation: ``lr`` puts activations before the upsampler, ``hr`` into it; None leaves all behind the blocks linear.
+        init_scale: Factor of Kaiming's normal distribution that initial weights are drawn from; None is torch's
+            initialisation.
 
     Raises:
         ValueError: A size is invalid; the message names it.
