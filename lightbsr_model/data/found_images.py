@@ -7,7 +7,7 @@ import tarfile
 import zipfile
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
@@ -31,6 +31,10 @@ class FoundImage:
     """Where its bytes start in a tar archive."""
     name: str = ""
     """What to call the image: its file name without the extension, made unique by :func:`named`."""
+    content: bytes | None = field(default=None, repr=False, compare=False)
+    """The file, where it was read already; None reads it from the container."""
+    shrink: int = 1
+    """Factor by which the image is shrunk before it is cut."""
 
     def __str__(self) -> str:
         """The path, through the archive if it is in one."""
@@ -47,6 +51,8 @@ class FoundImage:
         Raises:
             ImageError: It cannot be read.
         """
+        if self.content is not None:
+            return self.content
         try:
             if self.offset is not None:
                 with self.container.open("rb") as file:

@@ -25,6 +25,16 @@ def encode_png(image: RGBImage, level: int) -> bytes:
     return cv2.imencode(".png", bgr, [cv2.IMWRITE_PNG_COMPRESSION, level])[1].tobytes()
 
 
+def shrunk(image: RGBImage, factor: int) -> RGBImage:
+    """Shrink (H, W, 3) by OpenCV's INTER_AREA: each pixel is the rounded average of ``factor`` x ``factor``.
+
+    Rows and columns beyond the last whole square are left out.
+    """
+    height, width = (side // factor for side in image.shape[:2])
+    whole = image[: height * factor, : width * factor]
+    return np.asarray(cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+
+
 @dataclass(frozen=True)
 class PicturePreparation:
     """From an image's file to the PNGs of a set. Called with an image, raises ImageError if it cannot be used."""
@@ -39,14 +49,17 @@ class PicturePreparation:
     """Write one channel, luma, instead of RGB."""
 
     def __call__(self, picture: FoundImage) -> list[EncodedPng]:
-        """Decode, cut and encode."""
+        """Decode, shrink, cut and encode."""
         content = picture.read()
         image, dropped_alpha = decode_rgb(content, str(picture))
+        if picture.shrink > 1:
+            image = shrunk(image, picture.shrink)
         height, width = image.shape[:2]
         if min(height, width) < self.min_size:
             raise ImageError(f"{picture}: {width}x{height} is below --min-size {self.min_size}.")
         if self.grid is None:
-            if content[:8] == PNG_SIGNATURE and content[24] == 8 and not dropped_alpha and not self.grey:
+            as_it_is = not dropped_alpha and not self.grey and picture.shrink == 1
+            if as_it_is and content[:8] == PNG_SIGNATURE and content[24] == 8:
                 return [EncodedPng(picture.name, content, (height, width, 1 if content[25] == 0 else 3))]
             return [self._encoded(picture.name, image)]
         pieces = self.grid.cut(image)
