@@ -9,10 +9,12 @@ from pathlib import Path, PurePosixPath
 from lightbsr.cli.data.flags import add_writing, print_left_out
 from lightbsr_arch.errors import OptionError
 from lightbsr_model.data.found_images import FoundImage, find_pictures, named
+from lightbsr_model.data.photographs import BUNDLED_PHOTOGRAPHS, PACKAGE, WALLPAPERS, credit_lines
 from lightbsr_model.data.preparing import PicturePreparation
 from lightbsr_model.data.set_making import Task, make_set
-from lightbsr_model.data.set_writer import SetWriter
+from lightbsr_model.data.set_writer import INFO_FOLDER, Extras, SetWriter
 from lightbsr_model.data.sub_images import SubImageGrid
+from lightbsr_model.data.wallpapers import SOURCES_FILE, find_wallpapers, sources_file
 
 DF2K = {"DIV2K_train_HR": 800, "Flickr2K_HR": 2650}
 """Folders in the archives, and their images."""
@@ -20,15 +22,17 @@ DF2K = {"DIV2K_train_HR": 800, "Flickr2K_HR": 2650}
 BENCHMARKS = {"Set5": 5, "Set14": 14, "B100": 100, "Urban100": 100, "Manga109": 109}
 """Test sets by their folders' names, and their images."""
 
-_DESCRIPTION = """\
+_DESCRIPTION = f"""\
 Make a set of images from what you have downloaded.
 
   lightbsr data prepare df2k DIV2K_train_HR.zip Flickr2K.tar       -> datasets/DF2K_sub.lmdb
   lightbsr data prepare benchmark benchmark.tar                    -> datasets/Set5, Set14, B100, Urban100
+  lightbsr data prepare wallpapers {PACKAGE}_*.deb   -> datasets/wallpapers_sub.lmdb
   lightbsr data prepare folder MY_PICTURES -o datasets/mine.lmdb   (or -o datasets/mine: a folder of PNG files)
 
-Sources are folders, .zip and .tar archives; these need no unpacking. After a stop at any moment, the same command resumes. The
-set has its name only when it is whole; before that the name ends in .part."""
+Sources are folders, .zip and .tar archives; these need no unpacking. For wallpapers, name the .deb of Debian's package or a
+folder with its images, or nothing where it is installed; nothing is downloaded. After a stop at any moment, the same command
+resumes. The set has its name only when it is whole; before that the name ends in .part."""
 
 
 def _parser(prog: str) -> argparse.ArgumentParser:
@@ -37,19 +41,26 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "set",
-        choices=("df2k", "benchmark", "folder"),
+        choices=("df2k", "benchmark", "wallpapers", "folder"),
         help="df2k: DIV2K's and Flickr2K's training images; benchmark: Set5, Set14, B100, Urban100, Manga109; "
-        "folder: any images",
+        f"wallpapers: {len(WALLPAPERS)} photographs of Debian's {PACKAGE} at full, half and quarter size, and "
+        f"{len(BUNDLED_PHOTOGRAPHS)} of scikit-image's; folder: any images",
     )
-    parser.add_argument("sources", nargs="+", type=Path, metavar="SOURCE", help="folder, .zip or .tar")
+    parser.add_argument(
+        "sources",
+        nargs="*",
+        type=Path,
+        metavar="SOURCE",
+        help="folder, .zip or .tar; wallpapers: a .deb too, or none for the installed package",
+    )
     parser.add_argument(
         "-o",
         "--output",
         type=Path,
-        help="the set; an LMDB if it ends in .lmdb, else a folder (default: datasets/DF2K_sub.lmdb for df2k). For "
-        "benchmark: the folder that holds the sets (default: datasets)",
+        help="the set; an LMDB if it ends in .lmdb, else a folder (default: datasets/DF2K_sub.lmdb for df2k, "
+        "datasets/wallpapers_sub.lmdb for wallpapers). For benchmark: the folder that holds the sets (default: datasets)",
     )
-    cut = parser.add_argument_group("sub-images (df2k, folder)")
+    cut = parser.add_argument_group("sub-images (df2k, wallpapers, folder)")
     cut.add_argument("--size", type=int, default=480, help="side of a sub-image (default: %(default)s)")
     cut.add_argument("--step", type=int, default=240, help="from one to the next (default: %(default)s)")
     cut.add_argument(
@@ -79,23 +90,46 @@ def run(command: str, arguments: Sequence[str]) -> None:
         OptionError: Sources that are missing or not what they should be, or an output that is taken.
         CommandFailed: Images that cannot be used, or no disk space.
     """
-    args = _parser(f"lightbsr {command}").parse_args(arguments)
+    parser = _parser(f"lightbsr {command}")
+    args = parser.parse_args(arguments)
+    if not args.sources and args.set != "wallpapers":
+        parser.error("the following arguments are required: SOURCE")
+    if args.set == "wallpapers":
+        _wallpapers(args)
+        return
     recursive = args.recursive or args.set != "folder"
     pictures = [picture for source in args.sources for picture in find_pictures(source, recursive)]
     if args.set == "benchmark":
         folder = args.output or Path("datasets")
         for name, chosen in _benchmarks(pictures, args.any_count).items():
-            _prepare(chosen, folder / (f"{name}.lmdb" if args.lmdb else name), None, args)
+            _prepare(named(chosen), folder / (f"{name}.lmdb" if args.lmdb else name), None, args)
         return
     if args.set == "df2k":
         pictures = _df2k(pictures, args.any_count)
     elif args.output is None:
         raise OptionError("-o: say where to, such as -o datasets/mine.lmdb.")
-    grid = None if args.whole else SubImageGrid(args.size, args.step, args.threshold)
-    _prepare(pictures, args.output or Path("datasets/DF2K_sub.lmdb"), grid, args)
+    _prepare(named(pictures), args.output or Path("datasets/DF2K_sub.lmdb"), _grid(args), args)
 
 
-def _prepare(pictures: Sequence[FoundImage], output: Path, grid: SubImageGrid | None, args: argparse.Namespace) -> None:
+def _grid(args: argparse.Namespace) -> SubImageGrid | None:
+    return None if args.whole else SubImageGrid(args.size, args.step, args.threshold)
+
+
+def _wallpapers(args: argparse.Namespace) -> None:
+    output = args.output or Path("datasets/wallpapers_sub.lmdb")
+    _prepare(find_wallpapers(args.sources), output, _grid(args), args, sources_file)
+    info = output if output.suffix == ".lmdb" else output / INFO_FOLDER
+    print(f"  to name on the card of a model trained on them, with sources in {info / SOURCES_FILE}:")
+    print("    " + "\n    ".join(credit_lines((*WALLPAPERS, *BUNDLED_PHOTOGRAPHS))))
+
+
+def _prepare(
+    pictures: Sequence[FoundImage],
+    output: Path,
+    grid: SubImageGrid | None,
+    args: argparse.Namespace,
+    extras: Extras | None = None,
+) -> None:
     min_size = args.min_size if args.min_size is not None else (1 if args.set == "benchmark" else 64)
     preparation = PicturePreparation(grid, min_size, args.png_level, args.grey)
     recipe = {
@@ -106,9 +140,9 @@ def _prepare(pictures: Sequence[FoundImage], output: Path, grid: SubImageGrid | 
         "png_level": args.png_level,
         "grey": args.grey,
     }
-    tasks = [Task(picture.identity, picture.size, picture) for picture in named(pictures)]
+    tasks = [Task(picture.identity, picture.size // picture.shrink**2, picture) for picture in pictures]
     writer = SetWriter(output, recipe, args.png_level)
-    made = make_set(writer, tasks, preparation, args.workers, args.skip_bad, output.name)
+    made = make_set(writer, tasks, preparation, args.workers, args.skip_bad, output.name, extras)
     if made.was_finished:
         print(f"{output}: finished before, {made.record['images']} images made of {made.record['sources']}.")
     else:
