@@ -35,6 +35,12 @@ def shrunk(image: RGBImage, factor: int) -> RGBImage:
     return np.asarray(cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
 
 
+def detail(image: RGBImage) -> float:
+    """The mean absolute Laplacian of an image's luma in 0..255: about 1 for sky, 10 to 30 for leaves and stone."""
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) if image.ndim == 3 else image
+    return float(np.abs(cv2.Laplacian(grey.astype(np.float32), cv2.CV_32F)).mean())
+
+
 @dataclass(frozen=True)
 class PicturePreparation:
     """From an image's file to the PNGs of a set. Called with an image, raises ImageError if it cannot be used."""
@@ -47,6 +53,8 @@ class PicturePreparation:
     """Of the encoding, 0 to 9."""
     grey: bool = False
     """Write one channel, luma, instead of RGB."""
+    min_detail: float = 0
+    """Sub-images of less :func:`detail` are left out."""
 
     def __call__(self, picture: FoundImage) -> list[EncodedPng]:
         """Decode, shrink, cut and encode."""
@@ -62,8 +70,12 @@ class PicturePreparation:
             if as_it_is and content[:8] == PNG_SIGNATURE and content[24] == 8:
                 return [EncodedPng(picture.name, content, (height, width, 1 if content[25] == 0 else 3))]
             return [self._encoded(picture.name, image)]
-        pieces = self.grid.cut(image)
-        return [self._encoded(f"{picture.name}_s{number:03d}", piece) for number, piece in enumerate(pieces, 1)]
+        pieces = enumerate(self.grid.cut(image), 1)
+        return [
+            self._encoded(f"{picture.name}_s{number:03d}", piece)
+            for number, piece in pieces
+            if self.min_detail == 0 or detail(piece) >= self.min_detail
+        ]
 
     def _encoded(self, name: str, image: RGBImage) -> EncodedPng:
         if self.grey:

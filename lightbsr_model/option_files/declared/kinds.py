@@ -14,7 +14,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import torch
 from basicsr.models import lr_scheduler
@@ -165,7 +165,7 @@ def _hints(cls: Any) -> Mapping[str, Any]:
 
 def _annotation(hint: Any, default: Any) -> Any:
     """What a value must be: as annotated, as far as YAML can write that, else of the default's kind."""
-    plain = [part for part in _alternatives(hint) if part in (bool, int, float, str, type(None))]
+    plain = [part for part in _alternatives(hint) if part in _PLAIN or get_origin(part) is Literal]
     if plain and len(plain) == len([part for part in _alternatives(hint) if part is not torch.Tensor]):
         return Union[tuple(plain)]  # noqa: UP007 - of a list made here
     if isinstance(default, bool):
@@ -173,6 +173,9 @@ def _annotation(hint: Any, default: Any) -> Any:
     if isinstance(default, (int, float)):
         return float
     return str | None if isinstance(default, str) else Any
+
+
+_PLAIN = (bool, int, float, str, type(None))
 
 
 def _alternatives(hint: Any) -> tuple[Any, ...]:

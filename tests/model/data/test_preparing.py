@@ -23,6 +23,25 @@ from prepared_sets import SMALL, content, images_of, prepare
 # ---- cutting
 
 
+def test_smooth_sub_images_are_left_out(tmp_path):
+    """Stripes 1 pixel wide between 0 and c have a Laplacian of +-2c in every pixel."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    image = np.zeros((32, 96, 3), np.uint8)
+    image[:, 32:64][:, ::2] = 3
+    image[:, 64:][:, ::2] = 10
+    cv2.imwrite(str(folder / "a.png"), image)
+    cut = ("--size", 32, "--step", 32, "--min-size", 8)
+    for least, kept in ((0, 3), (5, 2), (7, 1)):
+        prepare("folder", folder, "-o", tmp_path / f"set{least}", *cut, "--min-detail", least)
+        assert [*images_of(tmp_path / f"set{least}")] == [f"a_s{number:03d}" for number in (1, 2, 3)][3 - kept :]
+    with pytest.raises(OptionError, match="--min-detail: expected a number >= 0, got nan"):
+        prepare("folder", folder, "-o", tmp_path / "b", *cut, "--min-detail", "nan")
+    # A set that was made with another threshold is another set.
+    with pytest.raises(OptionError, match="set5"):
+        prepare("folder", folder, "-o", tmp_path / "set5", *cut, "--min-detail", 7)
+
+
 @pytest.mark.parametrize(
     ("grid", "length", "starts"),
     [
