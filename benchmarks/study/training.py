@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import yaml
 from tqdm import tqdm
@@ -14,27 +15,30 @@ from benchmarks.study.methods import Budget, Method, training_options
 
 
 def train_all(methods: Iterable[Method], seeds: Iterable[int], budget: Budget, out: Path) -> None:
-    """Train every method with every seed; finished trainings are skipped.
-
-    Raises:
-        RuntimeError: A training failed; the message names its log.
-    """
+    """Train every method with every seed; finished trainings are skipped."""
     trainings = [(seed, method) for seed in seeds for method in methods]
     for seed, method in tqdm(trainings, unit="training"):
-        folder = out / f"seed{seed}"
-        folder.mkdir(parents=True, exist_ok=True)
-        options = training_options(method, budget, seed)
-        text = yaml.safe_dump(options, sort_keys=False)
-        file = folder / f"{method.name}.yml"
-        finished = folder / "finished" / f"{method.name}.yml"
-        if finished.is_file() and finished.read_text() == text:
-            continue
-        file.write_text(text)
-        command = [sys.executable, "-m", "lightbsr", "train", "-opt", file.name, "--auto_resume"]
-        log = folder / f"{method.name}.log"
-        with log.open("w") as output:
-            code = subprocess.run(command, cwd=folder, stdout=output, stderr=subprocess.STDOUT, check=False).returncode
-        if code:
-            raise RuntimeError(f"{method.name}, seed {seed}: `{' '.join(command)}` exited with {code}; see {log}.")
-        finished.parent.mkdir(exist_ok=True)
-        finished.write_text(text)
+        train(training_options(method, budget, seed), out / f"seed{seed}")
+
+
+def train(options: Mapping[str, Any], folder: Path) -> Path:
+    """Train in a folder by options, unless that is finished; return the log.
+
+    Raises:
+        RuntimeError: The training failed; the message names its log.
+    """
+    name = options["name"]
+    folder.mkdir(parents=True, exist_ok=True)
+    text = yaml.safe_dump(options, sort_keys=False)
+    file, finished, log = folder / f"{name}.yml", folder / "finished" / f"{name}.yml", folder / f"{name}.log"
+    if finished.is_file() and finished.read_text() == text:
+        return log
+    file.write_text(text)
+    command = [sys.executable, "-m", "lightbsr", "train", "-opt", file.name, "--auto_resume"]
+    with log.open("w") as output:
+        code = subprocess.run(command, cwd=folder, stdout=output, stderr=subprocess.STDOUT, check=False).returncode
+    if code:
+        raise RuntimeError(f"{name} in {folder}: `{' '.join(command)}` exited with {code}; see {log}.")
+    finished.parent.mkdir(exist_ok=True)
+    finished.write_text(text)
+    return log

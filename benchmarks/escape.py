@@ -1,0 +1,111 @@
+"""``python -m benchmarks.escape``: how soon short trainings learn more than one filter for every blur.
+
+    python -m benchmarks.escape --images BSD400 --set Set5 -o OUT
+
+A network that has learnt one linear filter for all blurs ends at about 25.3 dB on Set5 at sigma 3.6, x4. It has *escaped*
+when it passes 26.5 dB. Every variant is trained by ``lightbsr train`` with every seed, on the same patches, and validated on the
+way. Two to four minutes a training on two CPU cores; run again, it continues where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.study.methods import METHODS, Budget, training_options
+from benchmarks.study.report import over_seeds
+from benchmarks.study.training import train
+
+SIGMAS = (1.2, 2.4, 3.6)
+ESCAPED = 26.5
+"""PSNR-Y in dB at the last sigma that no single filter reaches."""
+
+_BY_NAME = {method.name: method for method in METHODS}
+_FREE = {"image_skip": True, "tail_activation": "lr", "init_scale": 0.3}
+
+VARIANTS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
+    "published": ("no_distillation", {}, {}),
+    "skip": ("no_distillation", {"image_skip": True}, {}),
+    "init": ("no_distillation", {"init_scale": 0.3}, {}),
+    "lr": ("no_distillation", {"tail_activation": "lr"}, {}),
+    "skip+init": ("no_distillation", {**_FREE, "tail_activation": None}, {}),
+    "skip+lr": ("no_distillation", {**_FREE, "init_scale": None}, {}),
+    "init+lr": ("no_distillation", {**_FREE, "image_skip": False}, {}),
+    "skip+init+lr": ("no_distillation", _FREE, {}),
+    "skip+init+hr": ("no_distillation", {**_FREE, "tail_activation": "hr"}, {}),
+    "msrresnet": ("msrresnet", {}, {}),
+    "free dasr": ("dasr", _FREE, {"encoder_iter": 0}),
+    "free cdcl": ("cdcl", _FREE, {"encoder_iter": 0}),
+    "free kdsr": ("kdsr_teacher", _FREE, {}),
+}
+"""By name: the study's training that it differs from, arguments of its network, and keys of ``train``.
+
+LightBSR is trained without a teacher here, as BasicSR's SRModel does."""
+
+
+def options(variant: str, budget: Budget, seed: int, folder: str, every: int) -> dict[str, Any]:
+    """The options of one training: the study's, validated on a test set on the way."""
+    name, network, train_opt = VARIANTS[variant]
+    opt = training_options(_BY_NAME[name], budget, seed)
+    opt["name"] = variant.replace(" ", "_")
+    opt["network_g"].update(network)
+    opt["train"].update(train_opt)
+    opt["datasets"]["val"] = {
+        "type": "BlindDegradationBenchmarkDataset",
+        "sets": {"test": folder},
+        "presets": [f"iso_{sigma}" for sigma in SIGMAS],
+    }
+    opt["val"] = {
+        "val_freq": every,
+        "save_img": False,
+        "metrics": {"psnr": {"type": "calculate_psnr", "crop_border": 4, "test_y_channel": True}},
+    }
+    return opt
+
+
+def curve(log: str, every: int) -> dict[int, list[float]]:
+    """PSNR at each sigma, by iteration, of a training's log."""
+    values = [float(value) for value in re.findall(r"# psnr: ([\d.]+)", log)]
+    count = len(SIGMAS)
+    return {every * (i // count + 1): values[i : i + count] for i in range(0, len(values) - count + 1, count)}
+
+
+def escape(points: Mapping[int, Sequence[float]]) -> int | None:
+    """The first validated iteration from which the network has escaped; None if it has not."""
+    return next((iteration for iteration, psnr in points.items() if psnr[-1] > ESCAPED), None)
+
+
+def main() -> None:
+    """Train, and print the table."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.escape", description=__doc__.partition("\n")[0])
+    parser.add_argument("--images", type=Path, required=True, help="folder of training images, such as BSD400")
+    parser.add_argument("--set", type=Path, required=True, help="folder of test images, such as Set5")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="folder of all results")
+    parser.add_argument("--iterations", type=int, default=400, help="of each training (default: %(default)s)")
+    parser.add_argument("--every", type=int, default=50, help="iterations between validations (default: %(default)s)")
+    parser.add_argument("--lr", type=float, default=1e-3, help="learning rate (default: %(default)s)")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="default: 0 1 2")
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS), metavar="NAME")
+    args = parser.parse_args()
+    budget = Budget(str(args.images.resolve()), args.iterations, 8, 24, "small", 0, 0, args.lr)
+    print(f"| variant | escape (iteration) | {' | '.join(f'sigma {sigma}' for sigma in SIGMAS)} |")
+    print("|---|---|" + "---|" * len(SIGMAS))
+    for variant in args.variants:
+        curves = []
+        for seed in args.seeds:
+            opt = options(variant, budget, seed, str(args.set.resolve()), args.every)
+            log = train(opt, args.output / f"seed{seed}")
+            curves.append(curve(log.read_text(), args.every))
+        escapes = ", ".join(str(escape(points) or "none") for points in curves)
+        cells = []
+        for number in range(len(SIGMAS)):
+            mean, half = over_seeds([list(points.values())[-1][number] for points in curves])
+            cells.append(f"{mean:.2f} ± {half:.2f}")
+        print(f"| {variant} | {escapes} | {' | '.join(cells)} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
