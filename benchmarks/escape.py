@@ -3,8 +3,8 @@
     python -m benchmarks.escape --images BSD400 --set Set5 -o OUT
 
 A network that has learnt one linear filter for all blurs ends at about 25.3 dB on Set5 at sigma 3.6, x4. It has *escaped*
-when it passes 26.5 dB. Every variant is trained by ``lightbsr train`` with every seed, on the same patches, and validated on the
-way. Two to four minutes a training on two CPU cores; run again, it continues where it stopped.
+when it passes 26.5 dB. Every variant is trained by ``lightbsr train`` with every seed, on the same patches, and validated on
+the way. Two to four minutes a training on two CPU cores; run again, it continues where it stopped.
 """
 
 from __future__ import annotations
