@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.study.methods import METHODS, Budget, training_options
+from benchmarks.study.methods import FREE_START, METHODS, Budget, training_options
 from benchmarks.study.report import over_seeds
 from benchmarks.study.training import train
 
@@ -24,22 +24,21 @@ ESCAPED = 26.5
 """PSNR-Y in dB at the last sigma that no single filter reaches."""
 
 _BY_NAME = {method.name: method for method in METHODS}
-_FREE = {"image_skip": True, "tail_activation": "lr", "init_scale": 0.3}
 
 VARIANTS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "published": ("no_distillation", {}, {}),
     "skip": ("no_distillation", {"image_skip": True}, {}),
     "init": ("no_distillation", {"init_scale": 0.3}, {}),
     "lr": ("no_distillation", {"tail_activation": "lr"}, {}),
-    "skip+init": ("no_distillation", {**_FREE, "tail_activation": None}, {}),
-    "skip+lr": ("no_distillation", {**_FREE, "init_scale": None}, {}),
-    "init+lr": ("no_distillation", {**_FREE, "image_skip": False}, {}),
-    "skip+init+lr": ("no_distillation", _FREE, {}),
-    "skip+init+hr": ("no_distillation", {**_FREE, "tail_activation": "hr"}, {}),
+    "skip+init": ("no_distillation", {**FREE_START, "tail_activation": None}, {}),
+    "skip+lr": ("no_distillation", {**FREE_START, "init_scale": None}, {}),
+    "init+lr": ("no_distillation", {**FREE_START, "image_skip": False}, {}),
+    "skip+init+lr": ("no_distillation", FREE_START, {}),
+    "skip+init+hr": ("no_distillation", {**FREE_START, "tail_activation": "hr"}, {}),
     "msrresnet": ("msrresnet", {}, {}),
-    "free dasr": ("dasr", _FREE, {"encoder_iter": 0}),
-    "free cdcl": ("cdcl", _FREE, {"encoder_iter": 0}),
-    "free kdsr": ("kdsr_teacher", _FREE, {}),
+    "free dasr": ("dasr", FREE_START, {"encoder_iter": 0}),
+    "free cdcl": ("cdcl", FREE_START, {"encoder_iter": 0}),
+    "free kdsr": ("kdsr_teacher", FREE_START, {}),
 }
 """By name: the study's training that it differs from, arguments of its network, and keys of ``train``.
 
@@ -53,11 +52,13 @@ def options(variant: str, budget: Budget, seed: int, folder: str, every: int) ->
     opt["name"] = variant.replace(" ", "_")
     opt["network_g"].update(network)
     opt["train"].update(train_opt)
-    opt["datasets"]["val"] = {
-        "type": "BlindDegradationBenchmarkDataset",
-        "sets": {"test": folder},
-        "presets": [f"iso_{sigma}" for sigma in SIGMAS],
-    }
+    for number, sigma in enumerate(SIGMAS, 1):
+        opt["datasets"][f"val_{number}"] = {
+            "name": f"iso_{sigma}",
+            "type": "BlindDegradationBenchmarkDataset",
+            "dataroot_gt": folder,
+            "preset": f"iso_{sigma}",
+        }
     opt["val"] = {
         "val_freq": every,
         "save_img": False,

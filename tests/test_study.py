@@ -7,7 +7,8 @@ import math
 import pytest
 import yaml
 
-from benchmarks.study.methods import ENCODERS, METHODS, Budget, training_options, with_what_they_need
+from benchmarks.escape import SIGMAS, VARIANTS, curve, escape, options
+from benchmarks.study.methods import ENCODERS, FREE_START, METHODS, Budget, training_options, with_what_they_need
 from benchmarks.study.report import over_seeds
 from lightbsr_model.option_files.document import parse_document
 from lightbsr_model.option_files.option_check import OptionCheck
@@ -35,6 +36,38 @@ def test_options_are_valid_and_equal_where_they_can_be(method, budget, size):
     assert data["batch_size_per_gpu"] == (4 if method in ENCODERS else 2)
     phases = {"dasr", "cdcl", "teacher", "student", "student_no_contrast"}
     assert train.get("encoder_iter", 0) == (100 if method in ENCODERS else 10 if method.name in phases else 0)
+
+
+def test_all_methods_of_the_field_start_alike(budget):
+    free = Budget(**{**budget.__dict__, "start": "free"})
+    for method in METHODS:
+        if method.name == "msrresnet":
+            continue
+        found = training_options(method, free, 0)
+        for network in (found["network_g"], *([found["teacher"]["network"]] if method.needs else [])):
+            assert {key: network[key] for key in FREE_START} == FREE_START
+        assert OptionCheck(parse_document(yaml.safe_dump(found)), is_train=True).run() == [] or method.needs
+        assert not FREE_START.keys() & training_options(method, budget, 0)["network_g"].keys()
+
+
+def test_escapes_are_read_off_logs(budget, tmp_path):
+    log = "".join(
+        f"Validation test_iso_{sigma}\n\t # psnr: {value:.4f}\tBest: 99.0 @ 5 iter\n"
+        for values in ((27.0, 26.0, 25.0), (28.0, 27.0, 26.6), (28.5, 27.5, 26.4))
+        for sigma, value in zip(SIGMAS, values, strict=True)
+    )
+    points = curve(log + "\t # psnr: 27.0000", 50)  # the last validation was cut short
+    assert points == {50: [27.0, 26.0, 25.0], 100: [28.0, 27.0, 26.6], 150: [28.5, 27.5, 26.4]}
+    assert escape(points) == 100
+    assert escape({50: [30.0, 30.0, 26.5]}) is None
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_variants_of_the_escape_are_valid(variant, budget, image_folder):
+    problems = OptionCheck(
+        parse_document(yaml.safe_dump(options(variant, budget, 0, str(image_folder), 10))), is_train=True
+    ).run()
+    assert problems == []
 
 
 def test_ablations_differ_in_what_they_leave_out(budget):

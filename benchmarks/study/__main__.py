@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from benchmarks.study.methods import ENCODERS, METHODS, SIZES, Budget, with_what_they_need
+from benchmarks.study.methods import ENCODERS, METHODS, SIZES, STARTS, Budget, with_what_they_need
 from benchmarks.study.report import report
 from benchmarks.study.training import train_all
 
@@ -44,6 +44,13 @@ def main() -> None:
         "--encoder-batch", type=int, default=16, help="their samples per iteration (default: %(default)s)"
     )
     parser.add_argument("--lr", type=float, default=1e-3, help="learning rate, the same for all (default: %(default)s)")
+    parser.add_argument(
+        "--start",
+        choices=STARTS,
+        default="free",
+        help="how the networks of the methods start: free of the one filter that short trainings of the published ones end "
+        "at (docs/short_trainings.md), or as published (default: %(default)s)",
+    )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="default: 0 1 2")
     names = [method.name for method in METHODS]
     parser.add_argument("--methods", nargs="+", choices=names, default=names, metavar="NAME", help=", ".join(names))
@@ -57,6 +64,7 @@ def main() -> None:
         args.encoder_iterations,
         args.encoder_batch,
         args.lr,
+        start=args.start,
     )
     sets = dict(map(_set, args.sets))
     methods = list(with_what_they_need(args.methods))

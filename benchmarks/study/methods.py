@@ -11,6 +11,11 @@ import torch
 ENCODER_SHARE = 1 / 7
 """Share of the iterations used by the encoder phase, if there is one: LightBSR's 100 of 700 epochs."""
 
+FREE_START: dict[str, Any] = {"image_skip": True, "tail_activation": "lr", "init_scale": 0.3}
+"""How all methods of the field may start, so that a short training learns more than one filter; MSRResNet does by itself."""
+
+STARTS: dict[str, dict[str, Any]] = {"published": {}, "free": FREE_START}
+
 _SMALL = {"num_feat": 48, "layer_scale_init": 0.1}
 _SIZES: dict[str, dict[str, dict[str, Any]]] = {
     # About a quarter of each network's depth, and three quarters of its width.
@@ -48,6 +53,8 @@ class Budget:
     """Learning rate of Adam; after the encoder phase with a warm-up and a cosine, the same for all."""
     preset: str = "setting1_x4"
     """Preset of the degradations."""
+    start: str = "published"
+    """How the networks start: ``published`` or ``free``."""
 
 
 @dataclass(frozen=True)
@@ -163,9 +170,10 @@ def training_options(method: Method, budget: Budget, seed: int) -> dict[str, Any
 def _kind(name: str, budget: Budget) -> tuple[str, dict[str, Any], dict[str, Any], int, bool]:
     """Model, network, losses, views, and whether there is an encoder phase."""
     sizes = _SIZES[budget.size]
+    start = STARTS[budget.start]
     # A short run would hardly fill the published queue of 8192.
     queue = {"queue_size": 8192 if budget.size == "published" else 1024}
-    light = {"scale": 4, **sizes["LightBSR"]}
+    light = {"scale": 4, **sizes["LightBSR"], **start}
     contrast = {"type": "DegradationContrastiveLoss", "loss_weight": 0.0 if name.endswith("no_contrast") else 1.0}
     if name.startswith("teacher"):
         network = {"type": "LightBSRTeacher", "prior_channels": 15, **queue, **light}
@@ -180,16 +188,16 @@ def _kind(name: str, budget: Budget) -> tuple[str, dict[str, Any], dict[str, Any
     if name.startswith("no_distillation"):
         return "SRModel", {"type": "LightBSR", **light}, {}, 1, False
     if name.startswith("dasr"):
-        network = {"type": "DASR", "scale": 4, **queue, **sizes["DASR"]}
+        network = {"type": "DASR", "scale": 4, **queue, **sizes["DASR"], **start}
         return "DASRModel", network, {"contrastive_opt": {"type": "DegradationContrastiveLoss"}}, 2, True
     if name == "cdcl":
-        network = {"type": "CdCL", "scale": 4, **sizes["CdCL"]}
+        network = {"type": "CdCL", "scale": 4, **sizes["CdCL"], **start}
         return "CdCLModel", network, {"contrastive_opt": {"type": "ContentDecoupledContrastiveLoss"}}, 4, True
     if name == "kdsr_teacher":
-        return "KDSRTeacherModel", {"type": "KDSRTeacher", "scale": 4, **sizes["KDSR"]}, {}, 1, False
+        return "KDSRTeacherModel", {"type": "KDSRTeacher", "scale": 4, **sizes["KDSR"], **start}, {}, 1, False
     if name == "kdsr_student":
         losses = {"channel_opt": {"type": "ChannelDistillationLoss", "l1_weight": 0}}
-        return "KDSRStudentModel", {"type": "KDSR", "scale": 4, **sizes["KDSR"]}, losses, 1, False
+        return "KDSRStudentModel", {"type": "KDSR", "scale": 4, **sizes["KDSR"], **start}, losses, 1, False
     return "SRModel", {"type": "MSRResNet", "upscale": 4, **sizes["MSRResNet"]}, {}, 1, False
 
 
