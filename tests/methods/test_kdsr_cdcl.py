@@ -99,6 +99,8 @@ def test_teachers_are_validated_with_what_they_see(tmp_path):
             "num_feat: teacher 8, student 16",
         ),
         ({"network_g": {**KDSR.options(), "num_block": 3}}, "num_block: teacher 2, student 3"),
+        ({"network_g": {**KDSR.options(), "image_skip": True}}, "image_skip: teacher False, student True"),
+        ({"network_g": {**KDSR.options(), "tail_activation": "lr"}}, "tail_activation: teacher None, student lr"),
         ({"network_g": STUDENT_NETWORK}, "expected LightBSRTeacher, got 'KDSRTeacher'|is the checkpoint of another"),
         ({"network_g": CASES["DASR"].options()}, "expected LightBSR or KDSR as the student .* got 'DASR'"),
     ],
