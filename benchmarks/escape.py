@@ -35,6 +35,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "init+lr": ("no_distillation", {**FREE_START, "image_skip": False}, {}),
     "skip+init+lr": ("no_distillation", FREE_START, {}),
     "skip+init+hr": ("no_distillation", {**FREE_START, "tail_activation": "hr"}, {}),
+    "no codes": ("no_distillation", {**FREE_START, "type": "benchmarks.study.codeless.CodelessLightBSR"}, {}),
     "msrresnet": ("msrresnet", {}, {}),
     "free dasr": ("dasr", FREE_START, {"encoder_iter": 0}),
     "free cdcl": ("cdcl", FREE_START, {"encoder_iter": 0}),

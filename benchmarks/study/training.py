@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
@@ -34,9 +35,16 @@ def train(options: Mapping[str, Any], folder: Path) -> Path:
     if finished.is_file() and finished.read_text() == text:
         return log
     file.write_text(text)
-    command = [sys.executable, "-m", "lightbsr", "train", "-opt", file.name, "--auto_resume"]
+    command = [sys.executable, "-m", "lightbsr", "train", "-opt", file.name, "--auto_resume", "--allow-local-code"]
+    root = str(Path(__file__).parents[2])
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep),
+    }
     with log.open("w") as output:
-        code = subprocess.run(command, cwd=folder, stdout=output, stderr=subprocess.STDOUT, check=False).returncode
+        code = subprocess.run(
+            command, cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT, check=False
+        ).returncode
     if code:
         raise RuntimeError(f"{name} in {folder}: `{' '.join(command)}` exited with {code}; see {log}.")
     finished.parent.mkdir(exist_ok=True)
