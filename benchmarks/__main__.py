@@ -22,7 +22,7 @@ from benchmarks import degradation, growth, inference, loading, start_up, traini
 from benchmarks.machine import look_at
 from benchmarks.report import Section, write
 
-_PARTS = ("start-up", "loading", "degradation", "inference", "training", "growth")
+_PARTS = ("start-up", "loading", "degradation", "inference", "starts", "training", "growth")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -70,6 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "loading": lambda: [loading.measure(turns, 32 if full else 8)],
         "degradation": lambda: [degradation.measure(device, machine, turns, 64 if cuda else 16)],
         "inference": lambda: [inference.measure(device, machine, turns, 180, 320, compiled=args.compile)],
+        "starts": lambda: [inference.measure_starts(device, turns, 180, 320)],
         "training": lambda: training.measure(device, machine, turns, count, patch, switches),
         "growth": lambda: [
             growth.with_the_image(device, turns, sides),

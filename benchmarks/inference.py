@@ -5,9 +5,11 @@ Peak memory is read from Linux's ``/proc``.
 
 from __future__ import annotations
 
+import functools
 import subprocess
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import torch
 
@@ -123,4 +125,38 @@ def measure(device: torch.device, machine: Machine, turns: int, height: int, wid
                 "" if peak is None else peak,
             ]
         )
+    return section
+
+
+_SIZES: dict[str, dict[str, Any]] = {
+    "small": {"num_feat": 48, "num_group": 2, "num_block": 4, "num_spatial_feat": 12, "layer_scale_init": 0.3},
+    "published": {"layer_scale_init": 0.3},
+}
+_STARTS: dict[str, dict[str, Any]] = {
+    "as published": {},
+    "image_skip": {"image_skip": True},
+    "image_skip, tail_activation: lr": {"image_skip": True, "tail_activation": "lr"},
+    "image_skip, tail_activation: hr": {"image_skip": True, "tail_activation": "hr"},
+}
+
+
+@torch.inference_mode()
+def measure_starts(device: torch.device, turns: int, height: int, width: int) -> Section:
+    """What the arguments for short trainings cost when an image is restored, by the folded network in fp32."""
+    section = Section(
+        f"Inference of networks that start freely, {width}x{height}",
+        "`this / published`: how many times the published network's time.",
+        ("size", "network", "ms", "spread", "this / published"),
+    )
+    lq = torch.rand(1, 3, height, width, device=device)
+    for size, sizes in _SIZES.items():
+        ways: dict[str, Callable[[], object]] = {}
+        for name, start in _STARTS.items():
+            torch.manual_seed(0)
+            folded = InferenceLightBSR(LightBSR(scale=4, **sizes, **start).eval().to(device))
+            ways[name] = functools.partial(folded, lq)
+        times = in_turns(ways, turns, wait=synchronise(device))
+        for name, timing in times.items():
+            factor = ratio(timing, times["as published"])
+            section.rows.append([size, name, timing.median * 1e3, timing.spread, factor])
     return section
