@@ -40,9 +40,9 @@ def reads(cls: Any, *section: str) -> set[str]:
     return set() if cls is None or declares(cls) else keys_read_by(cls).of(*section)
 
 
-def may_read_more(cls: Any, *section: str) -> bool:
-    """Whether a class may read keys of a section that are neither declared nor found in its source."""
-    return not declares(cls) and (is_foreign(cls) or keys_read_by(cls).may_read_more(*section))
+def may_read_more(cls: Any) -> bool:
+    """Whether a class may read keys that are neither declared nor found in its source."""
+    return not declares(cls) and is_foreign(cls)
 
 
 def sections_with(cls: Any, name: str) -> set[str]:

@@ -3,8 +3,8 @@
 BasicSR passes a model the whole file and a data set its own section, as dictionaries, and each reads what it likes from
 them. So a key counts only where it is read: ``opt['train'].get('ema_decay')`` makes ``ema_decay`` a key of ``train`` and
 of nothing else. Followed are assignments, ``self.<name>``, inherited methods and ``super()``, functions and classes of the
-same packages that a section is passed to, and keys passed as arguments. A section that goes where it cannot be followed is
-reported as such (:attr:`KeysRead.unseen`): any of its keys may be read.
+same packages that a section is passed to, and keys passed as arguments. Nothing of BasicSR 1.4.2 reads a key of a section in
+another way; for classes of other packages this is not known.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import ast
 import builtins
 import functools
 import inspect
-import sys
-from collections.abc import Iterable, Iterator, Mapping
+import textwrap
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import FunctionType
 from typing import Any
@@ -25,8 +25,6 @@ Section = tuple[str, ...]
 ANY = "*"
 """In a section's path: every key, as a loop over ``items()`` reads them."""
 
-_ARGUMENT = (ANY, ANY)
-"""An argument whose value the class's callers decide."""
 _Values = frozenset[Any]
 """What an expression may be: sections (tuples) and words. Anything else is left out."""
 _NOTHING: _Values = frozenset()
@@ -40,21 +38,15 @@ class KeysRead:
 
     paths: frozenset[Section]
     """Every key that is read, with its section."""
-    unseen: frozenset[Section]
-    """Sections that are also read in ways that cannot be followed."""
 
     def of(self, *section: str) -> set[str]:
         """The keys read from a section."""
         depth = len(section)
-        return {path[depth] for path in self.paths if len(path) > depth and _matches(path[:depth], section)} - {ANY}
-
-    def may_read_more(self, *section: str) -> bool:
-        """Whether a section has readers that cannot be followed."""
-        return any(_matches(path, section) for path in self.unseen)
+        return {path[depth] for path in self.paths if len(path) > depth and _matches(path, section)} - {ANY}
 
 
 def _matches(path: Section, section: Section) -> bool:
-    return len(path) == len(section) and all(a in (b, ANY) for a, b in zip(path, section, strict=True))
+    return all(a in (b, ANY) for a, b in zip(path, section, strict=False))
 
 
 @functools.cache
@@ -64,44 +56,42 @@ def keys_read_by(cls: type) -> KeysRead:
     Args:
         cls: A class whose methods get their options as the argument ``opt``, as BasicSR's do.
     """
-    findings = _Findings(cls.__module__.partition(".")[0])
-    _ClassReader(cls, findings).read({"opt": frozenset({()})})
-    return KeysRead(frozenset(findings.read), frozenset(findings.unseen))
+    reader = _ClassReader(cls, {_package_of(cls), "basicsr", "lightbsr_model", "lightbsr_arch"}, set())
+    reader.read({"opt": frozenset({()})})
+    return KeysRead(frozenset(reader.found))
 
 
-class _Findings:
-    """What has been found so far."""
-
-    def __init__(self, package: str) -> None:
-        self.read: set[Section] = set()
-        self.unseen: set[Section] = set()
-        self.packages = {package, "basicsr", "lightbsr_model", "lightbsr_arch"}
-        self.returns: dict[Any, _Values] = {}
-
-    def lost(self, values: Iterable[Any]) -> None:
-        """Note sections that are passed on to where nothing can be followed."""
-        self.unseen.update(value for value in values if isinstance(value, tuple) and value != _ARGUMENT)
-
-    def follows(self, target: Any) -> bool:
-        """Whether a function or class is in a package that is read."""
-        return str(getattr(target, "__module__", "")).partition(".")[0] in self.packages
+def _package_of(target: Any) -> str:
+    return str(getattr(target, "__module__", "")).partition(".")[0]
 
 
 class _ClassReader:
-    """Reads the methods of one class; ``attributes`` is what its instances keep."""
+    """Reads the methods of one class.
 
-    def __init__(self, cls: type, findings: _Findings) -> None:
-        self.cls, self.findings = cls, findings
+    Args:
+        cls: The class.
+        packages: Packages whose functions and classes are followed.
+        found: The paths of all keys read, which this adds to.
+    """
+
+    def __init__(self, cls: type, packages: set[str], found: set[Section]) -> None:
+        self.cls, self.packages, self.found = cls, packages, found
         self.attributes: dict[str, _Values] = {}
+        """What instances keep."""
+        self.returns: dict[Any, _Values] = {}
 
     def read(self, given: Mapping[str, _Values]) -> None:
         """Read every method, as it is after overriding; ``given`` are arguments by name."""
         for _ in range(2):  # in the second round all attributes are known, whatever the order of the methods
-            self.findings.returns.clear()
+            self.returns.clear()
             for name in dir(self.cls):
                 owner, function = self.method(name)
-                if function is not None and self.findings.follows(owner):
+                if function is not None and self.follows(owner):
                     self.run(function, owner, given)
+
+    def follows(self, target: Any) -> bool:
+        """Whether a function or class is in a package that is read."""
+        return _package_of(target) in self.packages
 
     def method(self, name: str, after: type | None = None) -> tuple[type | None, FunctionType | None]:
         """A method and the class that defines it; with ``after``, as ``super()`` in that class finds it."""
@@ -113,40 +103,28 @@ class _ClassReader:
 
     def run(self, function: FunctionType, owner: type | None, given: Mapping[str, _Values]) -> _Values:
         """Follow one call; return what it may return."""
-        key = (self, function, tuple(sorted((name, values) for name, values in given.items() if values)))
-        if key not in self.findings.returns:
-            self.findings.returns[key] = _NOTHING  # what a recursive call gets
-            definition = _definition(function)
-            if definition is None:
-                code = function.__code__
-                taken = {"", *code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]}
-                self.findings.lost(value for name, values in given.items() if name in taken for value in values)
-            else:
-                reader = _FunctionReader(self, function, owner, definition, given)
-                self.findings.returns[key] = reader.read()
-        return self.findings.returns[key]
+        key = (function, tuple(sorted((name, values) for name, values in given.items() if values)))
+        if key not in self.returns:
+            self.returns[key] = _NOTHING  # what a recursive call gets
+            self.returns[key] = _FunctionReader(self, function, owner, given).read()
+        return self.returns[key]
 
 
 class _FunctionReader:
     """Reads one function's body, with its arguments bound; branches and loops are all taken once."""
 
     def __init__(
-        self,
-        of: _ClassReader,
-        function: FunctionType,
-        owner: type | None,
-        definition: ast.FunctionDef,
-        given: Mapping[str, _Values],
+        self, of: _ClassReader, function: FunctionType, owner: type | None, given: Mapping[str, _Values]
     ) -> None:
-        self.of, self.findings, self.owner = of, of.findings, owner
-        self.globals, self.definition = function.__globals__, definition
-        arguments = _argument_names(definition)
-        self.self_name = arguments[0] if owner is not None and arguments else None
-        self.names = {name: given.get(name, frozenset({_ARGUMENT})) for name in arguments}
+        self.of, self.function, self.owner = of, function, owner
+        self.self_name = next(iter(inspect.signature(function).parameters), None) if owner is not None else None
+        self.names = dict(given)
         self.returned: set[Any] = set()
 
     def read(self) -> _Values:
-        self.walk(self.definition)
+        definition = _definition(self.function)
+        if definition is not None:
+            self.walk(definition)
         return frozenset(self.returned)
 
     # ---- statements
@@ -226,14 +204,9 @@ class _FunctionReader:
         return _NOTHING
 
     def read_key(self, sections: _Values, key: ast.expr) -> _Values:
-        keys = self.value(key)
-        known = [section for section in sections if isinstance(section, tuple) and section != _ARGUMENT]
-        words = [word for word in keys if isinstance(word, str)]
-        found = {(*section, word) for section in known for word in words}
-        self.findings.read |= found
-        # A number or a slice is a place in a list. An argument is followed from where it is given.
-        if not words and _ARGUMENT not in keys and not isinstance(key, (ast.Constant, ast.Slice, ast.UnaryOp)):
-            self.findings.lost(known)
+        words = [word for word in self.value(key) if isinstance(word, str)]
+        found = {(*section, word) for section in sections if isinstance(section, tuple) for word in words}
+        self.of.found |= found
         return frozenset(found)
 
     def is_self(self, node: ast.expr) -> bool:
@@ -250,10 +223,7 @@ class _FunctionReader:
 
     def call(self, node: ast.Call) -> _Values:
         given = [self.value(argument) for argument in node.args]
-        named = {word.arg: self.value(word.value) for word in node.keywords if word.arg is not None}
-        for word in node.keywords:
-            if word.arg is None:
-                self.findings.lost(self.value(word.value))
+        named = {word.arg or "": self.value(word.value) for word in node.keywords}
         function = node.func
         if isinstance(function, ast.Attribute):
             if self.is_self(function.value) or _is_super(function.value):
@@ -262,7 +232,7 @@ class _FunctionReader:
                 if method is not None:
                     return self.of.run(method, owner, _bound(method, given, named, skip=1))
             sections = frozenset(value for value in self.value(function.value) if isinstance(value, tuple))
-            if sections - {_ARGUMENT}:
+            if sections:
                 return self.method_of_section(sections, function.attr, node.args)
         return self.call_of(self.resolve(function), given, named)
 
@@ -270,16 +240,14 @@ class _FunctionReader:
         """``dict``'s own methods."""
         if name in _READERS and arguments:
             return self.read_key(sections, arguments[0])
-        if name == "items":
-            return frozenset({(*section, ANY) for section in sections} | {_ARGUMENT})
-        if name == "values":
+        if name in ("items", "values"):
             return frozenset((*section, ANY) for section in sections)
         return sections if name == "copy" else _NOTHING
 
     def resolve(self, node: ast.expr) -> Any:
         """The object that a dotted name stands for in this module, None if that is not known."""
         if isinstance(node, ast.Name):
-            return self.globals.get(node.id, getattr(builtins, node.id, None))
+            return self.function.__globals__.get(node.id, getattr(builtins, node.id, None))
         if isinstance(node, ast.Attribute):
             return getattr(self.resolve(node.value), node.attr, None)
         return None
@@ -289,17 +257,13 @@ class _FunctionReader:
         values = frozenset().union(*given, *named.values())
         if getattr(target, "__name__", None) in _COPIES:
             return values
-        if getattr(builtins, getattr(target, "__name__", ""), None) is target and target is not None:
-            return _NOTHING  # len, isinstance, str: they read no key
-        if any(isinstance(value, tuple) and value != _ARGUMENT for value in values):
-            if isinstance(target, FunctionType) and self.findings.follows(target):
+        if self.of.follows(target) and any(isinstance(value, tuple) for value in values):
+            if isinstance(target, FunctionType):
                 return self.of.run(target, None, _bound(target, given, named))
-            if isinstance(target, type) and self.findings.follows(target):
-                start = _function_of(inspect.getattr_static(target, "__init__"))
-                if start is not None:
-                    _ClassReader(target, self.findings).read(_bound(start, given, named, skip=1))
-                    return _NOTHING
-            self.findings.lost(values)
+            start = _function_of(inspect.getattr_static(target, "__init__")) if isinstance(target, type) else None
+            if start is not None:
+                inner = _ClassReader(target, self.of.packages, self.of.found)
+                inner.read(_bound(start, given, named, skip=1))
         return _NOTHING
 
 
@@ -311,23 +275,12 @@ def _bound(
     function: FunctionType, given: list[_Values], named: Mapping[str, _Values], skip: int = 0
 ) -> dict[str, _Values]:
     """Arguments by name; those that are not given hold nothing, or their default where it is a word."""
-    definition = _definition(function)
-    if definition is None:
-        return {"": frozenset().union(*given, *named.values())}
-    names = _argument_names(definition)[skip:]
-    defaults = inspect.signature(function).parameters
+    parameters = list(inspect.signature(function).parameters.values())[skip:]
     bound = {
-        name: frozenset({defaults[name].default})
-        if name in defaults and isinstance(defaults[name].default, str)
-        else _NOTHING
-        for name in names
+        parameter.name: frozenset({parameter.default}) if isinstance(parameter.default, str) else _NOTHING
+        for parameter in parameters
     }
-    return {**bound, **dict(zip(names, given, strict=False)), **named}
-
-
-def _argument_names(definition: ast.FunctionDef) -> list[str]:
-    arguments = definition.args
-    return [argument.arg for argument in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)]
+    return {**bound, **dict(zip(bound, given, strict=False)), **named}
 
 
 def _function_of(attribute: Any) -> FunctionType | None:
@@ -338,21 +291,11 @@ def _function_of(attribute: Any) -> FunctionType | None:
     return attribute if isinstance(attribute, FunctionType) else None
 
 
-def _definition(function: FunctionType) -> ast.FunctionDef | None:
-    return _definitions(function.__module__).get(function.__code__.co_firstlineno)
-
-
 @functools.cache
-def _definitions(module: str) -> dict[int, ast.FunctionDef]:
-    """A module's functions by their first line; none where its source is not there."""
+def _definition(function: FunctionType) -> ast.FunctionDef | None:
+    """A function's source, parsed; None where there is none."""
     try:
-        tree = ast.parse(inspect.getsource(sys.modules[module]))
-    except (OSError, TypeError, KeyError, SyntaxError):
-        return {}
-    return dict(_with_first_line(tree))
-
-
-def _with_first_line(tree: ast.AST) -> Iterator[tuple[int, ast.FunctionDef]]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef):
-            yield min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)]), node
+        (node,) = ast.parse(textwrap.dedent(inspect.getsource(function))).body
+    except (OSError, TypeError, SyntaxError):
+        return None
+    return node if isinstance(node, ast.FunctionDef) else None

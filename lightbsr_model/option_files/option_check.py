@@ -97,7 +97,7 @@ class OptionCheck(SectionCheck):
                 if others:
                     self.idle(key, f"{reader.__name__} does not read it, {_first(others)} does")
                     return
-            if may_read_more(reader, *section):
+            if may_read_more(reader):
                 self.warn(
                     key,
                     f"unknown key{nearest(key[-1], names)}; {reader.__name__} is not BasicSR's, it may know it all the same",

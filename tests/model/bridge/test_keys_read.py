@@ -73,12 +73,6 @@ class Derived(Base):
         return f"{self.opt['val']['in_text']}"
 
 
-class Lost(Base):
-    def prepare(self):
-        unknown_reader(self.opt["train"])  # noqa: F821
-        print(len(self.opt["val"]))
-
-
 def test_what_is_followed():
     read = keys_read_by(Derived)
     assert read.of("train") == {*("tested", "popped", "first", "second", "helped", "named", "asked", "of_property")}
@@ -86,24 +80,6 @@ def test_what_is_followed():
     assert read.of("val") == {"kept", "in_text"}
     assert read.of("helper") == {"used_by_helper"}
     assert read.of("a") == read.of("b") == {"listed"}
-    assert not read.unseen
-
-
-def test_what_goes_where_it_cannot_be_followed():
-    read = keys_read_by(Lost)
-    assert read.may_read_more("train")
-    assert not read.may_read_more("val")
-    assert not read.may_read_more()
-
-
-@pytest.mark.parametrize("registry", [MODEL_REGISTRY, DATASET_REGISTRY])
-def test_every_class_of_basicsr_and_ours_is_followed_to_the_end(registry):
-    for name, cls in registry:
-        if cls.__module__.partition(".")[0] in ("basicsr", "lightbsr_model"):
-            read = keys_read_by(cls)
-            assert read.paths, name
-            for section in ((), ("train",), ("val",), ("path",)):
-                assert not read.may_read_more(*section), (name, section)
 
 
 def test_keys_of_basicsr_models():
