@@ -100,19 +100,21 @@ class SectionCheck:
             optional: Which of the required keys may be missing all the same.
         """
         section = self.section(*place)
+        # Where it is no value of a required key, ~ is as good as nothing.
+        nothing = {name for name, value in section.items() if value is None and self._needs_value(find_key(keys, name))}
         for name in list(section):
             key = find_key(keys, name)
             if not is_known(name):
                 unknown((*place, name))
-            if key is not None and not (section[name] is None and key.is_required):
+            if key is not None and name not in nothing:
                 self.value((*place, name), section, key)
         for name, key in keys.items():
-            if key.is_required and section.get(name) is None and not optional(name):
-                self.missing((*place, name), key)
+            if key.is_required and (name not in section or name in nothing) and not optional(name):
+                self.report((*place, name), f"missing; expected {key.expected}. {key.rule.sentence}".strip())
 
-    def missing(self, place: KeyPath, key: Key) -> None:
-        """Report a required key that is not given."""
-        self.report(place, f"missing; expected {key.expected}. {key.rule.sentence}".strip())
+    @staticmethod
+    def _needs_value(key: Key | None) -> bool:
+        return key is not None and key.is_required and key.fault(None) is not None
 
     def value(self, place: KeyPath, section: dict[str, Any], key: Key) -> None:
         """Check one value, and write it as code expects it (5e3 as 5000)."""
@@ -167,19 +169,14 @@ class SectionCheck:
         keys, takes_any = arguments_of(cls, word)
         takes_any = takes_any and not (word == "metric" and is_basicsr(cls))  # BasicSR's take any argument and drop it
         ignored = getattr(cls, "ignored_options", {})
-        for name in list(section):
-            if name == "type":
-                continue
-            if name in ignored:
-                self.idle((*place, name), ignored[name])
-            elif name in keys:
-                if section[name] is not None or not keys[name].is_required or keys[name].fault(None) is None:
-                    self.value((*place, name), section, keys[name])
-            elif word == "arch" and name in _NO_NETWORK_READS:
-                self.idle((*place, name), "no network reads it; it is a key of train")
+        known = {"type", *keys} - set(ignored)
+
+        def unknown(key: KeyPath) -> None:
+            if key[-1] in ignored:
+                self.idle(key, ignored[key[-1]])
+            elif word == "arch" and key[-1] in _NO_NETWORK_READS:
+                self.idle(key, "no network reads it; it is a key of train")
             elif not takes_any:
-                self.unknown((*place, name), set(keys))
-        for name, key in keys.items():
-            # Of a class that is not declared ~ may be a value like any other.
-            if key.is_required and (name not in section or (section[name] is None and key.fault(None) is not None)):
-                self.missing((*place, name), key)
+                self.unknown(key, set(keys))
+
+        self.keys(place, {name: keys[name] for name in keys if name in known}, lambda name: name in known, unknown)

@@ -193,6 +193,13 @@ def test_what_basicsr_models_need(image_folder, tmp_path, key, value, problem):
     assert any(problem in line for line in _problems(tmp_path, opt))
 
 
+def test_a_loss_that_basicsr_may_do_without_may_be_null(image_folder, tmp_path):
+    opt = plain_training(image_folder, {"type": "MSRResNet", "num_feat": 8, "num_block": 1})
+    opt.update(model_type="SRGANModel", network_d={"type": "UNetDiscriminatorSN", "num_in_ch": 3})
+    opt["train"].update(optim_d=opt["train"]["optim_g"], gan_opt={"type": "GANLoss", "gan_type": "lsgan"}, ldl_opt=None)
+    assert _problems(tmp_path, opt) == []
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
