@@ -45,7 +45,6 @@ class Destination:
     folder: Path | None
     """The folder; None puts each beside its input."""
     file: Path | None
-    """The one file, or None."""
     stream: bool
     """Whether the one result goes to standard output."""
     suffix: str
@@ -75,7 +74,6 @@ class Job:
     """An image to restore."""
 
     found: Found
-    """The input."""
     target: Path
     """Where the result goes; without meaning where it goes to standard output."""
 

@@ -50,11 +50,9 @@ class Writing:
     quality: int | None
     """Of JPEG and WebP; None is DEFAULT_QUALITY, and keeps lossless WebP lossless."""
     overwrite: bool
-    """Replace what is there."""
     compare: bool
     """Also write an image and a page that compare with bicubic interpolation."""
     stream: bool
-    """To standard output."""
 
 
 @dataclass

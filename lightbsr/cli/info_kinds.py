@@ -39,9 +39,7 @@ class Told:
     """What is known of a file."""
 
     kind: str
-    """In a few words."""
     details: Mapping[str, str] = field(default_factory=dict)
-    """By name."""
     sound: bool = True
     """False for what is damaged, holds code, or is no model."""
     network: Mapping[str, Any] | None = None

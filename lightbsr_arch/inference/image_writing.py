@@ -23,9 +23,7 @@ class Format:
     deep: bool
     """16 bits a channel."""
     alpha: bool
-    """Transparency."""
     profile: bool
-    """An ICC profile."""
     side: int
     """Largest width and height."""
     grey: bool = True

@@ -28,9 +28,7 @@ class Part:
     before: int
     """Columns left of it."""
     height: int
-    """Its rows."""
     width: int
-    """Its columns."""
 
     def inner(self, feature_map: Tensor) -> Tensor:
         """What a feature map of ``pixels`` shows of the part itself; all of a map whose stride cannot be found."""

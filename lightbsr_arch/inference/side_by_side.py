@@ -18,13 +18,9 @@ class Box(NamedTuple):
     """A part of an image, in pixels."""
 
     left: int
-    """From the left edge."""
     top: int
-    """From the upper edge."""
     width: int
-    """Columns."""
     height: int
-    """Rows."""
 
 
 @dataclass(frozen=True)

@@ -42,11 +42,9 @@ class Tiff:
     colours: int
     """Channels that are neither alpha nor unknown; 0 where Pillow decides."""
     page: Any
-    """tifffile's own."""
     notes: list[str]
     """What a user should know of the channels."""
     kind: str
-    """In words, for messages."""
 
 
 def inspect(file: TiffFile) -> Tiff:

@@ -35,7 +35,6 @@ class Reading:
     weights: tuple[float, ...]
     """One a value of the representation."""
     bias: float
-    """The constant."""
     low: float
     """Smallest value that the probe was made with."""
     high: float
@@ -62,7 +61,6 @@ class DegradationProbe:
     """Readings by the name of their quantity, such as ``sigma`` or ``noise_level``."""
 
     readings: Mapping[str, Reading]
-    """What can be read."""
 
     def __post_init__(self) -> None:
         """Check what a file may hold."""

@@ -21,9 +21,7 @@ class Run:
     val_loaders: list[Any] = field(default_factory=list)
     """Validation loaders in the order of the options."""
     train_set: Any = None
-    """The supervised training set."""
     sampler: Any = None
-    """The training sampler, which tracks the epoch."""
     batches: int = 0
     """Number of iterations per epoch."""
     tb_logger: Any = None

@@ -17,11 +17,8 @@ class Crop:
     """A square of an image, and how it is laid out."""
 
     top: int
-    """First row."""
     left: int
-    """First column."""
     size: int
-    """Side."""
     flip: bool = False
     """Mirror it left to right, before turning."""
     turns: int = 0

@@ -24,7 +24,6 @@ class FoundImage:
     member: str
     """Its path in there, with slashes."""
     size: int
-    """In bytes."""
     stamp: str
     """What changes when the file does: the time of its last change, or a checksum."""
     offset: int | None = None

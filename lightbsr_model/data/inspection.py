@@ -28,9 +28,7 @@ class ImageFacts:
     name: str
     """Path or name in an LMDB."""
     height: int
-    """In pixels."""
     width: int
-    """In pixels."""
     kind: str
     """Format, mode and bits a channel, like ``PNG RGB 8 bit``."""
     sha256: str
@@ -48,7 +46,6 @@ class Findings:
     seconds: float = 0.0
     """That reading and decoding all took."""
     processes: int = 1
-    """That read."""
 
     @property
     def readable(self) -> list[ImageFacts]:

@@ -22,7 +22,6 @@ Range = tuple[float, float]
 """The two ends of a uniform distribution; equal ends mean one fixed value."""
 
 RANGES = ("sigma", "lambda_1", "lambda_2", "theta", "noise_level", "jpeg")
-"""The parameters that are ranges."""
 
 _HIGHEST = {"sigma": 100, "lambda_1": 100, "lambda_2": 100, "noise_level": 255, "jpeg": 100}
 

@@ -16,7 +16,6 @@ from lightbsr_model.option_files.document import KeyPath, sections
 from lightbsr_model.option_files.section_check import SectionCheck
 
 Misfit = tuple[KeyPath, str]
-"""A key, and what does not fit."""
 
 
 def misfits(check: SectionCheck) -> Iterator[Misfit]:

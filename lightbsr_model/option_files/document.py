@@ -48,7 +48,6 @@ class OptionDocument:
     options: dict[str, Any] = field(default_factory=dict)
     """The values, as BasicSR's loader would give them."""
     lines: dict[KeyPath, int] = field(default_factory=dict)
-    """The line of every key."""
     files: dict[KeyPath, str] = field(default_factory=dict)
     """The base file that a key comes from, for the keys that come from one."""
     problems: list[Problem] = field(default_factory=list)

@@ -47,7 +47,6 @@ _STORAGE = ("io_backend", "meta_info_file", "pictures", "dataroot_lq", "dataroot
 """Keys that say where the images are."""
 
 Found = Iterator[tuple[KeyPath, str]]
-"""Keys, and what is wrong with each."""
 
 
 class FileCheck:

@@ -35,7 +35,6 @@ class AnalysisSettings:
     name: str
     """Name of the analysis and of its folder."""
     scale: int
-    """Scale factor."""
     images: str
     """Folder or LMDB of HR images, or ``bundled``: scikit-image's images."""
     models: tuple[ModelEntry, ...]
@@ -55,7 +54,6 @@ class AnalysisSettings:
     seed: int = 0
     """Seed of the split, the noise, t-SNE, and networks without weights."""
     device: str = "auto"
-    """auto, cpu or cuda."""
     border: str = "clamp"
     """What the downsampling sees outside the patch."""
 

@@ -30,7 +30,6 @@ class Metric(NamedTuple):
     """Unit of its values; empty for none."""
     higher_is_better: bool
     decimals: int
-    """Number of decimals in tables."""
     measure: Measure
     """Takes SR and GT, (H, W, 3), RGB 0..255, of equal size, and the border to leave out at each side."""
 

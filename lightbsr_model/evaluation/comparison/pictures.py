@@ -32,7 +32,6 @@ class CropPicture:
     name: str
     """File name, without extension."""
     image: RGBImage
-    """The crops side by side."""
 
 
 def where_they_differ(images: Sequence[RGBImage], size: int) -> tuple[Box, float]:

@@ -41,7 +41,6 @@ class Scored:
     lr_sha256: str
     """Hash of the LR image's pixels."""
     figures: Mapping[str, float]
-    """Values by metric."""
 
 
 @dataclass

@@ -28,11 +28,9 @@ class CropBox:
     """A requested crop."""
 
     set: str
-    """Name of the set."""
     image: str
     """Name of the image, without extension."""
     preset: str
-    """Name of the degradation."""
     box: tuple[int, int, int, int]
     """Left, top, width and height in HR pixels."""
 
@@ -44,11 +42,9 @@ class Settings:
     name: str
     """Name of the comparison and of its folder."""
     scale: int
-    """Scale factor."""
     sets: Mapping[str, str]
     """Test sets: name, and folder or LMDB of HR images."""
     presets: tuple[str, ...]
-    """Names of the degradations."""
     models: tuple[ModelEntry, ...]
     """The models, in the order of the tables."""
     metrics: tuple[str, ...] = ("psnr_y", "ssim_y")
@@ -60,7 +56,6 @@ class Settings:
     seed: int = 0
     """Seed of the noise and of drawn degradations."""
     device: str = "auto"
-    """auto, cpu or cuda."""
     cost: bool = True
     """Whether to measure parameters, GMACs, time and memory."""
     cost_size: tuple[int, int] = (180, 320)

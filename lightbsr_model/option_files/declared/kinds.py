@@ -35,7 +35,6 @@ OPTIMISERS = {
     for name, value in vars(torch.optim).items()
     if isinstance(value, type) and issubclass(value, torch.optim.Optimizer) and value is not torch.optim.Optimizer
 }
-"""torch's optimisers by name."""
 
 SCHEDULERS = {
     "MultiStepLR": lr_scheduler.MultiStepRestartLR,
@@ -98,7 +97,6 @@ KINDS = {
         ),
     )
 }
-"""The kinds by their words."""
 
 
 def package_of(cls: Any) -> str:
