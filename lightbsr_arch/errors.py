@@ -32,6 +32,12 @@ class ImageError(OptionError):
     """An image cannot be used; the message names it."""
 
 
+RAISED_BY_NETWORKS = (
+    *(ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError),
+)
+"""What making or running anyone's network may raise for arguments or sizes that it cannot take."""
+
+
 class CommandFailed(RuntimeError):
     """A command could not do its job although nothing is wrong with what it was given."""
 

@@ -10,7 +10,7 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from torch import nn
 
 from lightbsr_arch.display import printable
-from lightbsr_arch.errors import MissingFileError, OptionError
+from lightbsr_arch.errors import RAISED_BY_NETWORKS, MissingFileError, OptionError
 from lightbsr_arch.inference.upscaler import Upscaler
 from lightbsr_arch.weights.checkpoints import load_state_dict
 from lightbsr_arch.weights.containers import path_of
@@ -23,10 +23,6 @@ from lightbsr_model.option_files.suggestions import nearest
 from lightbsr_model.option_files.whole_options import read_options
 
 _SECTION = "network_g"
-
-_RAISED_BY_CONSTRUCTORS = (
-    *(ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError),
-)
 
 
 def upscaler_of(args: argparse.Namespace, **options: Any) -> Upscaler:
@@ -88,7 +84,7 @@ def _build(arguments: dict[str, Any], file: str, document: OptionDocument, place
         raise OptionError(f"{file}: {document.problem((*place, 'type'), problem)}.")
     try:
         net: nn.Module = arch(**arguments)
-    except _RAISED_BY_CONSTRUCTORS as error:
+    except RAISED_BY_NETWORKS as error:
         reason = printable(str(error).partition("\n")[0] or type(error).__name__, 200)
         raise OptionError(
             f"{file}: {document.problem(place, f'{name} cannot be made of these options: {reason}')}."

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from lightbsr_arch.errors import OptionError
+from lightbsr_arch.errors import RAISED_BY_NETWORKS, OptionError
 from lightbsr_arch.inference.averages import SharedAverages
 
 _MULTIPLES = (1, 2, 3, 4, 6, 7, 8, 12, 16, 24, 32, 48, 64)
@@ -22,17 +22,6 @@ _MULTIPLES = (1, 2, 3, 4, 6, 7, 8, 12, 16, 24, 32, 48, 64)
 
 _TIMES = 5
 """Sides are tried at this many times a multiple: that is a multiple of none of the larger ones."""
-
-_RAISED_BY_NETWORKS = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    LookupError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)
-"""What anyone's network may raise for a size that it cannot take."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +57,7 @@ def find_traits(net: nn.Module, scale: int | None = None, size_multiple: int | N
     for multiple in _MULTIPLES if size_multiple is None else (size_multiple,):
         try:
             traits = _run(net, multiple)
-        except _RAISED_BY_NETWORKS as error:
+        except RAISED_BY_NETWORKS as error:
             first = first or (str(error).partition("\n")[0] or type(error).__name__)
             continue
         if scale not in (None, traits.scale):

@@ -12,7 +12,7 @@ import torch
 from basicsr.utils.registry import ARCH_REGISTRY
 from PIL import Image
 
-from lightbsr_arch.errors import OptionError
+from lightbsr_arch.errors import RAISED_BY_NETWORKS, OptionError
 from lightbsr_arch.layers.momentum_contrast import complete_momentum_parts
 from lightbsr_arch.methods.registry import network
 from lightbsr_arch.weights.checkpoints import load_state_dict
@@ -31,17 +31,6 @@ from lightbsr_model.training.teacher import check_fit, data_are_noisy, load_teac
 
 _MOST_HEADERS = 5000
 """At most this number of images' sizes is read before a run; more would take minutes on a slow disk."""
-
-_RAISED_BY_ARCHS = (
-    AssertionError,
-    AttributeError,
-    LookupError,
-    NotImplementedError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)
-"""What constructors of archs raise for sizes that do not fit."""
 
 _STORAGE = ("io_backend", "meta_info_file", "pictures", "dataroot_lq", "dataroot_gt")
 """Keys that say where the images are."""
@@ -238,7 +227,7 @@ class FileCheck:
         arguments = {key: value for key, value in deepcopy(dict(network_opt)).items() if key != "type"}
         try:
             net = look_up(ARCH_REGISTRY, network_opt["type"])(**arguments)
-        except _RAISED_BY_ARCHS as error:
+        except RAISED_BY_NETWORKS as error:
             if network(network_opt["type"]) is None:  # what ours raise was reported
                 yield (label,), f"{network_opt['type']} cannot be made with these arguments: {error}"
             return
