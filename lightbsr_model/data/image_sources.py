@@ -45,7 +45,30 @@ class ImageSource(Protocol):
         """The file's size in bytes (of an LMDB on average), and what changes when its content does."""
 
 
-class FolderImages:
+def _file_stamp(path: Path) -> tuple[int, str]:
+    status = path.stat()
+    return status.st_size, f"{status.st_size} {status.st_mtime_ns}"
+
+
+class _Files:
+    """Images that are files; ``names`` are their paths."""
+
+    names: list[str]
+
+    def stem(self, index: int) -> str:
+        """The file's name without extension."""
+        return Path(self.names[index]).stem
+
+    def content(self, index: int) -> bytes:
+        """Read a file."""
+        return Path(self.names[index]).read_bytes()
+
+    def stamp(self, index: int) -> tuple[int, str]:
+        """Its size and the time of its last change."""
+        return _file_stamp(Path(self.names[index]))
+
+
+class FolderImages(_Files):
     """The images directly in a folder, in the order of their names, or those that a meta_info file lists.
 
     Args:
@@ -78,23 +101,6 @@ class FolderImages:
         if not paths:
             raise ImageError(key, f"no images in {root}. {HOW_TO_GET_DATA}")
         self.names = [str(path) for path in paths]
-
-    def stem(self, index: int) -> str:
-        """The file's name without extension."""
-        return Path(self.names[index]).stem
-
-    def content(self, index: int) -> bytes:
-        """Read a file."""
-        return Path(self.names[index]).read_bytes()
-
-    def stamp(self, index: int) -> tuple[int, str]:
-        """Its size and the time of its last change."""
-        return _file_stamp(Path(self.names[index]))
-
-
-def _file_stamp(path: Path) -> tuple[int, str]:
-    status = path.stat()
-    return status.st_size, f"{status.st_size} {status.st_mtime_ns}"
 
 
 class LmdbImages:
@@ -155,7 +161,7 @@ BUNDLED = (
 """Pictures that come with scikit-image and are photographs, of 300 pixels a side or more."""
 
 
-class BundledImages:
+class BundledImages(_Files):
     """Pictures that come with scikit-image, by name (astronaut, coffee, chelsea, ...), without a download.
 
     Raises:
@@ -174,18 +180,6 @@ class BundledImages:
                 f"it has {', '.join(bundled)}.",
             )
         self.names = [str(bundled[name]) for name in pictures]
-
-    def stem(self, index: int) -> str:
-        """The image's name."""
-        return Path(self.names[index]).stem
-
-    def content(self, index: int) -> bytes:
-        """Read a file."""
-        return Path(self.names[index]).read_bytes()
-
-    def stamp(self, index: int) -> tuple[int, str]:
-        """Its size and the time of its last change."""
-        return _file_stamp(Path(self.names[index]))
 
 
 class ImageReader:
