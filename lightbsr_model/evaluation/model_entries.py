@@ -14,8 +14,9 @@ from lightbsr_arch.errors import OptionError
 from lightbsr_arch.methods.registry import method_with
 from lightbsr_arch.weights.checkpoints import load_state_dict
 from lightbsr_arch.weights.model_files import bundled_model
+from lightbsr_model.evaluation.settings_reader import SettingsReader
 from lightbsr_model.option_files.class_lookup import look_up
-from lightbsr_model.option_files.document import KeyPath, OptionDocument, Problem
+from lightbsr_model.option_files.document import KeyPath
 from lightbsr_model.option_files.folder_names import name_fault
 from lightbsr_model.option_files.section_check import names_in
 from lightbsr_model.option_files.suggestions import nearest
@@ -81,24 +82,12 @@ def network_of(entry: ModelEntry) -> dict[str, Any]:
         ) from error
 
 
-class ModelListReader:
-    """Reads the list of models and collects its problems.
+class ModelListReader(SettingsReader):
+    """Reads a YAML with a list of ``models``."""
 
-    Args:
-        document: The YAML.
-        scale: Its scale.
-    """
-
-    def __init__(self, document: OptionDocument, scale: Any) -> None:
-        self.document, self.scale = document, scale
-        self.problems: list[Problem] = []
-
-    def report(self, key: KeyPath, message: str) -> None:
-        """Record a problem."""
-        self.problems.append(self.document.problem(key, message))
-
-    def read(self, models: Any) -> tuple[ModelEntry, ...]:
+    def read_models(self) -> tuple[ModelEntry, ...]:
         """The entries of the list that can be read."""
+        models = self.options.get("models", [])
         if not isinstance(models, list) or not models:
             self.report(("models",), f"expected a list of models, got {models!r}")
             return ()
@@ -119,11 +108,11 @@ class ModelListReader:
                 self.report((*place, "name"), fault)
             if any(entry.name == other.name for other in entries):
                 self.report((*place, "name"), f"{entry.name!r} is used twice: each model needs its own name")
-            self._check(place, entry)
+            self._check_model(place, entry)
             entries.append(entry)
         return tuple(entries)
 
-    def _check(self, place: KeyPath, entry: ModelEntry) -> None:
+    def _check_model(self, place: KeyPath, entry: ModelEntry) -> None:
         if entry.results is not None:
             for key in ("network", "path", "model_type", "param_key", "adaptation"):
                 if getattr(entry, key) is not None:
@@ -155,5 +144,6 @@ class ModelListReader:
             self.report(place, str(error))
             return
         scale = network.get("scale", network.get("upscale"))
-        if scale is not None and scale != self.scale:
-            self.report(place, f"the network's scale is {scale}, the comparison's is {self.scale!r}")
+        wanted = self.options.get("scale")
+        if scale is not None and scale != wanted:
+            self.report(place, f"the network's scale is {scale}, the comparison's is {wanted!r}")

@@ -30,7 +30,10 @@ class SettingsReader:
         self.problems.append(self.document.problem(key, message))
 
     def known_values(self, names: Collection[str], required: Collection[str]) -> dict[str, Any]:
-        """The values of known keys; unknown and missing keys are reported, unless the file could not be read at all."""
+        """The values of known keys, where the file could be read.
+
+        Reported are unknown and missing keys, and a ``name`` that cannot be the name of a folder.
+        """
         if not self.document.was_read:
             return {}
         for key in self.options:
@@ -39,13 +42,10 @@ class SettingsReader:
         for key in required:
             if self.options.get(key) is None:
                 self.report((key,), "missing")
-        return {key: value for key, value in self.options.items() if key in names}
-
-    def check_name(self) -> None:
-        """Report a ``name`` that cannot be the name of a folder."""
         name = self.options.get("name")
         if name is not None and (fault := name_fault(name)) is not None:
             self.report(("name",), fault)
+        return {key: value for key, value in self.options.items() if key in names}
 
     def check_choices(self, values: Mapping[str, Any]) -> None:
         """Report an unknown border or device."""

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 from lightbsr_arch.errors import OptionError
 from lightbsr_model.degradation import GaussianDegradation
 from lightbsr_model.evaluation.model_entries import ModelEntry, ModelListReader
-from lightbsr_model.evaluation.settings_reader import SettingsReader
 from lightbsr_model.option_files.document import OptionDocument
 
 
@@ -86,17 +85,14 @@ def read_analysis(document: OptionDocument, source: str) -> AnalysisSettings:
     return AnalysisSettings(**values)
 
 
-class _Reader(SettingsReader):
+class _Reader(ModelListReader):
     def read(self) -> dict[str, Any]:
         names = {field.name for field in fields(AnalysisSettings)}
-        self.check_name()
         values = self.known_values(names, ("name", "scale", "images", "models"))
         images = values.get("images")
         if images is not None and images != "bundled" and not Path(str(images)).expanduser().is_dir():
             self.report(("images",), f"there is no folder {images}; `bundled` uses scikit-image's images")
-        models = ModelListReader(self.document, self.options.get("scale"))
-        values["models"] = models.read(values.get("models", []))
-        self.problems += models.problems
+        values["models"] = self.read_models()
         for number, entry in enumerate(values["models"]):
             if entry.results is not None:
                 self.report(("models", str(number), "results"), "existing SR images have no codes: give a network")

@@ -14,7 +14,6 @@ from lightbsr_model.degradation import get_degradation
 from lightbsr_model.evaluation.comparison.metrics import METRICS, PYIQA
 from lightbsr_model.evaluation.comparison.published_figures import PUBLISHED
 from lightbsr_model.evaluation.model_entries import ModelEntry, ModelListReader
-from lightbsr_model.evaluation.settings_reader import SettingsReader
 from lightbsr_model.option_files.document import OptionDocument
 from lightbsr_model.option_files.folder_names import name_fault
 from lightbsr_model.option_files.suggestions import nearest
@@ -90,10 +89,9 @@ def read_settings(document: OptionDocument, source: str) -> Settings:
     return Settings(**values)
 
 
-class _Reader(SettingsReader):
+class _Reader(ModelListReader):
     def read(self) -> dict[str, Any]:
         names = {field.name for field in fields(Settings)}
-        self.check_name()
         given = self.known_values(names, ("name", "scale", "sets", "presets", "models"))
         values = {key: value for key, value in given.items() if value is not None}
         self._numbers(values)
@@ -112,9 +110,7 @@ class _Reader(SettingsReader):
         for method in values.get("published", ()):
             if method not in PUBLISHED:
                 self.report(("published",), f"no published figures of {method!r}; known: {', '.join(PUBLISHED)}")
-        models = ModelListReader(self.document, self.options.get("scale"))
-        values["models"] = models.read(values.get("models", []))
-        self.problems += models.problems
+        values["models"] = self.read_models()
         model_names = [entry.name for entry in values["models"]]
         if values.get("reference") is not None and values["reference"] not in model_names:
             self.report(

@@ -197,10 +197,9 @@ def test_a_comparison_runs_no_code(mark, monkeypatch, key, is_judged):
     if not is_judged:
         monkeypatch.setattr(class_lookup, "import_class", _import_anything)
     entry = {"name": "a", key: {"type": "local_code.Net"} if key == "network" else "local_code.Net"}
-    document = OptionDocument({"models": [entry]})
-    reader = ModelListReader(document, 4)
+    reader = ModelListReader(OptionDocument({"models": [entry], "scale": 4}))
     with contextlib.suppress(AttributeError):
-        reader.read(document.options["models"])
+        reader.read_models()
     refused = [problem for problem in reader.problems if problem.key == ("models", "0", key)]
     assert [bool(re.search(NOT_INSTALLED, problem.message)) for problem in refused] == ([True] if is_judged else [])
     assert mark.exists() is not is_judged
