@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from support.model_options import TEACHER_NETWORK, model_options
 
 METRICS = {"psnr": {"type": "calculate_psnr", "crop_border": 4, "test_y_channel": True}}
@@ -49,6 +51,28 @@ def plain_training(images: Path, network: dict[str, Any], **train: Any) -> dict[
     del opt["train"]["contrastive_opt"], opt["train"]["encoder_iter"]
     opt["train"].update(scheduler={"type": "MultiStepLR", "milestones": [4], "gamma": 0.5}, **train)
     return opt
+
+
+BICUBIC = {"name": "bicubic", "model_type": "SRModel", "network_g": {"type": "BicubicUpsampler", "scale": 4}}
+
+
+def as_test(opt: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    """Options of a test of a training's network on the training's validation set."""
+    kept = {key: opt[key] for key in ("model_type", "scale", "num_gpu", "manual_seed", "network_g")}
+    datasets, val = {"test": opt["datasets"]["val"]}, {**opt["val"], "suffix": None}
+    return {**kept, "name": "tested", "path": {}, "datasets": datasets, "val": val, **changes}
+
+
+def write_options(folder: Path, opt: dict[str, Any]) -> Path:
+    """Write ``run.yml`` into a folder, which is made and returned."""
+    folder.mkdir(exist_ok=True)
+    (folder / "run.yml").write_text(yaml.safe_dump(opt, sort_keys=False))
+    return folder
+
+
+def log_of(folder: Path) -> str:
+    """All logs of a run's folder."""
+    return "".join(path.read_text() for path in sorted(folder.glob("*.log")))
 
 
 MSRRESNET = {"type": "MSRResNet", "num_in_ch": 3, "num_out_ch": 3, "num_feat": 8, "num_block": 1, "upscale": 4}

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
+from basicsr.utils.registry import LOSS_REGISTRY
 from resumed_runs import FinishedRun, short_options
 
 
@@ -64,3 +66,24 @@ def finished(finished_once, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["lightbsr"])
     shutil.copytree(finished_once.root, tmp_path, dirs_exist_ok=True)
     return FinishedRun(tmp_path, yaml.safe_load(yaml.safe_dump(finished_once.opt)))
+
+
+@pytest.fixture
+def nan_loss():
+    """The name of an L1 loss that is not a number at given calls."""
+
+    class NaNAtLoss(torch.nn.L1Loss):
+        calls = 0
+
+        def __init__(self, at: list[int], loss_weight: float = 1.0) -> None:
+            super().__init__()
+            self.at = at
+            NaNAtLoss.calls = 0
+
+        def forward(self, output, gt):
+            NaNAtLoss.calls += 1
+            return super().forward(output, gt) * (float("nan") if NaNAtLoss.calls in self.at else 1.0)
+
+    LOSS_REGISTRY.register(NaNAtLoss)
+    yield "NaNAtLoss"
+    del LOSS_REGISTRY._obj_map["NaNAtLoss"]

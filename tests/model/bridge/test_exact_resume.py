@@ -13,13 +13,12 @@ import cv2
 import lmdb
 import pytest
 import torch
-import yaml
 
 from lightbsr_model.bridge.training_data import ResumableSampler
 
 from support.helpers import TINY
 from support.method_cases import CASES
-from support.training_files import MSRRESNET, plain_training, training_options
+from support.training_files import MSRRESNET, plain_training, training_options, write_options
 
 
 def _losses(log: str) -> dict[int, str]:
@@ -54,12 +53,6 @@ def _assert_same_run(one: Path, other: Path, last: int) -> None:
     assert first["best_metric_results"]
 
 
-def _write(folder: Path, opt: dict[str, Any]) -> Path:
-    folder.mkdir()
-    (folder / "run.yml").write_text(yaml.safe_dump(opt, sort_keys=False))
-    return folder
-
-
 def _long_training(images: Path) -> dict[str, Any]:
     opt = training_options(images, train={"total_iter": 120, "encoder_iter": 50, "ema_decay": 0.9})
     opt["train"]["scheduler"] = {"type": "TwoPhaseCosineLR", "warmup_iter": 10, "eta_min": 1e-6}
@@ -71,13 +64,13 @@ def _long_training(images: Path) -> dict[str, Any]:
 @pytest.mark.slow
 def test_killed_at_twenty_random_moments(tmp_path, image_folder, fork_server):
     opt = _long_training(image_folder)
-    whole = _write(tmp_path / "whole", opt)
+    whole = write_options(tmp_path / "whole", opt)
     code, log = fork_server.run(whole, "train", "-opt", "run.yml")
     assert code == 0, log[-2000:]
     expected = _losses(log)
     assert list(expected) == list(range(1, 121))
 
-    killed = _write(tmp_path / "killed", opt)
+    killed = write_options(tmp_path / "killed", opt)
     moments = random.Random(0)
     kills, seen = 0, {}
     while kills < 20:
@@ -106,9 +99,9 @@ def test_killed_at_twenty_random_moments(tmp_path, image_folder, fork_server):
 def test_killed_while_saving(tmp_path, image_folder, fork_server, number):
     """Odd numbers are networks, even ones states."""
     opt = training_options(image_folder, train={"total_iter": 8, "encoder_iter": 3})
-    whole = _write(tmp_path / "whole", opt)
+    whole = write_options(tmp_path / "whole", opt)
     assert fork_server.run(whole, "train", "-opt", "run.yml")[0] == 0
-    killed = _write(tmp_path / "killed", opt)
+    killed = write_options(tmp_path / "killed", opt)
     assert fork_server.run(killed, "train", "-opt", "run.yml", die_in_save=number)[0] == -signal.SIGKILL
     code, log = fork_server.run(killed, "train", "-opt", "run.yml", "--auto_resume")
     assert code == 0, log[-2000:]
@@ -120,10 +113,10 @@ def test_killed_while_saving(tmp_path, image_folder, fork_server, number):
 def test_asked_to_stop_it_saves_and_goes_on(tmp_path, image_folder, fork_server, number):
     opt = _long_training(image_folder)
     opt["logger"]["save_checkpoint_freq"] = 1000
-    whole = _write(tmp_path / "whole", {**opt, "logger": {**opt["logger"], "save_checkpoint_freq": 120}})
+    whole = write_options(tmp_path / "whole", {**opt, "logger": {**opt["logger"], "save_checkpoint_freq": 120}})
     assert fork_server.run(whole, "train", "-opt", "run.yml")[0] == 0
     opt["logger"]["save_checkpoint_freq"] = 120
-    stopped = _write(tmp_path / "stopped", opt)
+    stopped = write_options(tmp_path / "stopped", opt)
     for moment in (0.3, 0.1):
         # Before the loop there is nothing to save, and the signal ends it as it ends any program.
         begun = {"signal": number, "once": "Start training", "after": moment}
@@ -199,13 +192,13 @@ def test_killed_and_resumed(tmp_path, image_folder, fork_server, case, workers):
     opt["train"].update(total_iter=16, ema_decay=0.5)
     opt["datasets"]["train"]["num_worker_per_gpu"] = workers
     opt["logger"]["save_checkpoint_freq"] = 2
-    whole = _write(tmp_path / "whole", opt)
+    whole = write_options(tmp_path / "whole", opt)
     code, log = fork_server.run(whole, "train", "-opt", "run.yml")
     assert code == 0, log[-2000:]
     expected = _losses(log)
     killed = tmp_path / "killed"
     if case == "LightBSRTeacher":  # the same seed, the same run
-        code, log = fork_server.run(_write(killed, opt), "train", "-opt", "run.yml")
+        code, log = fork_server.run(write_options(killed, opt), "train", "-opt", "run.yml")
         assert code == 0, log[-2000:]
         assert _losses(log) == expected
         _assert_same_run(whole / "experiments/run", killed / "experiments/run", 16)
@@ -240,7 +233,7 @@ def test_a_read_out_cannot_come_or_go(tmp_path, image_folder, fork_server):
 def test_seeds_differ(tmp_path, image_folder, fork_server):
     logs = []
     for seed in (0, 1):
-        folder = _write(tmp_path / str(seed), training_options(image_folder, manual_seed=seed))
+        folder = write_options(tmp_path / str(seed), training_options(image_folder, manual_seed=seed))
         logs.append(_losses(fork_server.run(folder, "train", "-opt", "run.yml")[1]))
     assert logs[0] != logs[1]
 
@@ -263,7 +256,7 @@ def test_places_in_a_run_have_samples_of_their_own():
 
 def test_best_metrics_and_an_owed_validation_survive(tmp_path, image_folder, fork_server):
     """BasicSR saves at iteration 4 before it validates there: killed in between, a run owes that validation."""
-    folder = _write(tmp_path / "killed", training_options(image_folder))
+    folder = write_options(tmp_path / "killed", training_options(image_folder))
     assert fork_server.run(folder, "train", "-opt", "run.yml")[0] == 0
     path = folder / "experiments/run/training_states/4.state"
     state = torch.load(path)

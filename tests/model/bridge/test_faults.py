@@ -13,8 +13,6 @@ from pathlib import Path
 import lmdb
 import pytest
 import torch
-import yaml
-from basicsr.utils.registry import LOSS_REGISTRY
 
 from lightbsr_model.bridge import launcher, option_parsing
 from lightbsr_model.bridge.checkpoint_saving import SaveFailed, save_atomically
@@ -22,19 +20,14 @@ from lightbsr_model.bridge.supervision import NotFinite
 from lightbsr_model.bridge.training_data import SampleError
 from lightbsr_model.degradation import GaussianDegradation
 
-from support.training_files import MSRRESNET, plain_training, training_options
-
-
-def _write(folder: Path, opt: dict) -> None:
-    (folder / "run.yml").write_text(yaml.safe_dump(opt, sort_keys=False))
-
+from support.training_files import MSRRESNET, log_of, plain_training, training_options, write_options
 
 # ---- saving
 
 
 def test_disk_full_stops_the_run_and_leaves_older_files_whole(tmp_path, image_folder, fork_server):
     opt = training_options(image_folder, train={"total_iter": 8}, logger={"save_checkpoint_freq": 2})
-    _write(tmp_path, opt)
+    write_options(tmp_path, opt)
     assert fork_server.run(tmp_path, "train", "-opt", "run.yml", "--force_yml", "train:total_iter=3")[0] == 0
     models, states = (tmp_path / "experiments/run" / name for name in ("models", "training_states"))
     (models / "net_g_latest.pth").unlink()
@@ -66,36 +59,29 @@ def test_failed_save_keeps_the_file_of_the_same_name(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_truncated_newest_state_is_named_and_the_one_before_taken(tmp_path, image_folder, fork_server):
-    _write(tmp_path, training_options(image_folder))
+def _cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:1000])
+
+
+@pytest.mark.parametrize(
+    ("file", "damage", "said", "iteration"),
+    [
+        ("training_states/4.state", _cut, "4.state is not a training state, or is truncated: the previous one is", 2),
+        ("training_states/9.state", lambda path: torch.save({"a": "b"}, path), "9.state is not a training state", 4),
+        ("models/net_g_4.pth", _cut, "net_g_4.pth", 2),
+    ],
+)
+def test_damaged_newest_state_is_named_and_the_one_before_taken(
+    tmp_path, image_folder, fork_server, file, damage, said, iteration
+):
+    write_options(tmp_path, training_options(image_folder))
     assert fork_server.run(tmp_path, "train", "-opt", "run.yml")[0] == 0
-    newest = tmp_path / "experiments/run/training_states/4.state"
-    newest.write_bytes(newest.read_bytes()[: newest.stat().st_size // 2])
-    code, log = fork_server.run(tmp_path, "train", "-opt", "run.yml", "--auto_resume")
-    assert code == 0
-    assert "4.state is not a training state, or is truncated: the previous one is used." in log
-    assert "Resuming training from epoch: 0, iter: 2." in log
-
-
-def test_foreign_newest_state_is_named(tmp_path, image_folder, fork_server):
-    _write(tmp_path, training_options(image_folder))
-    assert fork_server.run(tmp_path, "train", "-opt", "run.yml")[0] == 0
-    torch.save({"something": "else"}, tmp_path / "experiments/run/training_states/9.state")
-    code, log = fork_server.run(tmp_path, "train", "-opt", "run.yml", "--auto_resume")
-    assert code == 0
-    assert "9.state is not a training state" in log
-    assert "iter: 4." in log
-
-
-def test_state_without_its_network_is_passed_over(tmp_path, image_folder, fork_server):
-    _write(tmp_path, training_options(image_folder))
-    assert fork_server.run(tmp_path, "train", "-opt", "run.yml")[0] == 0
-    network = tmp_path / "experiments/run/models/net_g_4.pth"
-    network.write_bytes(network.read_bytes()[:1000])
+    damage(tmp_path / "experiments/run" / file)
+    (tmp_path / "experiments/run/training_states/best.state").touch()
     code, log = fork_server.run(tmp_path, "train", "-opt", "run.yml", "--auto_resume")
     assert code == 0, log[-1500:]
-    assert "net_g_4.pth" in log
-    assert "iter: 2." in log
+    assert said in log
+    assert f"iter: {iteration}." in log
 
 
 # ---- data
@@ -115,7 +101,7 @@ def _with_corrupt_image(tmp_path: Path, images: Path) -> Path:
 def test_corrupt_image_ends_the_run_and_is_named(tmp_path, image_folder, fork_server, prefetch, workers):
     opt = training_options(_with_corrupt_image(tmp_path, image_folder))
     opt["datasets"]["train"].update(prefetch_mode=prefetch, num_worker_per_gpu=workers)
-    _write(tmp_path, opt)
+    write_options(tmp_path, opt)
     started = time.monotonic()
     code, log = fork_server.run(tmp_path, "train", "-opt", "run.yml", signal=signal.SIGKILL, after=60)
     assert code == 2, log[-1500:]
@@ -141,13 +127,13 @@ def test_bad_images_are_skipped_and_counted_where_told(tmp_path, image_folder, f
     opt = training_options(_with_corrupt_image(tmp_path, image_folder))
     opt["datasets"]["train"].update(skip_bad_images=2, num_worker_per_gpu=2)
     opt["datasets"]["val"]["dataroot_gt"] = str(image_folder)
-    _write(tmp_path, opt)
+    write_options(tmp_path, opt)
     code, log = fork_server.run(tmp_path, "train", "-opt", "run.yml")
     assert code == 0, log[-1500:]
     assert "Skipped (1 of 2): sample" in log
     assert "images skipped so far" in log
     opt["train"]["total_iter"] = 12
-    _write(tmp_path, opt)
+    write_options(tmp_path, opt)
     code, log = fork_server.run(tmp_path, "train", "-opt", "run.yml")
     assert code == 2
     assert "one more than datasets.train.skip_bad_images (2) allows" in log
@@ -166,7 +152,7 @@ def test_corrupt_lmdb_record_is_named(tmp_path, image_folder, fork_server):
     (root / "meta_info.txt").write_text("".join(lines))
     opt = training_options(image_folder)
     opt["datasets"]["train"].update(dataroot_gt=str(root), io_backend={"type": "lmdb"})
-    _write(tmp_path, opt)
+    write_options(tmp_path, opt)
     code, log = fork_server.run(tmp_path, "train", "-opt", "run.yml")
     assert code == 2
     assert "(coffee1) cannot be loaded" in log
@@ -175,32 +161,10 @@ def test_corrupt_lmdb_record_is_named(tmp_path, image_folder, fork_server):
 # ---- numbers
 
 
-@pytest.fixture
-def nan_loss():
-    """An L1 loss that is not a number at given calls."""
-
-    class SometimesNaNLoss(torch.nn.L1Loss):
-        calls = 0
-
-        def __init__(self, at: list[int] | None = None, loss_weight: float = 1.0) -> None:
-            super().__init__()
-            self.at = at or []
-            SometimesNaNLoss.calls = 0
-
-        def forward(self, output, gt):
-            SometimesNaNLoss.calls += 1
-            loss = super().forward(output, gt)
-            return loss * float("nan") if SometimesNaNLoss.calls in self.at else loss
-
-    LOSS_REGISTRY.register(SometimesNaNLoss)
-    yield "SometimesNaNLoss"
-    del LOSS_REGISTRY._obj_map["SometimesNaNLoss"]
-
-
 def test_nan_is_skipped_and_counted(run, tmp_path, image_folder, nan_loss, caplog):
     opt = training_options(image_folder, train={"encoder_iter": 0, "pixel_opt": {"type": nan_loss, "at": [2, 3]}})
     run(launcher.train, opt)
-    log = next((tmp_path / "experiments/run").glob("*.log")).read_text()
+    log = log_of(tmp_path / "experiments/run")
     assert "Skipped iteration 2: a loss or gradient is not finite" in log
     assert "2 iterations skipped so far" in log
     assert "l_pix nan" in log
@@ -240,7 +204,7 @@ def test_killed_rank_takes_the_job_down_at_once(tmp_path, image_folder):
     opt = training_options(image_folder, train={"total_iter": 100_000, "encoder_iter": 10})
     opt["logger"].update(save_checkpoint_freq=100_000, print_freq=5)
     opt["val"]["val_freq"] = 100_000
-    _write(tmp_path, opt)
+    write_options(tmp_path, opt)
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "lightbsr"]
     log = tmp_path / "output.txt"
     with log.open("w") as file:
@@ -268,7 +232,7 @@ def test_killed_rank_takes_the_job_down_at_once(tmp_path, image_folder):
 def test_error_of_one_rank_is_told_and_ends_the_job(tmp_path, image_folder):
     opt = training_options(_with_corrupt_image(tmp_path, image_folder), train={"total_iter": 1000})
     opt["datasets"]["val"]["dataroot_gt"] = str(image_folder)
-    _write(tmp_path, opt)
+    write_options(tmp_path, opt)
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "lightbsr"]
     done = subprocess.run(
         [sys.executable, *torchrun, "train", "-opt", "run.yml", "--launcher", "pytorch"],

@@ -11,7 +11,7 @@ from basicsr.data.paired_image_dataset import PairedImageDataset
 from lightbsr_arch.errors import CommandFailed, OptionError
 from lightbsr_model.bridge import launcher, side_products
 
-from support.training_files import MSRRESNET, plain_training
+from support.training_files import MSRRESNET, as_test, log_of, plain_training
 
 ESCAPE = "\x1b[31mred"
 
@@ -47,18 +47,8 @@ def options(tmp_path, image_folder):
     return make
 
 
-def _tested(opt):
-    test = {key: opt[key] for key in ("model_type", "scale", "num_gpu", "manual_seed", "network_g")}
-    datasets = {"test": opt["datasets"]["val"]}
-    return test | {"name": "tested", "path": {}, "datasets": datasets, "val": {**opt["val"], "suffix": None}}
-
-
 def _images(folder):
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.png"))
-
-
-def _log(folder):
-    return "".join(path.read_text() for path in sorted(folder.glob("*.log")))
 
 
 def test_a_training_goes_on_and_keeps_to_its_folder(run, tmp_path, options, capsys):
@@ -67,7 +57,7 @@ def test_a_training_goes_on_and_keeps_to_its_folder(run, tmp_path, options, caps
     experiment = tmp_path / "experiments/run"
     names = ("abs", "equal", "good", ESCAPE)
     assert _images(tmp_path) == sorted(f"experiments/run/visualization/{name}/{name}_1.png" for name in names)
-    log = _log(experiment)
+    log = log_of(experiment)
     assert log.count("A validation image cannot be written") == 1
     assert "File name too long" in log
     assert log.count("Several validation images have the name equal_1.png") == 1
@@ -80,7 +70,7 @@ def test_a_training_goes_on_and_keeps_to_its_folder(run, tmp_path, options, caps
 
 def test_a_test_ends_with_the_name(run, tmp_path, options):
     with pytest.raises(CommandFailed, match=r"n_tested\.png cannot be written: File name too long"):
-        run(launcher.test, _tested(options("n" * 300)))
+        run(launcher.test, as_test(options("n" * 300)))
     assert not _images(tmp_path)
 
 
@@ -97,7 +87,7 @@ def test_a_data_set_whose_names_lead_out_of_the_folder(run, tmp_path, options, m
     monkeypatch.setattr(PairedImageDataset, "__getitem__", lambda *args: {**load(*args), "lq_path": "a/.."})
     run(launcher.train, options("good"))
     assert not _images(tmp_path)
-    assert "the image's name leads out of" in _log(tmp_path / "experiments/run")
+    assert "the image's name leads out of" in log_of(tmp_path / "experiments/run")
 
 
 def test_parts_of_a_path_that_lead_out_of_the_folder(tmp_path, monkeypatch):

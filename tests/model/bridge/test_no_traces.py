@@ -11,7 +11,6 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from basicsr.utils.registry import LOSS_REGISTRY
 from resumed_runs import short_options
 
 from lightbsr_model.bridge import launcher
@@ -19,25 +18,6 @@ from lightbsr_model.bridge.checkpoint_saving import prune_checkpoints
 from lightbsr_model.bridge.optimiser_steps import StepControl
 
 from support.method_cases import CASES
-
-
-@pytest.fixture
-def nan_loss():
-    class NaNAt(torch.nn.L1Loss):
-        calls = 0
-
-        def __init__(self, at: list[int], loss_weight: float = 1.0) -> None:
-            super().__init__()
-            self.at = at
-            NaNAt.calls = 0
-
-        def forward(self, output, gt):
-            NaNAt.calls += 1
-            return super().forward(output, gt) * (float("nan") if NaNAt.calls in self.at else 1.0)
-
-    LOSS_REGISTRY.register(NaNAt)
-    yield "NaNAt"
-    del LOSS_REGISTRY._obj_map["NaNAt"]
 
 
 @pytest.mark.parametrize("case", ["teacher", "CdCL"])
@@ -75,6 +55,16 @@ def _checkpoints(folder: Path, *numbers: int) -> SimpleNamespace:
             (folder / f"models/{label}_{number}.pth").touch()
     path = {"models": str(folder / "models"), "training_states": str(folder / "training_states")}
     return SimpleNamespace(opt={"path": path})
+
+
+def test_old_checkpoints_are_pruned_but_the_best(tmp_path):
+    model = _checkpoints(tmp_path, 2, 4, 6, 8, 12)
+    (tmp_path / "models/net_g_latest.pth").touch()
+    model.best_metric_results = {"one": {"psnr": {"iter": 4}, "niqe": {"iter": 12}}, "two": {"psnr": {"iter": -1}}}
+    prune_checkpoints(model, keep=2)
+    assert {path.stem for path in (tmp_path / "training_states").iterdir()} == {"4", "8", "12"}
+    kept = {f"{label}_{number}" for label in ("net_g", "net_d") for number in (4, 8, 12)}
+    assert {path.stem for path in (tmp_path / "models").iterdir()} == kept | {"net_g_latest"}
 
 
 @pytest.mark.parametrize("survived", [1, 2])

@@ -137,7 +137,9 @@ def test_optimisers_that_cannot_work_here_are_refused(name, message):
         get_optimizer(None, name, [torch.nn.Parameter(torch.ones(1))], lr=0.1)
 
 
-def test_option_that_an_optimiser_does_not_know_is_named():
+def test_optimiser_or_option_that_is_not_there_is_named():
+    with pytest.raises(NotImplementedError, match="Adamm"):
+        get_optimizer(None, "Adamm", [], lr=0.1)
     with pytest.raises(OptionError, match=r"train\.optim_\*: Adam cannot be made.*'momentum'"):
         get_optimizer(None, "Adam", [torch.nn.Parameter(torch.ones(1))], lr=0.1, momentum=0.9)
 

@@ -13,14 +13,13 @@ from typing import Any
 
 import pytest
 import torch
-import yaml
 
 from lightbsr_arch.errors import CommandFailed
 from lightbsr_model.bridge import launcher, run_lock
 from lightbsr_model.bridge.checkpoint_saving import save_training_state
 from lightbsr_model.bridge.run_lock import RunInUse
 
-from support.training_files import training_options
+from support.training_files import BICUBIC, as_test, training_options, write_options
 
 FORK = multiprocessing.get_context("fork")
 
@@ -54,12 +53,8 @@ def _nothing_held():
     run_lock.release_all()
 
 
-def _write(folder: Path, opt: dict[str, Any]) -> None:
-    (folder / "run.yml").write_text(yaml.safe_dump(opt, sort_keys=False))
-
-
 def test_second_training_of_a_name_is_refused_and_moves_nothing(tmp_path, image_folder, fork_server):
-    _write(tmp_path, training_options(image_folder))
+    write_options(tmp_path, training_options(image_folder))
     state = tmp_path / "experiments/run/training_states/9.state"
     state.parent.mkdir(parents=True)
     state.touch()
@@ -78,7 +73,7 @@ def test_second_training_of_a_name_is_refused_and_moves_nothing(tmp_path, image_
 
 
 def test_killed_training_leaves_a_lock_that_is_named_and_taken_over(tmp_path, image_folder, fork_server):
-    _write(tmp_path, training_options(image_folder, train={"total_iter": 1000}))
+    write_options(tmp_path, training_options(image_folder, train={"total_iter": 1000}))
     kill = {"signal": signal.SIGKILL, "once": "iter:       2", "after": 0}
     code, _ = fork_server.run(tmp_path, "train", "-opt", "run.yml", **kill)
     assert code == -signal.SIGKILL
@@ -94,10 +89,7 @@ def test_killed_training_leaves_a_lock_that_is_named_and_taken_over(tmp_path, im
 
 
 def test_test_run_is_locked_too(run, tmp_path, image_folder):
-    opt = training_options(image_folder)
-    test = {key: opt[key] for key in ("scale", "num_gpu", "manual_seed")}
-    test.update(name="bicubic", model_type="SRModel", network_g={"type": "BicubicUpsampler", "scale": 4}, path={})
-    test.update(datasets={"test": opt["datasets"]["val"]}, val={**opt["val"], "suffix": None})
+    test = as_test(training_options(image_folder), **BICUBIC)
     with _process_that_holds(tmp_path / "results/bicubic"), pytest.raises(RunInUse, match="results/bicubic is in use"):
         run(launcher.test, test)
     assert not (tmp_path / "results/bicubic").exists()

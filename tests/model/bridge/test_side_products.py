@@ -10,11 +10,7 @@ from lightbsr_model.bridge import launcher
 from lightbsr_model.bridge.side_products import GuardedLogger
 
 from support.full_disk import file_size_limit, small_disk
-from support.training_files import training_options
-
-
-def _log(folder):
-    return "".join(path.read_text() for path in sorted(folder.glob("*.log")))
+from support.training_files import BICUBIC, as_test, log_of, training_options
 
 
 def test_full_disk_under_tensorboard(run, tmp_path, image_folder, capsys):
@@ -22,7 +18,7 @@ def test_full_disk_under_tensorboard(run, tmp_path, image_folder, capsys):
     with small_disk(tmp_path / "tb_logger", 8):
         run(launcher.train, opt)
     experiment = tmp_path / "experiments/run"
-    assert _log(experiment).count("TensorBoard's file cannot be written ([Errno 28] No space left on device)") == 1
+    assert log_of(experiment).count("TensorBoard's file cannot be written ([Errno 28] No space left on device)") == 1
     assert torch.load(experiment / "training_states/4.state")["iter"] == 4
     assert (experiment / "models/net_g_latest.pth").is_file()
     assert "Traceback" not in capsys.readouterr().err
@@ -37,16 +33,13 @@ def test_full_disk_under_validation_images(run, tmp_path, image_folder):
         run(launcher.train, opt, "--auto_resume")
         images = list((experiment / "visualization").rglob("*"))
         assert not [path for path in images if path.is_file() and path.stat().st_size < 1000]
-    assert _log(experiment).count("A validation image cannot be written") == 1
-    assert _log(experiment).count("# psnr") >= 2
+    assert log_of(experiment).count("A validation image cannot be written") == 1
+    assert log_of(experiment).count("# psnr") >= 2
     assert torch.load(experiment / "training_states/4.state")["iter"] == 4
 
 
 def test_in_a_test_the_images_are_the_product(run, tmp_path, image_folder):
-    opt = training_options(image_folder)
-    test = {key: opt[key] for key in ("scale", "num_gpu", "manual_seed")}
-    test.update(name="bicubic", model_type="SRModel", network_g={"type": "BicubicUpsampler", "scale": 4}, path={})
-    test.update(datasets={"test": opt["datasets"]["val"]}, val={**opt["val"], "save_img": True, "suffix": None})
+    test = as_test(training_options(image_folder, val={"save_img": True}), **BICUBIC)
     with file_size_limit(5_000), pytest.raises(CommandFailed, match=r"\.png cannot be written: File too large"):
         run(launcher.test, test)
 

@@ -7,7 +7,6 @@ import functools
 import pytest
 import torch
 from basicsr.models import build_model
-from basicsr.utils.registry import LOSS_REGISTRY
 
 from lightbsr_arch import LightBSRTeacher
 from lightbsr_arch.errors import OptionError
@@ -17,7 +16,7 @@ from lightbsr_model.bridge.supervision import NotFinite
 from lightbsr_model.degradation import isotropic_gaussian_kernels
 
 from support.model_options import STUDENT_NETWORK, TEACHER_NETWORK, model_options
-from support.training_files import training_options
+from support.training_files import log_of, training_options
 
 VIEWS = {"teacher": 2, "student": 1}
 
@@ -107,7 +106,7 @@ def test_bf16_is_near_and_keeps_weights_in_fp32(build, kind):
 def test_fp16_scale_is_found_saved_and_resumed(run, tmp_path, image_folder):
     opt = training_options(image_folder, train={"amp": "fp16", "encoder_iter": 0})
     run(launcher.train, opt)
-    log = next((tmp_path / "experiments/run").glob("*.log")).read_text()
+    log = log_of(tmp_path / "experiments/run")
     # The first scale, 2^16, is too large for 255 times a pixel loss in some step: no cause for alarm.
     assert "not finite" not in log
     state = torch.load(tmp_path / "experiments/run/training_states/4.state")
@@ -133,25 +132,6 @@ def test_fused_is_left_off_where_it_is_not_to_be_had():
 # ---- steps that are left out on the device
 
 
-@pytest.fixture
-def nan_loss():
-    class NaNAtLoss(torch.nn.L1Loss):
-        calls = 0
-
-        def __init__(self, at: list[int], loss_weight: float = 1.0) -> None:
-            super().__init__()
-            self.at = at
-            NaNAtLoss.calls = 0
-
-        def forward(self, output, gt):
-            NaNAtLoss.calls += 1
-            return super().forward(output, gt) * (float("nan") if NaNAtLoss.calls in self.at else 1.0)
-
-    LOSS_REGISTRY.register(NaNAtLoss)
-    yield "NaNAtLoss"
-    del LOSS_REGISTRY._obj_map["NaNAtLoss"]
-
-
 def _options(images, nan_loss, at, **train):
     pixel = {"type": nan_loss, "at": at}
     opt = training_options(images, train={"encoder_iter": 0, "pixel_opt": pixel, "grad_clip": 10.0, **train})
@@ -169,7 +149,7 @@ def test_steps_left_out_on_the_device_leave_no_trace(run, tmp_path, image_folder
         opt["name"] = where
         run(launcher.train, opt)
         folder = tmp_path / "experiments" / where
-        log = next(folder.glob("*.log")).read_text()
+        log = log_of(folder)
         assert log.count("Skipped iteration") == 2
         assert "Skipped iteration 3: a loss or gradient is not finite (l_contrast" in log
         saved[where] = torch.load(folder / "models/net_g_latest.pth")["params"]

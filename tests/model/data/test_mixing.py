@@ -26,7 +26,7 @@ from lightbsr_model.degradation.base import params_of
 from lightbsr_model.option_files.document import parse_document
 from lightbsr_model.option_files.option_check import OptionCheck
 
-from support.training_files import MSRRESNET, plain_training, training_options
+from support.training_files import MSRRESNET, log_of, plain_training, training_options
 
 SECTION = {"type": "BlindDegradationPairedDataset", "name": "m", "phase": "train", "scale": 4, "gt_size": 32}
 
@@ -156,8 +156,7 @@ def test_a_run_goes_on_as_if_it_had_not_stopped(run, tmp_path, sets):
             run(launcher.train, {**opt, "train": {**opt["train"], "total_iter": 2}})
             opt["path"] = {"resume_state": str(tmp_path / "experiments/parts/training_states/2.state")}
         run(launcher.train, opt)
-        log = next((tmp_path / f"experiments/{name}").glob("*.log")).read_text()
-        assert "Training data: 6 images" in log
+        assert "Training data: 6 images" in log_of(tmp_path / f"experiments/{name}")
         weights.append(torch.load(tmp_path / f"experiments/{name}/models/net_g_latest.pth")["params"])
     assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
 
@@ -170,7 +169,7 @@ def test_basicsrs_own_model_trains_on_a_mix(run, tmp_path, sets):
         {"dataroot_gt": str(sets[1]), "preset": "aniso_k3_n10", "degradation": {"jpeg": 50}},
     ]
     run(launcher.train, opt)
-    losses = re.findall(r"l_pix: (\S+)", next((tmp_path / "experiments/run").glob("*.log")).read_text())
+    losses = re.findall(r"l_pix: (\S+)", log_of(tmp_path / "experiments/run"))
     assert len(losses) == 5
     assert all(np.isfinite(float(loss)) for loss in losses)
 
