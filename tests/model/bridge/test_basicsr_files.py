@@ -13,8 +13,8 @@ import pytest
 from basicsr.utils.registry import MODEL_REGISTRY
 
 from lightbsr_model.option_files.class_lookup import look_up
-from lightbsr_model.option_files.document import parse_document
-from lightbsr_model.option_files.option_check import OptionCheck
+
+from support.option_problems import check_of
 
 FILES = json.loads(lzma.decompress(Path(__file__).with_name("basicsr_options.json.xz").read_bytes()))
 
@@ -47,9 +47,7 @@ IDLE = {
 
 
 def _check(settings):
-    check = OptionCheck(parse_document(json.dumps(settings, indent=1)), is_train="train" in settings)
-    check.run()
-    return check
+    return check_of(json.dumps(settings, indent=1), is_train="train" in settings)
 
 
 @pytest.mark.parametrize("name", sorted(FILES))

@@ -8,19 +8,18 @@ import re
 
 import pytest
 import torch
-import yaml
 from basicsr.utils.registry import DATASET_REGISTRY, MODEL_REGISTRY
 
-from lightbsr_model.bridge.option_parsing import command_line, read_and_check
 from lightbsr_model.option_files.class_options import declared
 from lightbsr_model.option_files.declared import sections
 from lightbsr_model.option_files.declared.kinds import KINDS, arguments_of, is_ours
 from lightbsr_model.option_files.document import OptionDocument
 from lightbsr_model.option_files.keys_read import keys_read_by
-from lightbsr_model.option_files.option_check import OptionCheck, OptionProblems
+from lightbsr_model.option_files.option_check import OptionCheck
 from lightbsr_model.runtime.declared_keys import keys_of, shown
 
 from support.model_options import LOSSES, STUDENT_NETWORK, TEACHER_NETWORK
+from support.option_problems import problems_of
 from support.training_files import plain_training
 from support.training_files import training_options as shared_options
 
@@ -43,18 +42,9 @@ def _put(opt, key, value):
         section[name] = value
 
 
-def _problems(tmp_path, opt):
-    """As ``lightbsr check`` finds them."""
-    (tmp_path / "run.yml").write_text(opt if isinstance(opt, str) else yaml.safe_dump(opt, sort_keys=False))
-    try:
-        read_and_check(command_line(["-opt", str(tmp_path / "run.yml")]))
-    except OptionProblems as error:
-        return [str(problem) for problem in error.problems]
-    return []
-
-
 TRAIN, SET, NET = "train:", "datasets:train:", "network_g:"
 ADAM, LOSS, CONTRAST, PSNR = "train:optim_g:", "train:pixel_opt:", "train:contrastive_opt:", "val:metrics:psnr:"
+COSINE = {"type": "CosineAnnealingRestartLR"}
 
 REFUSED = [
     ("scale", 4.0, "expected an integer from 1 to 16, got 4.0"),
@@ -96,17 +86,11 @@ REFUSED = [
     ("train:scheduler", {"type": "MultiStepLR"}, "milestones: missing"),
     ("train:scheduler", {"type": "MultiStepLR", "milestones": None}, "milestones: missing"),
     ("train:scheduler", {"type": "MultiStepLR", "milestones": [3], "restarts": [0, 3]}, "restart_weights: 1 values"),
-    (
-        "train:scheduler",
-        {"type": "CosineAnnealingRestartLR", "periods": ["a"]},
-        "periods: expected a list .*, got .'a'.",
-    ),
-    ("train:scheduler", {"type": "CosineAnnealingRestartLR", "periods": [9]}, "end at iteration 9, after total_iter 5"),
-    (
-        "train:scheduler",
-        {"type": "CosineAnnealingRestartLR", "periods": [2, 3]},
-        "restart_weights: 1 values, but periods",
-    ),
+    ("train:scheduler", {**COSINE, "periods": ["a"]}, "periods: expected a list .*, got .'a'."),
+    ("train:scheduler", {**COSINE, "periods": [9]}, "end at iteration 9, after total_iter 5"),
+    ("train:scheduler", {**COSINE, "periods": [2, 2], "restart_weights": [1, 1]}, "iteration 4, before total_iter 5"),
+    ("train:scheduler", {**COSINE, "periods": [2, 3]}, "restart_weights: 1 values, but periods"),
+    ("train:amp", "bf17", "expected off, bf16, fp16 or ~, got 'bf17'"),
     ("train:encoder_iter", "a", "expected an integer >= 0, got 'a'"),
     ("train:accum_iter", 3, "expected a divisor of batch_size_per_gpu, 2, got 3"),
     (SET + "io_backend:typ", "disk", "unknown key; did you mean type"),
@@ -125,10 +109,10 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("key", "value", "words"), REFUSED, ids=lambda value: shown(value)[:40])
-def test_a_value_that_does_not_fit_is_one_line(image_folder, tmp_path, key, value, words):
+def test_a_value_that_does_not_fit_is_one_line(image_folder, key, value, words):
     opt = training_options(image_folder)
     _put(opt, key, value)
-    found = _problems(tmp_path, opt)
+    found = problems_of(opt)
     assert len(found) == 1, found
     assert re.match(rf"(line \d+, )?{key}.*?: ", found[0])
     assert found[0].startswith("line ") or ":" not in key
@@ -139,10 +123,10 @@ ALLOWED = [
     ("train:warmup_iter", -1),  # BasicSR's word for none
     ("train:total_iter", 5e0),
     ("val:val_freq", 5e3),
-    ("train:amp", False),  # how YAML reads off
+    *(("train:amp", value) for value in ("bf16", "off", None, False)),  # YAML reads off as False
     ("train:optim_g", {"type": "Adafactor", "lr": 1e-3, "eps": [None, 1e-3]}),
     ("train:optim_g:fused", True),
-    ("train:scheduler", {"type": "CosineAnnealingRestartLR", "periods": [2.0, 3], "restart_weights": [1, 0.5]}),
+    ("train:scheduler", {**COSINE, "periods": [2.0, 3], "restart_weights": [1, 0.5]}),
     ("train:scheduler", {"type": "MultiStepLR", "milestones": [2.0]}),
     ("datasets:train:prefetch_mode", None),
     ("manual_seed", None),
@@ -152,10 +136,10 @@ ALLOWED = [
 
 
 @pytest.mark.parametrize(("key", "value"), ALLOWED, ids=str)
-def test_a_value_that_fits(image_folder, tmp_path, key, value):
+def test_a_value_that_fits(image_folder, key, value):
     opt = training_options(image_folder)
     _put(opt, key, value)
-    assert _problems(tmp_path, opt) == []
+    assert problems_of(opt) == []
 
 
 def test_iterations_written_with_an_exponent_become_integers(image_folder):
@@ -186,36 +170,18 @@ SR = "train:pixel_opt: missing; SRModel learns by pixel_opt, perceptual_opt or b
         ("model_type", "SRGANModel", "train:gan_opt: missing; SRGANModel needs it"),
     ],
 )
-def test_what_basicsr_models_need(image_folder, tmp_path, key, value, problem):
+def test_what_basicsr_models_need(image_folder, key, value, problem):
     opt = plain_training(image_folder, {"type": "MSRResNet", "num_feat": 8, "num_block": 1})
-    assert _problems(tmp_path, opt) == []
+    assert problems_of(opt) == []
     _put(opt, key, value)
-    assert any(problem in line for line in _problems(tmp_path, opt))
+    assert any(problem in line for line in problems_of(opt))
 
 
-def test_a_loss_that_basicsr_may_do_without_may_be_null(image_folder, tmp_path):
+def test_a_loss_that_basicsr_may_do_without_may_be_null(image_folder):
     opt = plain_training(image_folder, {"type": "MSRResNet", "num_feat": 8, "num_block": 1})
     opt.update(model_type="SRGANModel", network_d={"type": "UNetDiscriminatorSN", "num_in_ch": 3})
     opt["train"].update(optim_d=opt["train"]["optim_g"], gan_opt={"type": "GANLoss", "gan_type": "lsgan"}, ldl_opt=None)
-    assert _problems(tmp_path, opt) == []
-
-
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        ("name: \xe4\n".encode("latin-1"), "line 1, the file: not UTF-8"),
-        ("name: a\n".encode("utf-16"), "line 1, the file: not UTF-8"),
-        (b"name: a\nscale: \0\n", "line 2, the file: not YAML"),
-        (b"name: " + b"[" * 5000 + b"]" * 5000, "nested more than 50 deep"),
-    ],
-    ids=["latin-1", "UTF-16", "NUL", "nested"],
-)
-def test_a_file_that_is_no_yaml_is_one_line(tmp_path, content, words):
-    (tmp_path / "run.yml").write_bytes(content)
-    with pytest.raises(OptionProblems) as raised:
-        read_and_check(command_line(["-opt", str(tmp_path / "run.yml")]))
-    (problem,) = raised.value.problems
-    assert words in str(problem)
+    assert problems_of(opt) == []
 
 
 # ---- every declared key

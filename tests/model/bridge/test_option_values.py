@@ -3,25 +3,14 @@
 from __future__ import annotations
 
 import pytest
-import yaml
 
 from lightbsr_arch import LightBSRTeacher
 from lightbsr_arch.errors import OptionError
 from lightbsr_model.degradation import get_degradation
-from lightbsr_model.option_files.document import force_options, parse_document
 from lightbsr_model.option_files.folder_names import name_fault
-from lightbsr_model.option_files.option_check import OptionCheck
 
+from support.option_problems import check_of
 from support.training_files import training_options
-
-
-def _check(opt, is_train=True, force=()):
-    document = parse_document(yaml.safe_dump(opt, sort_keys=False))
-    force_options(document, list(force))
-    check = OptionCheck(document, is_train)
-    check.run()
-    return check
-
 
 BAD_NAMES = ["../x", "/any/folder", "a\\b", ".", "..", "", " ", "a\0b", "a\nb", "a\x1b[31m", "n" * 201, 5]
 
@@ -32,7 +21,7 @@ def test_a_name_is_one_part_of_a_path(image_folder, name):
     opt = training_options(image_folder)
     for place in (opt, opt["datasets"]["train"], opt["datasets"]["val"]):
         place["name"] = name
-    keys = {problem.key for problem in _check(opt).problems}
+    keys = {problem.key for problem in check_of(opt).problems}
     assert keys == {("name",), ("datasets", "train", "name"), ("datasets", "val", "name")}
 
 
@@ -43,7 +32,7 @@ def test_a_good_name(name):
 
 def test_forced_names_and_suffixes(image_folder):
     opt = training_options(image_folder)
-    problems = _check(opt, force=["name=../x", "val:suffix=../../x"]).problems
+    problems = check_of(opt, force=["name=../x", "val:suffix=../../x"]).problems
     assert [problem.key for problem in problems] == [("name",), ("val", "suffix")]
     assert "expected the name of one folder, without / and \\, got '../x'" in problems[0].message
 
@@ -64,31 +53,24 @@ def test_values_of_metrics(image_folder, is_train, metric, key, message):
     if not is_train:
         opt["datasets"] = {"val": opt["datasets"]["val"]}
         del opt["train"], opt["val"]["val_freq"]
-    (problem,) = _check(opt, is_train).problems
+    (problem,) = check_of(opt, is_train).problems
     assert problem.key == ("val", "metrics", "psnr", key)
     assert problem.message.startswith(message)
     assert problem.line is not None
-
-
-def test_save_img_is_true_or_false(image_folder):
-    opt = training_options(image_folder)
-    opt["val"]["save_img"] = "no"
-    (problem,) = _check(opt).problems
-    assert str(problem).endswith("val:save_img: expected true or false, got 'no'")
 
 
 @pytest.mark.parametrize("section", ["train", "val"])
 def test_a_training_range_of_another_scale(image_folder, section):
     opt = training_options(image_folder)
     opt["datasets"][section]["preset"] = "setting1_x2"
-    (problem,) = _check(opt).problems
+    (problem,) = check_of(opt).problems
     assert problem.key == ("datasets", section, "preset")
     assert problem.message == (
         "setting1_x2 is the range of x2, but scale is 4: take setting1_x4. If x2's range is meant, override it: "
         "preset: setting1_x4 with degradation: {sigma: [0.2, 2.0]}."
     )
     opt["datasets"][section].update(preset="setting1_x4", degradation={"sigma": [0.2, 2.0]})
-    assert _check(opt).problems == []
+    assert check_of(opt).problems == []
 
 
 def test_points_fit_any_scale():
@@ -101,7 +83,7 @@ def test_points_fit_any_scale():
 
 def test_temperature_of_a_teacher_says_where_it_is_set(image_folder):
     opt = training_options(image_folder, network_g={"temperature": 0.07})
-    check = _check(opt)
+    check = check_of(opt)
     assert check.problems == []
     warnings = {problem.key: problem.message for problem in check.warnings}
     assert "contrastive_opt: {temperature" in warnings["network_g", "temperature"]

@@ -23,9 +23,8 @@ from lightbsr_model.data.image_sources import FolderImages, ImageReader
 from lightbsr_model.data.lq_images import degradation_of_batches
 from lightbsr_model.data.mixing import ImageMix
 from lightbsr_model.degradation.base import params_of
-from lightbsr_model.option_files.document import parse_document
-from lightbsr_model.option_files.option_check import OptionCheck
 
+from support.option_problems import check_of, problems_of
 from support.training_files import MSRRESNET, log_of, plain_training, training_options
 
 SECTION = {"type": "BlindDegradationPairedDataset", "name": "m", "phase": "train", "scale": 4, "gt_size": 32}
@@ -226,8 +225,7 @@ WRONG = {
 def test_mistakes_are_named_by_entry(sets, section, key, message):
     opt = training_options(sets[0])
     opt["datasets"]["train"].update(section)
-    check = OptionCheck(parse_document(yaml.safe_dump(opt)), is_train=True)
-    problems = [str(problem).partition("datasets:train:")[2] for problem in check.run()]
+    problems = [problem.partition("datasets:train:")[2] for problem in problems_of(opt)]
     assert len(problems) == 1
     assert problems[0].startswith(f"{key}: ")
     assert re.search(message, problems[0])
@@ -248,12 +246,12 @@ def test_a_good_mix_passes_the_check_and_all_its_images_make_a_batch(sets):
     train_set = opt["datasets"]["train"]
     del train_set["dataroot_gt"]
     train_set.update(mix=[{"dataroot_gt": str(folder)} for folder in sets], batch_size_per_gpu=6)
-    assert OptionCheck(parse_document(yaml.safe_dump(opt)), is_train=True).run() == []
+    assert check_of(opt).problems == []
     train_set["batch_size_per_gpu"] = 7
-    (problem,) = OptionCheck(parse_document(yaml.safe_dump(opt)), is_train=True).run()
+    (problem,) = check_of(opt).problems
     assert "7, but 6 images" in problem.message
     train_set.update(gt_size=84, batch_size_per_gpu=2)
-    first, second = OptionCheck(parse_document(yaml.safe_dump(opt)), is_train=True).run()
+    first, second = check_of(opt).problems
     assert first.key == ("datasets", "train", "mix", "0", "gt_size")
     assert "cats/chelsea0.png is 96x80" in second.message
 
