@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 from basicsr.models import build_model
-from test_training import batch_of, build, train
 
 from lightbsr_arch.errors import OptionError
 from lightbsr_model.degradation import degrade
 from lightbsr_model.methods.cdcl import cyclic_shift
 
 from support.method_cases import CASES
-from support.model_options import STUDENT_NETWORK, TEACHER_NETWORK, model_options
+from support.model_options import STUDENT_NETWORK
+from support.small_models import build, options_of, smooth_batch, train
 
 KDSR, KDSR_TEACHER = CASES["KDSR"], CASES["KDSRTeacher"]
 
@@ -34,7 +34,7 @@ def test_cyclic_shift_gives_each_degradation_different_pictures():
 
 def test_cdcl_degrades_shifted_views_by_the_samples_own_kernel(tmp_path):
     model = build(CASES["CdCL"], tmp_path)
-    batch = batch_of(4)
+    batch = smooth_batch(4)
     batch["gt_views"] = torch.randint(
         0, 256, batch["gt_views"].shape, generator=torch.Generator().manual_seed(1)
     ).byte()
@@ -63,10 +63,10 @@ def test_cdcl_degrades_shifted_views_by_the_samples_own_kernel(tmp_path):
         model.feed_data({"views": torch.rand(2, 4, 3, 8, 8), "gt": torch.rand(2, 3, 32, 32)})
 
 
-def test_one_degradation_abatch_of(tmp_path):
+def test_one_degradation_a_batch(tmp_path):
     model = build(KDSR_TEACHER, tmp_path)
     model.degrader.per_batch = True
-    batch = batch_of(1)
+    batch = smooth_batch(1)
     model.feed_data(batch)
     expected = degrade(batch["gt_views"], batch["kernel"][:1].expand(6, -1, -1), None, 4)
     torch.testing.assert_close(model.lq, expected[:, 0])
@@ -94,10 +94,7 @@ def test_teachers_are_validated_with_what_they_see(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (
-            {"network_g": {"type": "KDSR", "scale": 4, "num_feat": 16, "num_block": 2}},
-            "num_feat: teacher 8, student 16",
-        ),
+        ({"network_g": {**KDSR.options(), "num_feat": 16}}, "num_feat: teacher 8, student 16"),
         ({"network_g": {**KDSR.options(), "num_block": 3}}, "num_block: teacher 2, student 3"),
         ({"network_g": {**KDSR.options(), "image_skip": True}}, "image_skip: teacher False, student True"),
         ({"network_g": {**KDSR.options(), "tail_activation": "lr"}}, "tail_activation: teacher None, student lr"),
@@ -106,13 +103,13 @@ def test_teachers_are_validated_with_what_they_see(tmp_path):
     ],
 )
 def test_student_that_does_not_fit_is_explained(tmp_path, change, message):
-    options = KDSR.apply(model_options("teacher", TEACHER_NETWORK, 8), KDSR.save_teacher(tmp_path))
+    options = options_of(KDSR, tmp_path)
     with pytest.raises(OptionError, match=message):
         build_model({**options, **change})
 
 
 def test_estimators_of_other_depth_fit(tmp_path):
-    options = KDSR.apply(model_options("teacher", TEACHER_NETWORK, 8), KDSR.save_teacher(tmp_path))
+    options = options_of(KDSR, tmp_path)
     options["network_g"]["num_encoder_block"] = 3
     assert build_model(options).net_g.options["num_encoder_block"] == 3
 
@@ -120,4 +117,4 @@ def test_estimators_of_other_depth_fit(tmp_path):
 def test_kdsr_teacher_has_no_encoder_phase(tmp_path):
     model = build(KDSR_TEACHER, tmp_path, encoder_iter=3)
     assert [phase.iterations for phase in model.phases] == [None]
-    assert train(model, 1, [1])[0].keys() == {"l_pix"}
+    assert train(model, [1], lambda _: smooth_batch(1))[0].keys() == {"l_pix"}

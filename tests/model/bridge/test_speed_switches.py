@@ -2,105 +2,77 @@
 
 from __future__ import annotations
 
-import functools
+from functools import partial
 
 import pytest
 import torch
-from basicsr.models import build_model
 
-from lightbsr_arch import LightBSRTeacher
 from lightbsr_arch.errors import OptionError
 from lightbsr_model.bridge import launcher
 from lightbsr_model.bridge.optimiser_steps import StepControl, get_optimizer
 from lightbsr_model.bridge.supervision import NotFinite
-from lightbsr_model.degradation import isotropic_gaussian_kernels
 
-from support.model_options import STUDENT_NETWORK, TEACHER_NETWORK, model_options
+from support.method_cases import CASES
+from support.small_models import build, noise_batch, train
 from support.training_files import log_of, training_options
 
-VIEWS = {"teacher": 2, "student": 1}
-
-
-def _batch(views, seed):
-    generator = torch.Generator().manual_seed(seed)
-    return {
-        "gt_views": torch.randint(0, 256, (4, views, 3, 32, 32), generator=generator).byte(),
-        "kernel": isotropic_gaussian_kernels(0.2 + 3 * torch.rand(4, generator=generator)),
-        "noise_level": torch.zeros(4),
-        "gt_path": ["a"] * 4,
-    }
+TWO = pytest.mark.parametrize("case", [CASES["LightBSRTeacher"], CASES["LightBSR"]], ids=str)
 
 
 @pytest.fixture
-def build(tmp_path):
-    torch.manual_seed(1)
-    teacher = LightBSRTeacher(**{key: value for key, value in TEACHER_NETWORK.items() if key != "type"})
-    torch.save({"params": teacher.state_dict()}, tmp_path / "teacher.pth")
+def losses(tmp_path):
+    """The losses of four iterations, two in each phase, of a model with switches; and the model."""
 
-    def build(kind, **train):
-        torch.manual_seed(2)
-        opt = model_options(kind, TEACHER_NETWORK if kind == "teacher" else STUDENT_NETWORK, encoder_iter=2)
-        fused = train.pop("fused", False)
-        opt["train"].update(train)
-        opt["train"]["optim_g"]["fused"] = fused
-        if kind == "student":
-            opt["teacher"] = {"network": TEACHER_NETWORK, "path": str(tmp_path / "teacher.pth")}
-        return build_model(opt)
+    def trained(case, **switches):
+        model = build(case, tmp_path, encoder_iter=2, **switches)
+        return model, train(model, range(1, 5), partial(noise_batch, case.views))
 
-    return build
+    return trained
 
 
-def _losses(model, kind, steps=4):
-    losses = []
-    for iteration in range(1, steps + 1):
-        model.update_learning_rate(iteration)
-        model.feed_data(_batch(VIEWS[kind], iteration))
-        model.optimize_parameters(iteration)
-        losses.append(list(model.get_current_log().values()))
-    return losses
+def _assert_near(ours, theirs, rel):
+    for mine, other in zip(ours, theirs, strict=True):
+        assert mine == pytest.approx(other, rel=rel)
 
 
-@pytest.mark.parametrize("kind", ["teacher", "student"])
+@TWO
 @pytest.mark.parametrize("switches", [{"channels_last": True}, {"fused": True}, {"channels_last": True, "fused": True}])
-def test_layout_and_fused_steps_change_nothing(build, kind, switches):
-    model = build(kind, **switches)
-    for ours, theirs in zip(_losses(model, kind), _losses(build(kind), kind), strict=True):
-        assert ours == pytest.approx(theirs, rel=1e-4)
+def test_layout_and_fused_steps_change_nothing(losses, case, switches):
+    model, ours = losses(case, **switches)
+    _assert_near(ours, losses(case)[1], 1e-4)
     weight = model.net_g.sr.conv.weight
     assert weight.is_contiguous(memory_format=torch.channels_last) == bool(switches.get("channels_last"))
 
 
-@pytest.mark.parametrize("kind", ["teacher", "student"])
-def test_compiled_step_is_one_piece_and_the_same(build, kind, monkeypatch):
+@TWO
+def test_compiled_step_is_one_piece_and_the_same(losses, case, monkeypatch):
     # Graphs and gradients are traced as ever, and run without a C++ compiler, which takes a minute for each of them.
-    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
     torch._dynamo.reset()
     torch._dynamo.utils.counters.clear()
-    compiled = _losses(build(kind, compile=True), kind)
+    compiled = losses(case, compile=True)[1]
     assert sum(torch._dynamo.utils.counters["graph_break"].values()) == 0
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 2  # one a phase
-    for ours, theirs in zip(compiled, _losses(build(kind), kind), strict=True):
-        assert ours == pytest.approx(theirs, rel=1e-4)
+    _assert_near(compiled, losses(case)[1], 1e-4)
 
 
-@pytest.mark.parametrize("kind", ["teacher", "student"])
-def test_bf16_is_near_and_keeps_weights_in_fp32(build, kind):
-    model = build(kind, amp="bf16")
-    dtypes = []
-    model.net_g.sr.head.register_forward_hook(lambda *_: dtypes.append(_[-1].dtype))
-    half, full = _losses(model, kind), _losses(build(kind), kind)
-    for ours, theirs in zip(half, full, strict=True):
-        assert ours == pytest.approx(theirs, rel=0.1)
+@TWO
+def test_bf16_is_near_and_keeps_weights_in_fp32(losses, tmp_path, case):
+    model, half = losses(case, amp="bf16")
+    full = losses(case)[1]
+    _assert_near(half, full, 0.1)
     assert half != full
-    assert set(dtypes) == {torch.bfloat16}
     assert {value.dtype for value in model.net_g.parameters()} == {torch.float32}
     assert model.output.dtype == torch.float32
+    dtypes = []
+    model.net_g.sr.head.register_forward_hook(lambda *_: dtypes.append(_[-1].dtype))
+    train(model, [5], partial(noise_batch, case.views))
     model.test()  # validation stays in fp32
-    assert dtypes[-1] == torch.float32
+    assert dtypes == [torch.bfloat16, torch.float32]
     with pytest.raises(OptionError, match=r"train\.amp: expected off, bf16, fp16, got 'tf32'"):
-        build(kind, amp="tf32")
+        build(case, tmp_path, amp="tf32")
     for off in ("off", False, None):
-        assert build(kind, amp=off).grad_scaler is None
+        assert build(case, tmp_path, amp=off).grad_scaler is None
 
 
 def test_fp16_scale_is_found_saved_and_resumed(run, tmp_path, image_folder):

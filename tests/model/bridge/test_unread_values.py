@@ -14,11 +14,11 @@ from lightbsr_model.bridge.optimiser_steps import StepControl
 from lightbsr_model.bridge.patches import apply_patches
 from lightbsr_model.bridge.run import Run
 from lightbsr_model.bridge.supervision import Supervisor
-from lightbsr_model.degradation import isotropic_gaussian_kernels
 from lightbsr_model.methods import cdcl
 
 from support.method_cases import ALL, CASES
 from support.model_options import TEACHER_NETWORK, UNIT_L1, model_options
+from support.small_models import noise_batch
 from support.training_files import MSRRESNET
 
 READS = ("_local_scalar_dense", "is_nonzero", "equal", "nonzero", "masked_select", "_unique2", "unique_dim")
@@ -89,12 +89,7 @@ def _batch(kind, seed):
     generator = torch.Generator().manual_seed(seed)
     if kind.endswith("Model"):
         return {"lq": torch.rand(4, 3, 8, 8, generator=generator), "gt": torch.rand(4, 3, 32, 32, generator=generator)}
-    views = CASES[kind].views
-    return {
-        "gt_views": torch.randint(0, 256, (4, views, 3, 32, 32), generator=generator).byte(),
-        "kernel": isotropic_gaussian_kernels(0.2 + 3 * torch.rand(4, generator=generator)),
-        "noise_level": torch.zeros(4),
-    }
+    return noise_batch(CASES[kind].views, seed)
 
 
 @pytest.mark.parametrize("kind", [*CASES, "SRModel", "SRGANModel"])
