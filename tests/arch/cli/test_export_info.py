@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from lightbsr_arch import LightBSRTeacher, Upscaler
+from lightbsr_arch import LightBSRTeacher, Upscaler, __version__
 from lightbsr_arch.export import onnx_file
 from lightbsr_arch.weights.model_files import load_model
 
@@ -268,7 +268,7 @@ def test_info_on_files_of_every_kind(run, checkpoint, tmp_path, net):
     torch.save(net.state_dict(), tmp_path / "old.pth", _use_new_zipfile_serialization=False)
     for name, expected in {
         "ours.safetensors": [
-            f"a model file of lightbsr {lightbsr_version()}",
+            f"a model file of lightbsr {__version__}",
             "LightBSR, x4, 8 features, 1 groups, 2 blocks each, 4 in the encoder",
             'setting: setting1_x4 with {"noise_level": 5}',
             "licence: not stated",
@@ -289,12 +289,6 @@ def test_info_on_files_of_every_kind(run, checkpoint, tmp_path, net):
         assert status == 0, told
         for words in expected:
             assert words in told, (name, words, told)
-
-
-def lightbsr_version():
-    from lightbsr_arch import __version__
-
-    return __version__
 
 
 def test_info_tells_what_is_no_model_and_runs_nothing(run, tmp_path, checkpoint):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import zlib
 
 import numpy as np
 import pytest
@@ -21,46 +22,12 @@ def _pixels(path):
         return np.asarray(image)
 
 
-# Refused: what is in the file, what is said.
-def _zero_bytes(path):
-    path.write_bytes(b"")
+def _cut(pixels, form, length):
+    def make(path):
+        Image.fromarray(pixels).save(path, form)
+        path.write_bytes(path.read_bytes()[:length])
 
-
-def _truncated(path):
-    save(path, 200, 200)
-    path.write_bytes(path.read_bytes()[:9000])
-
-
-def _truncated_jpeg(path):
-    Image.fromarray(photograph(200, 200)).save(path, "JPEG")
-    path.write_bytes(path.read_bytes()[:5000])
-
-
-def _renamed_text(path):
-    path.write_text("Dear diary\n" * 100)
-
-
-def _random_bytes(path):
-    path.write_bytes(np.random.default_rng(0).bytes(4096))
-
-
-def _header_only(path):
-    save(path)
-    path.write_bytes(path.read_bytes()[:33])
-
-
-def _nan_tiff(path):
-    values = np.full((20, 20, 3), 0.5, np.float32)
-    values[3, 4, 1] = np.nan
-    imwrite(path, values, photometric="rgb")
-
-
-def _infinite_tiff(path):
-    imwrite(path, np.full((20, 20), np.inf, np.float32))
-
-
-def _unscaled_floats(path):
-    imwrite(path, np.full((20, 20), 200.0, np.float32))
+    return make
 
 
 def _bomb(path):
@@ -68,8 +35,6 @@ def _bomb(path):
     save(path)
     content = bytearray(path.read_bytes())
     content[16:24] = (40000).to_bytes(4, "big") * 2
-    import zlib
-
     content[29:33] = zlib.crc32(bytes(content[12:29])).to_bytes(4, "big")
     path.write_bytes(bytes(content))
 
@@ -80,31 +45,33 @@ def _deep_tiff_bomb(path):
         file.truncate(4096)
 
 
-def _zip(path):
-    path.write_bytes(b"PK\x03\x04" + bytes(100))
+def _tiff(value, hole=None):
+    """Floats, one of them another."""
+    values = np.full((20, 20, 3), value, np.float32)
+    values[3, 4, 1] = value if hole is None else hole
+    return lambda path: imwrite(path, values, photometric="rgb")
 
 
-def _unreadable_folder(path):
-    path.mkdir()
+PHOTO = photograph(200, 200)
+UNKNOWN = "not an image in a known format"
+REFUSED = {
+    "zero bytes": (lambda path: path.write_bytes(b""), "the file is empty"),
+    "truncated": (_cut(PHOTO, "PNG", 9000), "damaged or cut short"),
+    "truncated jpeg": (_cut(PHOTO, "JPEG", 5000), "damaged or cut short"),
+    "renamed text": (lambda path: path.write_text("Dear diary\n" * 100), f"{UNKNOWN}, whatever its name says"),
+    "random bytes": (lambda path: path.write_bytes(np.random.default_rng(0).bytes(4096)), UNKNOWN),
+    "header only": (_cut(PHOTO, "PNG", 33), UNKNOWN),
+    "nan tiff": (_tiff(0.5, np.nan), "the image holds NaN or infinity"),
+    "infinite tiff": (_tiff(np.inf), "the image holds NaN or infinity"),
+    "unscaled floats": (_tiff(200.0), "expected floats in [0, 1], got 200 to 200"),
+    "bomb": (_bomb, "too large"),
+    "deep tiff bomb": (_deep_tiff_bomb, "too large"),
+    "zip": (lambda path: path.write_bytes(b"PK\x03\x04" + bytes(100)), UNKNOWN),
+}
+"""What is in the file, and what is said."""
 
 
-REFUSED = [
-    (_zero_bytes, "the file is empty"),
-    (_truncated, "damaged or cut short"),
-    (_truncated_jpeg, "damaged or cut short"),
-    (_renamed_text, "not an image in a known format, whatever its name says"),
-    (_random_bytes, "not an image in a known format"),
-    (_header_only, "not an image in a known format"),
-    (_nan_tiff, "the image holds NaN or infinity"),
-    (_infinite_tiff, "the image holds NaN or infinity"),
-    (_unscaled_floats, "expected floats in [0, 1], got 200 to 200"),
-    (_bomb, "too large"),
-    (_deep_tiff_bomb, "too large"),
-    (_zip, "not an image in a known format"),
-]
-
-
-@pytest.mark.parametrize(("make", "message"), REFUSED, ids=[make.__name__[1:] for make, _ in REFUSED])
+@pytest.mark.parametrize(("make", "message"), REFUSED.values(), ids=REFUSED)
 def test_refused_without_a_trace(infer, tmp_path, make, message):
     source = tmp_path / "in/a.png"
     source.parent.mkdir()
@@ -117,100 +84,60 @@ def test_refused_without_a_trace(infer, tmp_path, make, message):
     assert files(tmp_path / "out") == ["good_x4.png"]
 
 
-# Done: what is in the file, the size and mode of what comes out.
-def _one_pixel(path):
-    Image.new("RGB", (1, 1), (10, 200, 30)).save(path)
+def _of(image, *form, **options):
+    """A file of an image, or of an array."""
+    image = image if isinstance(image, Image.Image) else Image.fromarray(image)
+    return lambda path: image.save(path, *form, **options)
 
 
-def _one_row(path):
-    Image.fromarray(np.random.default_rng(0).integers(0, 255, (1, 5000, 3), dtype=np.uint8)).save(path)
+def _frames(form):
+    red, blue = (Image.new("RGB", (30, 20), colour) for colour in ("red", "blue"))
+    return _of(red, form, save_all=True, append_images=[blue])
 
 
-def _one_column(path):
-    Image.fromarray(np.random.default_rng(0).integers(0, 255, (5000, 1), dtype=np.uint8)).save(path)
+NOISE = np.random.default_rng(0).integers(0, 255, (5000, 3), dtype=np.uint8)
+SMALL = photograph(20, 30)
+ODD_ORIENTATION = Image.Exif()
+ODD_ORIENTATION[0x0112] = 99
+BLACK, WHITE_16 = _of(Image.new("RGB", (30, 20))), _of(np.full((20, 30), 65535, np.uint16))
+DONE = {
+    "one pixel": (_of(Image.new("RGB", (1, 1), (10, 200, 30))), (4, 4), "RGB"),
+    "one row": (_of(NOISE[None]), (20000, 4), "RGB"),
+    "one column": (_of(NOISE[:, :1]), (4, 20000), "L"),
+    "black": (BLACK, (120, 80), "RGB"),
+    "white 16": (WHITE_16, (120, 80), "I;16"),
+    "cmyk": (_of(Image.fromarray(SMALL).convert("CMYK"), "JPEG"), (120, 80), "RGB"),
+    "animated gif": (_frames("GIF"), (120, 80), "RGB"),
+    "animated png": (_frames("PNG"), (120, 80), "RGB"),
+    "jpeg named png": (_of(SMALL, "JPEG"), (120, 80), "RGB"),
+    "transparent": (_of(np.zeros((20, 30, 4), np.uint8)), (120, 80), "RGBA"),
+    "broken profile": (_of(SMALL, icc_profile=b"no profile at all"), (120, 80), "RGB"),
+    "broken exif": (_of(SMALL, exif=b"Exif\0\0garbage"), (120, 80), "RGB"),
+    "odd orientation": (_of(SMALL, exif=ODD_ORIENTATION), (120, 80), "RGB"),
+}
+"""What is in the file, and the size and mode of what comes out."""
 
 
-def _black(path):
-    Image.new("RGB", (30, 20)).save(path)
-
-
-def _white_16(path):
-    Image.fromarray(np.full((20, 30), 65535, np.uint16)).save(path)
-
-
-def _cmyk(path):
-    Image.fromarray(photograph(20, 30)).convert("CMYK").save(path, "JPEG")
-
-
-def _animated_gif(path):
-    frames = [Image.new("RGB", (30, 20), colour) for colour in ("red", "blue")]
-    frames[0].save(path, "GIF", save_all=True, append_images=frames[1:])
-
-
-def _animated_png(path):
-    frames = [Image.new("RGB", (30, 20), colour) for colour in ("red", "blue")]
-    frames[0].save(path, "PNG", save_all=True, append_images=frames[1:])
-
-
-def _jpeg_named_png(path):
-    Image.fromarray(photograph(20, 30)).save(path, "JPEG")
-
-
-def _transparent(path):
-    Image.fromarray(np.zeros((20, 30, 4), np.uint8)).save(path)
-
-
-def _broken_profile(path):
-    Image.fromarray(photograph(20, 30)).save(path, icc_profile=b"no profile at all")
-
-
-def _broken_exif(path):
-    Image.fromarray(photograph(20, 30)).save(path, exif=b"Exif\0\0garbage")
-
-
-def _odd_orientation(path):
-    exif = Image.Exif()
-    exif[0x0112] = 99
-    Image.fromarray(photograph(20, 30)).save(path, exif=exif)
-
-
-DONE = [
-    (_one_pixel, (4, 4), "RGB"),
-    (_one_row, (20000, 4), "RGB"),
-    (_one_column, (4, 20000), "L"),
-    (_black, (120, 80), "RGB"),
-    (_white_16, (120, 80), "I;16"),
-    (_cmyk, (120, 80), "RGB"),
-    (_animated_gif, (120, 80), "RGB"),
-    (_animated_png, (120, 80), "RGB"),
-    (_jpeg_named_png, (120, 80), "RGB"),
-    (_transparent, (120, 80), "RGBA"),
-    (_broken_profile, (120, 80), "RGB"),
-    (_broken_exif, (120, 80), "RGB"),
-    (_odd_orientation, (120, 80), "RGB"),
-]
-
-
-@pytest.mark.parametrize(("make", "size", "mode"), DONE, ids=[make.__name__[1:] for make, *_ in DONE])
-def test_done_all_the_same(infer, tmp_path, make, size, mode):
+@pytest.mark.parametrize("name", DONE)
+def test_done_all_the_same(infer, tmp_path, name):
+    make, size, mode = DONE[name]
     make(tmp_path / "a.png")
     status, told = infer(tmp_path / "a.png", "-o", tmp_path / "out")
     assert status == 0, told
     assert files(tmp_path / "out") == ["a_x4.png"]
     with Image.open(tmp_path / "out/a_x4.png") as image:
         assert (image.size, image.mode) == (size, mode)
-    if "frames" in told:
-        assert "only the first of 2 frames or pages" in told
-    assert ("CMYK became sRGB" in told) == (make is _cmyk)
+    assert ("only the first of 2 frames or pages" in told) == ("animated" in name)
+    assert ("CMYK became sRGB" in told) == (name == "cmyk")
 
 
 def test_black_and_white_stay_what_they_are(infer, tmp_path):
     """With the model in the box: a tiny network that was never trained has no reason to."""
-    for make in (_black, _white_16):
-        make(tmp_path / f"{make.__name__}.png")
-        infer(tmp_path / f"{make.__name__}.png", "-o", tmp_path / "out", "-m", "lightbsr_small_x4")
-    assert _pixels(tmp_path / "out/_black_x4.png").max() <= 16
-    assert _pixels(tmp_path / "out/_white_16_x4.png").min() >= 65535 - 16 * 257
+    for name, make in {"black": BLACK, "white": WHITE_16}.items():
+        make(tmp_path / f"{name}.png")
+        infer(tmp_path / f"{name}.png", "-o", tmp_path / "out", "-m", "lightbsr_small_x4")
+    assert _pixels(tmp_path / "out/black_x4.png").max() <= 16
+    assert _pixels(tmp_path / "out/white_x4.png").min() >= 65535 - 16 * 257
 
 
 def test_a_result_that_the_format_cannot_hold(infer, tmp_path):

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import os
-import pickle
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
-from safetensors.torch import save_file
 
 from lightbsr_arch import Upscaler
 
 from infer_helpers import files, save
-from support.helpers import Bomb
 
 
 def _pixels(path):
@@ -116,32 +112,3 @@ def test_what_appears_meanwhile_is_left_as_it_is(infer, tmp_path, monkeypatch):
     assert (status, target.read_bytes()) == (1, b"of somebody else")
     assert "has appeared meanwhile, and was left as it is" in told
     assert files(tmp_path) == ["a.png", "b.png"]
-
-
-def test_hostile_models(infer, tmp_path, net):
-    source = save(tmp_path / "in/a.png")
-    trace = tmp_path / "run"
-    (tmp_path / "bomb.pth").write_bytes(pickle.dumps(Bomb(trace)))
-    torch.save({"params": Bomb(trace)}, tmp_path / "zipped_bomb.pth")
-    wrong = {key: value[:1] if key == "sr.last.weight" else value for key, value in net.state_dict().items()}
-    save_file({key: value.contiguous() for key, value in wrong.items()}, tmp_path / "wrong.safetensors")
-    huge = {"sr.head.weight": torch.zeros(1 << 16, 3, 1, 1)}
-    save_file(huge, tmp_path / "huge.safetensors")
-    (tmp_path / "text.safetensors").write_text("weights")
-    (tmp_path / "empty.pth").write_bytes(b"")
-    torch.save([1, 2, 3], tmp_path / "list.pth")
-    (tmp_path / "folder.pth").mkdir()
-    for name, message in (
-        ("bomb.pth", "not a checkpoint that can be read safely"),
-        ("zipped_bomb.pth", "not a checkpoint that can be read safely"),
-        ("wrong.safetensors", "of another shape (first sr.last.weight"),
-        ("huge.safetensors", "not a state dict of a known method"),
-        ("text.safetensors", "not a safetensors file"),
-        ("empty.pth", "cut short"),
-        ("list.pth", "expected a dictionary, got list"),
-        ("folder.pth", "there is no model"),
-    ):
-        status, told = infer(source, "-o", tmp_path / "out", "-m", tmp_path / name)
-        assert (status, message in told, str(tmp_path / name) in told) == (2, True, True), told
-    assert not trace.exists()
-    assert not (tmp_path / "out").exists()
