@@ -46,15 +46,8 @@ def test_the_guide_gives_a_method_that_works(tmp_path):
     Image.fromarray(skimage.data.chelsea()[:80, :96]).save(work / "photos/chelsea.png")
 
     commands = re.findall(r"^    lightbsr (.*)$", GUIDE, flags=re.MULTILINE)
-    assert [command.split()[0] for command in commands] == [
-        "check",
-        "train",
-        "train",
-        "compare",
-        "export",
-        "info",
-        "infer",
-    ]
+    names = [command.split()[0] for command in commands]
+    assert names == ["check", "train", "train", "compare", "export", "info", "infer"]
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path / 'site'}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
     done = subprocess.run(
         [sys.executable, "-c", RUN, *commands], cwd=work, env=environment, capture_output=True, text=True, check=False

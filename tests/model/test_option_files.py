@@ -68,18 +68,9 @@ def _accepts(cls, options, extra=()):
 
 
 def test_all_files_are_there():
-    assert {
-        "train_teacher.yml",
-        "train_student.yml",
-        "train_teacher_setting2.yml",
-        "train_student_setting2.yml",
-    } <= FILES.keys()
-    assert {
-        "demo/train_teacher.yml",
-        "demo/train_student.yml",
-        "demo/test_student.yml",
-        "demo/test_bicubic.yml",
-    } <= FILES.keys()
+    names = {"train_teacher", "train_student", "train_teacher_setting2", "train_student_setting2"}
+    names |= {f"demo/{name}" for name in ("train_teacher", "train_student", "test_student", "test_bicubic")}
+    assert {f"{name}.yml" for name in names} <= FILES.keys()
     assert OLD_PATHS.keys() <= FILES.keys()
     # What setup.py installs: *.yml and */*.yml.
     assert all(name.count("/") <= 1 for name in ALL)
@@ -203,12 +194,8 @@ def test_published_recipe(name):
     epoch = opt["train"]["scheduler"]["step_iter"]
     assert epoch == 3450 * 18 // 64
     assert (train["total_iter"], train["encoder_iter"]) == (700 * epoch, 100 * epoch)
-    assert train["scheduler"] == {
-        "type": "TwoPhaseCosineLR",
-        "warmup_iter": 5 * epoch,
-        "step_iter": epoch,
-        "eta_min": 1e-6,
-    }
+    schedule = {"type": "TwoPhaseCosineLR", "warmup_iter": 5 * epoch, "step_iter": epoch, "eta_min": 1e-6}
+    assert train["scheduler"] == schedule
     # `fused` and `channels_last` take the same steps faster; what changes results is off.
     assert train["optim_g"] == {"type": "Adam", "lr": 2e-4, "weight_decay": 0, "betas": [0.9, 0.99], "fused": True}
     assert (train["channels_last"], train["compile"], train["amp"]) == (True, False, "off")
@@ -245,11 +232,8 @@ def test_recipe_of_a_baseline(name):
     opt = _read(OLD_PATHS[f"compare/train_{name}.yml"])
     optimiser, rate, beta, encoder, total, batch, patch, views, weight = RECIPES[name]
     data, train = opt["datasets"]["train"], opt["train"]
-    assert (train["optim_g"]["type"], train["optim_g"]["lr"], train["optim_g"]["betas"]) == (
-        optimiser,
-        rate,
-        [0.9, beta],
-    )
+    optim = train["optim_g"]
+    assert (optim["type"], optim["lr"], optim["betas"]) == (optimiser, rate, [0.9, beta])
     assert (train["encoder_iter"] or 0, train["total_iter"]) == (970 * encoder, 970 * total)
     assert (data["batch_size_per_gpu"], data["gt_size"], data["views"]) == (batch, 4 * patch, views)
     assert (data.get("degradation_per") == "batch") == name.startswith("kdsr")

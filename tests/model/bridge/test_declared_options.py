@@ -18,7 +18,7 @@ from lightbsr_model.option_files.keys_read import keys_read_by
 from lightbsr_model.option_files.option_check import OptionCheck
 from lightbsr_model.runtime.declared_keys import keys_of, shown
 
-from support.model_options import LOSSES, STUDENT_NETWORK, TEACHER_NETWORK
+from support.method_cases import CASES
 from support.option_problems import problems_of
 from support.training_files import plain_training
 from support.training_files import training_options as shared_options
@@ -187,15 +187,6 @@ def test_a_loss_that_basicsr_may_do_without_may_be_null(image_folder):
 # ---- every declared key
 
 
-def _student(image_folder, teacher_file):
-    opt = training_options(image_folder, model_type="LightBSRStudentModel")
-    del opt["train"]["contrastive_opt"]
-    opt["train"].update(LOSSES["student"])
-    opt["network_g"] = dict(STUDENT_NETWORK)
-    opt["teacher"] = {"network": dict(TEACHER_NETWORK), "path": str(teacher_file)}
-    return opt
-
-
 def _declared_keys():
     """Every declared key with its place, of a teacher's file or of a student's."""
     teacher, student = MODEL_REGISTRY.get("LightBSRTeacherModel"), MODEL_REGISTRY.get("LightBSRStudentModel")
@@ -262,14 +253,9 @@ def _check_values(base, values):
 @pytest.mark.parametrize("place", sorted({key[:-1] for key in KEYS}), ids=":".join)
 def test_wrong_values_of_every_declared_key(image_folder, tmp_path, place):
     """A value is refused by a line that names its key, unless its declaration allows it."""
+    base, student = training_options(image_folder), CASES["LightBSR"]
     if place == ("teacher",):
-        network = {key: value for key, value in TEACHER_NETWORK.items() if key != "type"}
-        torch.save(
-            {"params": KINDS["arch"].registry.get("LightBSRTeacher")(**network).state_dict()}, tmp_path / "t.pth"
-        )
-        base = _student(image_folder, tmp_path / "t.pth")
-    else:
-        base = training_options(image_folder)
+        student.apply(base, student.save_teacher(tmp_path))
     base["datasets"]["train"]["io_backend"] = {"type": "disk"}
     base["logger"]["wandb"] = {"project": None}
     keys = [key for key in KEYS if key[:-1] == place]

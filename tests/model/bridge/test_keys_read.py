@@ -12,7 +12,7 @@ from lightbsr_model.option_files.keys_read import keys_read_by
 from lightbsr_model.runtime.declared_keys import keys_of
 from lightbsr_model.training.train_options import LoopOptions
 
-from support.model_options import LOSSES, STUDENT_NETWORK, TEACHER_NETWORK
+from support.method_cases import CASES
 from support.option_problems import problems_of
 from support.training_files import training_options
 
@@ -134,9 +134,7 @@ def test_a_key_that_the_data_set_does_not_read(image_folder, key):
 
 
 def test_a_students_keys_count(image_folder, tmp_path):
-    opt = training_options(image_folder, model_type="LightBSRStudentModel")
-    opt["network_g"] = STUDENT_NETWORK
-    del opt["train"]["contrastive_opt"]
-    opt["train"].update(LOSSES["student"], compile=False, channels_last=True, sync_bn=True)
-    opt["teacher"] = {"network": TEACHER_NETWORK, "path": str(tmp_path / "teacher.pth"), "start_student": False}
+    opt = CASES["LightBSR"].apply(training_options(image_folder), tmp_path / "teacher.pth")
+    opt["train"].update(compile=False, channels_last=True, sync_bn=True)
+    opt["teacher"]["start_student"] = False
     assert all("unknown key" not in problem for problem in problems_of(opt))

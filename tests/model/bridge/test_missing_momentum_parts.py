@@ -14,7 +14,7 @@ from lightbsr_model.evaluation.model_entries import ModelEntry
 from lightbsr_model.training.teacher import load_teacher, pairing_of
 
 from support.method_cases import CASES
-from support.model_options import LOSSES, STUDENT_NETWORK, TEACHER_NETWORK
+from support.model_options import TEACHER_NETWORK
 from support.published import in_published_layout
 from support.training_files import training_options
 
@@ -108,11 +108,8 @@ def test_a_student_learns_from_it(run, image_folder, tmp_path, published):
     query = _contrast("teacher", load_state_dict(published["teacher"]))
     _assert_both_encoders_are(query, _contrast("teacher", teacher.state_dict()))
     assert teacher.momentum_contrast.queue.shape[1] == TEACHER_NETWORK["queue_size"]
-    opt = training_options(image_folder, model_type="LightBSRStudentModel")
-    opt["network_g"], opt["teacher"] = dict(STUDENT_NETWORK), teacher_opt
-    opt["datasets"]["train"]["views"] = 1
-    opt["train"].update(total_iter=1, encoder_iter=0, **LOSSES["student"])
-    del opt["train"]["contrastive_opt"]
+    opt = CASES["LightBSR"].apply(training_options(image_folder), published["teacher"])
+    opt["train"].update(total_iter=1, encoder_iter=0)
     opt["train"]["optim_g"]["lr"] = 1e-30
     opt["val"]["val_freq"] = 100
     run(launcher.train, opt)

@@ -13,13 +13,13 @@ import torch
 import yaml
 
 import lightbsr
-from lightbsr_arch import LightBSR, LightBSRTeacher
+from lightbsr_arch import LightBSR
 from lightbsr_model.bridge import launcher
 from lightbsr_model.option_files.document import force_options, parse_document, read_document
 from lightbsr_model.option_files.option_check import OptionProblems, check_options
 
 from support.helpers import ROOT, TINY
-from support.model_options import LOSSES, STUDENT_NETWORK, TEACHER_NETWORK
+from support.method_cases import CASES
 from support.option_problems import problems_of
 from support.training_files import training_options
 
@@ -198,13 +198,9 @@ def test_checkpoint_of_another_architecture(image_folder, tmp_path):
 
 
 def test_teacher_that_does_not_fit(image_folder, tmp_path):
-    teacher = LightBSRTeacher(**{key: value for key, value in TEACHER_NETWORK.items() if key != "type"})
-    torch.save({"params": teacher.state_dict()}, tmp_path / "teacher.pth")
-    opt = training_options(image_folder, model_type="LightBSRStudentModel")
-    opt["network_g"] = {**STUDENT_NETWORK, "num_block": 3}
-    opt["teacher"] = {"network": TEACHER_NETWORK, "path": str(tmp_path / "teacher.pth")}
-    del opt["train"]["contrastive_opt"]
-    opt["train"].update(LOSSES["student"])
+    case = CASES["LightBSR"]
+    opt = case.apply(training_options(image_folder), case.save_teacher(tmp_path))
+    opt["network_g"]["num_block"] = 3
     problems = problems_of(opt)
     assert len(problems) == 1
     assert "num_block: teacher 2, student 3" in problems[0]

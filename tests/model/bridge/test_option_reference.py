@@ -72,35 +72,16 @@ def test_defaults_are_written_as_yaml(value, text):
 
 # ---- what the schema takes and refuses
 
+KEYWORDS = {
+    *("$schema", "$defs", "$ref", "title", "description", "default", "type", "enum", "const", "pattern", "properties"),
+    *("patternProperties", "additionalProperties", "required", "items", "minItems", "maxItems", "minimum", "maximum"),
+    *("exclusiveMinimum", "exclusiveMaximum", "anyOf", "allOf", "if", "then"),
+}
+
 
 def _is_valid(value, rule, root):
     """The keywords of draft 2020-12 that the schema has."""
-    unknown = rule.keys() - {
-        *(
-            "$schema",
-            "$defs",
-            "$ref",
-            "title",
-            "description",
-            "default",
-            "type",
-            "enum",
-            "const",
-            "pattern",
-            "properties",
-        ),
-        *(
-            "patternProperties",
-            "additionalProperties",
-            "required",
-            "items",
-            "minItems",
-            "maxItems",
-            "minimum",
-            "maximum",
-        ),
-        *("exclusiveMinimum", "exclusiveMaximum", "anyOf", "allOf", "if", "then"),
-    }
+    unknown = rule.keys() - KEYWORDS
     assert not unknown, unknown
     kinds = rule.get("type", [])
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -31,14 +31,8 @@ def _lr(folder: Path) -> dict[str, np.ndarray]:
 
 def _benchmark(root: Path, **options):
     backend = {"type": "lmdb" if root.suffix == ".lmdb" else "disk"}
-    section = {
-        "type": "BlindDegradationBenchmarkDataset",
-        "name": "b",
-        "phase": "val",
-        "scale": 4,
-        "io_backend": backend,
-    }
-    return build_dataset({**section, "dataroot_gt": str(root), **options})
+    section = {"type": "BlindDegradationBenchmarkDataset", "name": "b", "phase": "val", "scale": 4}
+    return build_dataset({**section, "io_backend": backend, "dataroot_gt": str(root), **options})
 
 
 # ---- degrade
@@ -150,18 +144,8 @@ def test_stock_dataset_pairs_what_degrade_writes(tmp_path, hr):
 
 
 def test_several_presets_and_overrides(tmp_path, hr):
-    arguments = [
-        "-o",
-        str(tmp_path / "lr.v1"),
-        "--preset",
-        "iso_0.6",
-        "iso_1.2",
-        "--scale",
-        "2",
-        "--set",
-        "noise_level=[1, 5]",
-    ]
-    assert main(["data", "degrade", str(hr), *arguments]) == 0
+    words = ["--preset", "iso_0.6", "iso_1.2", "--scale", "2", "--set", "noise_level=[1,5]"]
+    assert main(["data", "degrade", str(hr), "-o", str(tmp_path / "lr.v1"), *words]) == 0
     for preset, sigma in (("iso_0.6", 0.6), ("iso_1.2", 1.2)):
         document = json.loads((tmp_path / "lr.v1" / preset / "info/degradation.json").read_text())
         assert document["scale"] == 2

@@ -15,9 +15,9 @@ from lightbsr_arch.errors import OptionError
 from lightbsr_model.data.image_sources import open_images
 from lightbsr_model.data.lmdb_environments import shared_environment
 from lightbsr_model.data.lmdb_file import check_whole
-from lightbsr_model.option_files.document import parse_document
-from lightbsr_model.option_files.option_check import OptionCheck
 
+from support.method_cases import CASES
+from support.option_problems import check_of
 from support.training_files import training_options
 
 
@@ -121,13 +121,10 @@ def test_check_names_key_and_line(tmp_path, image_folder, key):
     opt["datasets"]["train"].update(
         dataroot_gt=str(gt), dataroot_lq=str(lq), type="PairedImageDataset", io_backend={"type": "lmdb"}
     )
-    text = yaml.safe_dump(opt, sort_keys=False)
-    check = OptionCheck(parse_document(text), True)
-    check.run()
-    problems = [problem for problem in check.problems if "cut short" in problem.message]
+    problems = [problem for problem in check_of(opt).problems if "cut short" in problem.message]
     assert [problem.key for problem in problems] == [("datasets", "train", key)]
     assert re.search(r"lmdb/data.mdb is cut short: it has 40000 of \d+ bytes. Copy it again", problems[0].message)
-    assert key in text.splitlines()[problems[0].line - 1]
+    assert key in yaml.safe_dump(opt, sort_keys=False).splitlines()[problems[0].line - 1]
 
 
 def _no_permission(path):
@@ -138,32 +135,21 @@ def _no_permission(path):
 
 
 @pytest.mark.parametrize(
-    ("make", "message"),
+    "make",
     [
-        (lambda path: path.mkdir(), "teacher.pth"),
-        (_no_permission, "teacher.pth"),
-        (lambda path: path.write_text("not weights\n" * 50), "teacher.pth"),
-        (lambda path: path.write_bytes(b"\x80\x02}q\x00X\x06\x00"), "teacher.pth"),
-        (lambda path: path.write_bytes(b""), "teacher.pth"),
-        (lambda path: os.mkfifo(path), "teacher.pth"),
+        lambda path: path.mkdir(),
+        _no_permission,
+        lambda path: path.write_text("not weights\n" * 50),
+        lambda path: path.write_bytes(b"\x80\x02}q\x00X\x06\x00"),
+        lambda path: path.write_bytes(b""),
+        os.mkfifo,
     ],
     ids=["folder", "permission", "text", "truncated", "empty", "fifo"],
 )
-def test_unreadable_teacher(tmp_path, image_folder, make, message):
-    from support.model_options import LOSSES, STUDENT_NETWORK, TEACHER_NETWORK
-
+def test_unreadable_teacher(tmp_path, image_folder, make):
     path = tmp_path / "teacher.pth"
     make(path)
-    opt = training_options(image_folder, model_type="LightBSRStudentModel")
-    opt["network_g"] = dict(STUDENT_NETWORK)
-    opt["teacher"] = {"network": dict(TEACHER_NETWORK), "path": str(path)}
-    del opt["train"]["contrastive_opt"]
-    opt["train"].update(LOSSES["student"])
-    opt["datasets"]["train"]["views"] = 1
-    text = yaml.safe_dump(opt, sort_keys=False)
-    check = OptionCheck(parse_document(text), True)
-    check.run()
-    problems = [problem for problem in check.problems if problem.key and problem.key[0] == "teacher"]
-    assert len(problems) == 1, check.problems
-    assert message in problems[0].message
-    assert problems[0].line
+    (problem,) = check_of(CASES["LightBSR"].apply(training_options(image_folder), path)).problems
+    assert problem.key[0] == "teacher"
+    assert "teacher.pth" in problem.message
+    assert problem.line

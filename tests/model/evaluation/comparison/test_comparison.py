@@ -77,12 +77,8 @@ def test_figures_are_those_of_basicsrs_own_test(case, settings, compare, run, tm
     metrics = {
         name: {"type": f"calculate_{name}", "crop_border": 4, "test_y_channel": True} for name in ("psnr", "ssim")
     }
-    dataset = {
-        "name": "Six",
-        "type": "BlindDegradationBenchmarkDataset",
-        "dataroot_gt": str(image_folder),
-        "preset": "iso_2.4",
-    }
+    dataset = {"name": "Six", "type": "BlindDegradationBenchmarkDataset"}
+    dataset.update(dataroot_gt=str(image_folder), preset="iso_2.4")
     options = {
         "name": "test", "model_type": model_type, "scale": 4, "num_gpu": 0, "manual_seed": 0, "network_g": network,
         "path": paths, "datasets": {"test_1": dataset}, "val": {"save_img": False, "suffix": None, "metrics": metrics},
@@ -296,24 +292,6 @@ def test_a_third_partys_network_by_its_dotted_name(settings, compare, tmp_path, 
         allow_local_code(False)
     assert code == 0
     assert _means(folder, "theirs", "bicubic") < _means(folder, "bicubic", "bicubic")
-
-
-def test_bicubic_on_the_benchmarks(tmp_path, compare, settings):
-    images = Path(__file__).parents[5] / "shared/images"
-    if not images.is_dir():
-        pytest.skip("Set5 and Set14 are not beside the project")
-    content = {
-        **settings,
-        "sets": {name: str(images / name) for name in ("Set5", "Set14")},
-        "presets": ["bicubic"],
-        "models": settings["models"][:1],
-        "crops": 0,
-    }
-    code, folder = compare(content)
-    assert code == 0
-    table = _rows(folder / "table_bicubic.csv")[0]
-    assert round(float(table["Set5 PSNR-Y"]), 2) == 28.43
-    assert round(float(table["Set14 PSNR-Y"]), 2) == 26.09
 
 
 def test_what_draws_is_asked_for_before_anything_is_computed(settings, compare, monkeypatch, capsys):

@@ -13,20 +13,14 @@ BOX = {"set": "Six", "image": "coffee0", "preset": "bicubic", "box": [10, 20, 30
     ("changes", "message"),
     [
         ({"boxes": [{**BOX, "image": "cofee0"}]}, "boxes:0: Six has no image 'cofee0'; did you mean coffee0"),
-        (
-            {"boxes": [BOX, {**BOX, "box": [67, 0, 30, 16]}]},
-            "boxes:1: [67, 0, 30, 16] is not within Six's coffee0, 96x80",
-        ),
+        ({"boxes": [BOX, {**BOX, "box": [67, 0, 30, 16]}]}, "boxes:1: [67, 0, 30, 16] is not within Six's coffee0, 96"),
         ({"boxes": [{**BOX, "box": [0, 0, 0, 16]}]}, "boxes:0: [0, 0, 0, 16] is not within Six's coffee0"),
         ({"boxes": [{**BOX, "box": [0, -1, 8, 8]}]}, "boxes:0: [0, -1, 8, 8] is not within Six's coffee0"),
         ({"boxes": [{**BOX, "box": [0, 0, 8.5, True]}]}, "boxes:0: expected set, image, preset and box"),
         ({"boxes": [{**BOX, "set": ["Six"]}]}, "boxes:0: expected set, image, preset and box"),
         ({"boxes": [{**BOX, "preset": "iso_3.6"}]}, "boxes:0: its set and preset are not compared: Six, iso_3.6"),
         ({"boxes": 7}, "boxes:0: expected set, image, preset and box: [left, top, width, height], got 7"),
-        (
-            {"cost_size": [1_000_000, 1_000_000]},
-            "cost_size: expected height and width, as [180, 320], at most 16777216",
-        ),
+        ({"cost_size": [10**6, 10**6]}, "cost_size: expected height and width, as [180, 320], at most 16777216"),
         ({"cost_size": 1_000_000}, "cost_size: expected height and width"),
         ({"cost_size": [True, 320]}, "cost_size: expected height and width"),
         ({"sets": ["x"]}, "sets: expected names and folders, got ['x']"),
