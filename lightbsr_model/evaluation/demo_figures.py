@@ -6,13 +6,19 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import cv2
+import numpy as np
 
 from lightbsr_arch.inference.image_writing import write_picture
 from lightbsr_arch.inference.side_by_side import Panel, side_by_side
 from lightbsr_model.data.blind_degradation_benchmark_dataset import BlindDegradationBenchmarkDataset
 from lightbsr_model.data.decoding import RGBImage, to_rgb
-from lightbsr_model.evaluation.figures import Figures, mean, measure
+from lightbsr_model.evaluation.comparison.metrics import METRICS
 from lightbsr_model.option_files.whole_options import read_options
+
+
+class _Figures(NamedTuple):
+    psnr_y: float
+    ssim_y: float
 
 
 class DemoResult(NamedTuple):
@@ -41,10 +47,10 @@ def compare_demo(option_file: Path, folder: Path) -> DemoResult:
     return DemoResult(scale, _table(figures), worse)
 
 
-def _compare(dataset_opt: dict[str, Any], folder: Path) -> tuple[Figures, Figures]:
+def _compare(dataset_opt: dict[str, Any], folder: Path) -> list[_Figures]:
     """Score bicubic and student on one test set, and save its images side by side."""
     scale = dataset_opt["scale"]
-    figures: dict[str, list[Figures]] = {"bicubic": [], "student": []}
+    figures: dict[str, list[_Figures]] = {"bicubic": [], "student": []}
     dataset = BlindDegradationBenchmarkDataset(dataset_opt)
     for index in range(len(dataset)):
         sample = dataset[index]
@@ -54,14 +60,14 @@ def _compare(dataset_opt: dict[str, Any], folder: Path) -> tuple[Figures, Figure
         for who, scores in figures.items():
             path = folder / "results" / f"demo_{who}" / "visualization" / dataset_opt["name"] / f"{stem}_{who}.png"
             image: RGBImage = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
-            scores.append(measure(image, gt, scale))
+            scores.append(_Figures(*(METRICS[name].measure(image, gt, scale) for name in _Figures._fields)))
             panels.append(Panel(image, who, f"{scores[-1].psnr_y:.2f} dB, SSIM {scores[-1].ssim_y:.4f}"))
         panels.append(Panel(gt, "GT"))
         write_picture(folder / "pictures" / f"{stem}.png", side_by_side(panels), overwrite=True)
-    return mean(figures["bicubic"]), mean(figures["student"])
+    return [_Figures(*np.mean(scores, axis=0)) for scores in figures.values()]
 
 
-def _table(figures: dict[str, tuple[Figures, Figures]]) -> str:
+def _table(figures: dict[str, list[_Figures]]) -> str:
     lines = [
         "| blur | PSNR-Y bicubic | PSNR-Y student | gain | SSIM-Y bicubic | SSIM-Y student | gain |",
         "|---|---|---|---|---|---|---|",

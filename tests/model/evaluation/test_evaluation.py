@@ -7,7 +7,6 @@ from basicsr.utils.matlab_functions import imresize
 
 from lightbsr_arch.inference.side_by_side import Box, Panel, side_by_side
 from lightbsr_arch.methods.bicubic import BicubicUpsampler
-from lightbsr_model.evaluation.figures import Figures, mean, measure
 
 
 def test_side_by_side_shows_the_middle_of_each_panel_enlarged():
@@ -21,16 +20,6 @@ def test_side_by_side_shows_the_middle_of_each_panel_enlarged():
     assert (picture[126:, :100] == 255).all()  # none
     with pytest.raises(ValueError, match="one size"):
         side_by_side([Panel(image, "a"), Panel(image[:10], "b")])
-
-
-def test_figures_of_known_images():
-    gt = np.full((40, 40, 3), 100, np.uint8)
-    gt[::2] = 140
-    assert measure(gt, gt, 4).ssim_y == pytest.approx(1.0)
-    # Grey shifted by 10: Y shifts by 10 * 219 / 255.
-    shifted = measure(gt + np.uint8(10), gt, 4)
-    assert shifted.psnr_y == pytest.approx(20 * np.log10(255 / (10 * 219 / 255)), abs=1e-3)
-    assert mean([Figures(20, 0.5), Figures(30, 0.7)]) == pytest.approx((25, 0.6))
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])

@@ -41,6 +41,22 @@ def test_rgb_metrics_and_niqe_are_basicsrs(pair):
     assert not get_metric("niqe").higher_is_better
 
 
+def test_metrics_on_y_of_known_images():
+    gt = np.full((40, 40, 3), 100, np.uint8)
+    gt[::2] = 140
+    assert get_metric("ssim_y").measure(gt, gt, 4) == pytest.approx(1.0)
+    # Grey shifted by 10: Y shifts by 10 * 219 / 255.
+    expected = 20 * np.log10(255 / (10 * 219 / 255))
+    assert get_metric("psnr_y").measure(gt + np.uint8(10), gt, 4) == pytest.approx(expected, abs=1e-3)
+
+
+def test_metrics_equal_published(golden):
+    data = golden("metrics")
+    sr, gt = (data[f"metric_{key}"][0].numpy().transpose(1, 2, 0).round().astype(np.uint8) for key in ("sr", "gt"))
+    assert abs(get_metric("psnr_y").measure(sr, gt, 4) - float(data["metric_psnr_y"])) < 1e-4
+    assert abs(get_metric("ssim_y").measure(sr, gt, 4) - float(data["metric_ssim_y"])) < 1e-5
+
+
 class _Distance(torch.nn.Module):
     """Stands in for a learned metric, whose weights are not at hand."""
 
