@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 
-from support.model_options import TEACHER_NETWORK, model_options
+from lightbsr_model.bridge import launcher
+
+from support.model_options import MSRRESNET, TEACHER_NETWORK, merged, model_options
 
 METRICS = {"psnr": {"type": "calculate_psnr", "crop_border": 4, "test_y_channel": True}}
 
@@ -38,15 +42,13 @@ def training_options(images: Path, **changes: Any) -> dict[str, Any]:
     }
     opt["val"] = {"val_freq": 4, "save_img": False, "metrics": METRICS}
     opt["logger"] = {"print_freq": 1, "save_checkpoint_freq": 2, "use_tb_logger": False}
-    for key, value in changes.items():
-        opt[key] = {**opt.get(key, {}), **value} if isinstance(value, dict) else value
-    return opt
+    return merged(opt, changes)
 
 
-def plain_training(images: Path, network: dict[str, Any], **train: Any) -> dict[str, Any]:
+def plain_training(images: Path, network: Mapping[str, Any] = MSRRESNET, **train: Any) -> dict[str, Any]:
     """The same with BasicSR's own SRModel."""
     opt = training_options(images, model_type="SRModel")
-    opt["network_g"] = network
+    opt["network_g"] = dict(network)
     opt["datasets"]["train"].update(degrade_in="loader", views=1)
     del opt["train"]["contrastive_opt"], opt["train"]["encoder_iter"]
     opt["train"].update(scheduler={"type": "MultiStepLR", "milestones": [4], "gamma": 0.5}, **train)
@@ -75,4 +77,14 @@ def log_of(folder: Path) -> str:
     return "".join(path.read_text() for path in sorted(folder.glob("*.log")))
 
 
-MSRRESNET = {"type": "MSRResNet", "num_in_ch": 3, "num_out_ch": 3, "num_feat": 8, "num_block": 1, "upscale": 4}
+def assert_resumes_exactly(run: Callable[..., None], root: Path, opt: dict[str, Any]) -> None:
+    """A training at once and one that is stopped after two iterations and resumed leave the same weights."""
+    run(launcher.train, {**opt, "name": "whole"})
+    run(launcher.train, {**opt, "name": "resumed", "train": {**opt["train"], "total_iter": 2}})
+    run(launcher.train, {**opt, "name": "resumed"}, "--auto_resume")
+    files = sorted((root / "experiments/whole/models").glob("*_latest.pth"))
+    assert files
+    for path in files:
+        whole, resumed = (torch.load(root / f"experiments/{name}/models" / path.name) for name in ("whole", "resumed"))
+        for key in whole.keys() & {"params", "params_ema"}:
+            assert all(torch.equal(value, resumed[key][name]) for name, value in whole[key].items())

@@ -36,6 +36,12 @@ class ForkServer:
         self._process.stdin.flush()
         return int(self._process.stdout.readline()), log.read_text()
 
+    def train(self, folder: Path, *flags: str, code: int = 0, **task: Any) -> str:
+        """Run ``train -opt run.yml``, which ends with the exit code given; return what it printed."""
+        ended_with, log = self.run(folder, "train", "-opt", "run.yml", *flags, **task)
+        assert ended_with == code, log[-3000:]
+        return log
+
     def close(self) -> None:
         assert self._process.stdin is not None
         self._process.stdin.close()

@@ -17,8 +17,7 @@ from lightbsr_model.bridge.validation import dist_validation
 from lightbsr_model.runtime.processes import init_process_group
 
 from support.method_cases import CASES
-from support.model_options import TEACHER_NETWORK, UNIT_L1, model_options
-from support.training_files import MSRRESNET
+from support.model_options import TEACHER_NETWORK, basicsr_options, model_options
 
 
 def options_of(kind: str, teacher_file: str) -> dict[str, Any]:
@@ -27,17 +26,8 @@ def options_of(kind: str, teacher_file: str) -> dict[str, Any]:
         opt = CASES[kind].apply(model_options("teacher", TEACHER_NETWORK, 0), teacher_file)
         opt.get("teacher", {})["start_student"] = False
     else:
-        opt = model_options("teacher", MSRRESNET, 0)
-        opt.update(model_type=kind)
-        opt["train"] = {"pixel_opt": UNIT_L1, "total_iter": 8, "optim_g": {"type": "Adam", "lr": 1e-3}}
-        opt["train"]["scheduler"] = {"type": "MultiStepLR", "milestones": [4]}
-        if kind == "SRGANModel":
-            opt["network_d"] = {"type": "UNetDiscriminatorSN", "num_in_ch": 3, "num_feat": 4}
-            opt["train"]["optim_d"] = {"type": "Adam", "lr": 1e-3}
-            opt["train"]["gan_opt"] = {"type": "GANLoss", "gan_type": "vanilla", "loss_weight": 0.1}
-    opt["train"].update(ema_decay=0.5, accum_iter=2, cyclic_shift=False)
-    opt["train"].pop("encoder_iter", None)
-    opt["train"]["encoder_iter"] = 0
+        opt = basicsr_options(kind)
+    opt["train"].update(ema_decay=0.5, accum_iter=2, cyclic_shift=False, encoder_iter=0)
     opt["logger"] = {"print_freq": 100, "save_checkpoint_freq": 100}
     opt["val"] = {}
     opt["name"] = "run"

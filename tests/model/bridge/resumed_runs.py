@@ -12,6 +12,7 @@ from lightbsr_model.bridge import launcher, option_parsing, resume
 from lightbsr_model.bridge.patches import apply_patches
 
 from support.helpers import forget_logs
+from support.model_options import merged
 from support.training_files import training_options
 
 
@@ -19,9 +20,7 @@ def short_options(images: Path, **changes: Any) -> dict[str, Any]:
     """A teacher of four iterations, with states of the 2nd and the 4th, and no validation."""
     opt = training_options(images, train={"total_iter": 4, "ema_decay": 0.5})
     del opt["val"], opt["datasets"]["val"]
-    for key, value in changes.items():
-        opt[key] = {**opt.get(key, {}), **value} if isinstance(value, dict) else value
-    return opt
+    return merged(opt, changes)
 
 
 class FinishedRun:

@@ -171,14 +171,14 @@ SR = "train:pixel_opt: missing; SRModel learns by pixel_opt, perceptual_opt or b
     ],
 )
 def test_what_basicsr_models_need(image_folder, key, value, problem):
-    opt = plain_training(image_folder, {"type": "MSRResNet", "num_feat": 8, "num_block": 1})
+    opt = plain_training(image_folder)
     assert problems_of(opt) == []
     _put(opt, key, value)
     assert any(problem in line for line in problems_of(opt))
 
 
 def test_a_loss_that_basicsr_may_do_without_may_be_null(image_folder):
-    opt = plain_training(image_folder, {"type": "MSRResNet", "num_feat": 8, "num_block": 1})
+    opt = plain_training(image_folder)
     opt.update(model_type="SRGANModel", network_d={"type": "UNetDiscriminatorSN", "num_in_ch": 3})
     opt["train"].update(optim_d=opt["train"]["optim_g"], gan_opt={"type": "GANLoss", "gan_type": "lsgan"}, ldl_opt=None)
     assert problems_of(opt) == []

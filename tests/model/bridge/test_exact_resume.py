@@ -10,15 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import lmdb
 import pytest
 import torch
 
 from lightbsr_model.bridge.training_data import ResumableSampler
 
 from support.helpers import TINY
+from support.lmdb_files import lmdb_of
 from support.method_cases import CASES
-from support.training_files import MSRRESNET, plain_training, training_options, write_options
+from support.model_options import with_discriminator
+from support.training_files import plain_training, training_options, write_options
 
 
 def _losses(log: str) -> dict[int, str]:
@@ -65,8 +66,7 @@ def _long_training(images: Path) -> dict[str, Any]:
 def test_killed_at_twenty_random_moments(tmp_path, image_folder, fork_server):
     opt = _long_training(image_folder)
     whole = write_options(tmp_path / "whole", opt)
-    code, log = fork_server.run(whole, "train", "-opt", "run.yml")
-    assert code == 0, log[-2000:]
+    log = fork_server.train(whole)
     expected = _losses(log)
     assert list(expected) == list(range(1, 121))
 
@@ -86,8 +86,7 @@ def test_killed_at_twenty_random_moments(tmp_path, image_folder, fork_server):
             continue
         assert code == -signal.SIGKILL, log[-2000:]
         kills += 1
-    code, log = fork_server.run(killed, "train", "-opt", "run.yml", "--auto_resume")
-    assert code == 0, log[-2000:]
+    log = fork_server.train(killed, "--auto_resume")
     seen.update(_losses(log))
     # A run that was killed before its first state is not gone on with: its folder is kept under another name, as it is.
     assert not list((killed / "experiments/run").rglob("*.tmp"))
@@ -100,11 +99,10 @@ def test_killed_while_saving(tmp_path, image_folder, fork_server, number):
     """Odd numbers are networks, even ones states."""
     opt = training_options(image_folder, train={"total_iter": 8, "encoder_iter": 3})
     whole = write_options(tmp_path / "whole", opt)
-    assert fork_server.run(whole, "train", "-opt", "run.yml")[0] == 0
+    fork_server.train(whole)
     killed = write_options(tmp_path / "killed", opt)
-    assert fork_server.run(killed, "train", "-opt", "run.yml", die_in_save=number)[0] == -signal.SIGKILL
-    code, log = fork_server.run(killed, "train", "-opt", "run.yml", "--auto_resume")
-    assert code == 0, log[-2000:]
+    fork_server.train(killed, die_in_save=number, code=-signal.SIGKILL)
+    fork_server.train(killed, "--auto_resume")
     _assert_same_run(whole / "experiments/run", killed / "experiments/run", 8)
 
 
@@ -114,14 +112,13 @@ def test_asked_to_stop_it_saves_and_goes_on(tmp_path, image_folder, fork_server,
     opt = _long_training(image_folder)
     opt["logger"]["save_checkpoint_freq"] = 1000
     whole = write_options(tmp_path / "whole", {**opt, "logger": {**opt["logger"], "save_checkpoint_freq": 120}})
-    assert fork_server.run(whole, "train", "-opt", "run.yml")[0] == 0
+    fork_server.train(whole)
     opt["logger"]["save_checkpoint_freq"] = 120
     stopped = write_options(tmp_path / "stopped", opt)
     for moment in (0.3, 0.1):
         # Before the loop there is nothing to save, and the signal ends it as it ends any program.
         begun = {"signal": number, "once": "Start training", "after": moment}
-        code, log = fork_server.run(stopped, "train", "-opt", "run.yml", "--auto_resume", **begun)
-        assert code == 0, log[-2000:]
+        log = fork_server.train(stopped, "--auto_resume", **begun)
         told = re.search(r"Stopped by (\w+) after iteration (\d+), saved", log)
         assert told is not None, log[-2000:]
         assert told[1] == number.name
@@ -133,20 +130,6 @@ def test_asked_to_stop_it_saves_and_goes_on(tmp_path, image_folder, fork_server,
     assert f"Continuing in {stopped}" in log
     assert [path.name for path in elsewhere.iterdir()] == ["output.txt"]
     _assert_same_run(whole / "experiments/run", stopped / "experiments/run", 120)
-
-
-def _lmdb(tmp_path: Path, images: Path) -> str:
-    names = sorted(path.name for path in images.glob("*.png"))
-    root = tmp_path / "gt.lmdb"
-    environment = lmdb.open(str(root), map_size=2**24)
-    lines = []
-    with environment.begin(write=True) as transaction:
-        for name in names:
-            transaction.put(name[:-4].encode(), (images / name).read_bytes())
-            lines.append("{} ({},{},{}) 1\n".format(name, *cv2.imread(str(images / name)).shape))
-    environment.close()
-    (root / "meta_info.txt").write_text("".join(lines))
-    return str(root)
 
 
 def _paired(tmp_path: Path, images: Path, opt: dict[str, Any]) -> dict[str, Any]:
@@ -164,11 +147,8 @@ def _paired(tmp_path: Path, images: Path, opt: dict[str, Any]) -> dict[str, Any]
 
 
 def _gan(tmp_path: Path, images: Path) -> dict[str, Any]:
-    opt = _paired(tmp_path, images, plain_training(images, MSRRESNET, ema_decay=0.5))
-    opt.update(model_type="SRGANModel", network_d={"type": "UNetDiscriminatorSN", "num_in_ch": 3, "num_feat": 4})
-    opt["train"]["optim_d"] = opt["train"]["optim_g"]
-    opt["train"]["gan_opt"] = {"type": "GANLoss", "gan_type": "vanilla", "loss_weight": 0.1}
-    return opt
+    opt = _paired(tmp_path, images, plain_training(images, ema_decay=0.5))
+    return with_discriminator(opt, optim_d=opt["train"]["optim_g"])
 
 
 @pytest.mark.slow
@@ -188,18 +168,16 @@ def test_killed_and_resumed(tmp_path, image_folder, fork_server, case, workers):
         if case == "DASR":
             opt["train"]["degradation_opt"] = {"type": "DegradationRegressionLoss"}
         if case == "LightBSR":
-            opt["datasets"]["train"].update(dataroot_gt=_lmdb(tmp_path, image_folder), io_backend={"type": "lmdb"})
+            opt["datasets"]["train"].update(lmdb_of(image_folder, tmp_path / "gt.lmdb"))
     opt["train"].update(total_iter=16, ema_decay=0.5)
     opt["datasets"]["train"]["num_worker_per_gpu"] = workers
     opt["logger"]["save_checkpoint_freq"] = 2
     whole = write_options(tmp_path / "whole", opt)
-    code, log = fork_server.run(whole, "train", "-opt", "run.yml")
-    assert code == 0, log[-2000:]
+    log = fork_server.train(whole)
     expected = _losses(log)
     killed = tmp_path / "killed"
     if case == "LightBSRTeacher":  # the same seed, the same run
-        code, log = fork_server.run(write_options(killed, opt), "train", "-opt", "run.yml")
-        assert code == 0, log[-2000:]
+        log = fork_server.train(write_options(killed, opt))
         assert _losses(log) == expected
         _assert_same_run(whole / "experiments/run", killed / "experiments/run", 16)
     else:
@@ -209,8 +187,7 @@ def test_killed_and_resumed(tmp_path, image_folder, fork_server, case, workers):
         for path in (killed / "experiments/run/training_states").glob("*.state"):
             if int(path.stem) > last:
                 path.unlink()
-        code, log = fork_server.run(killed, "train", "-opt", "run.yml", "--auto_resume")
-        assert code == 0, log[-2000:]
+        log = fork_server.train(killed, "--auto_resume")
         assert _losses(log) == {number: line for number, line in expected.items() if number > last}
         _assert_same_run(whole / "experiments/run", killed / "experiments/run", 16)
 
@@ -234,7 +211,7 @@ def test_seeds_differ(tmp_path, image_folder, fork_server):
     logs = []
     for seed in (0, 1):
         folder = write_options(tmp_path / str(seed), training_options(image_folder, manual_seed=seed))
-        logs.append(_losses(fork_server.run(folder, "train", "-opt", "run.yml")[1]))
+        logs.append(_losses(fork_server.train(folder)))
     assert logs[0] != logs[1]
 
 
@@ -257,12 +234,11 @@ def test_places_in_a_run_have_samples_of_their_own():
 def test_best_metrics_and_an_owed_validation_survive(tmp_path, image_folder, fork_server):
     """BasicSR saves at iteration 4 before it validates there: killed in between, a run owes that validation."""
     folder = write_options(tmp_path / "killed", training_options(image_folder))
-    assert fork_server.run(folder, "train", "-opt", "run.yml")[0] == 0
+    fork_server.train(folder)
     path = folder / "experiments/run/training_states/4.state"
     state = torch.load(path)
     assert state["best_metric_results"] == {}
     state["best_metric_results"] = {"val": {"psnr": {"better": "higher", "val": 99.0, "iter": 2}}}
     torch.save(state, path)
-    code, log = fork_server.run(folder, "train", "-opt", "run.yml", "--auto_resume")
-    assert code == 0, log[-2000:]
+    log = fork_server.train(folder, "--auto_resume")
     assert len(re.findall(r"# psnr: \d+\.\d+\tBest: 99\.0000 @ 2 iter", log)) == 2  # at 4 and at 5

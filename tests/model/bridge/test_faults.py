@@ -10,7 +10,6 @@ import time
 from argparse import Namespace
 from pathlib import Path
 
-import lmdb
 import pytest
 import torch
 
@@ -20,7 +19,8 @@ from lightbsr_model.bridge.supervision import NotFinite
 from lightbsr_model.bridge.training_data import SampleError
 from lightbsr_model.degradation import GaussianDegradation
 
-from support.training_files import MSRRESNET, log_of, plain_training, training_options, write_options
+from support.lmdb_files import encoded_images, write_lmdb
+from support.training_files import log_of, plain_training, training_options, write_options
 
 # ---- saving
 
@@ -28,20 +28,18 @@ from support.training_files import MSRRESNET, log_of, plain_training, training_o
 def test_disk_full_stops_the_run_and_leaves_older_files_whole(tmp_path, image_folder, fork_server):
     opt = training_options(image_folder, train={"total_iter": 8}, logger={"save_checkpoint_freq": 2})
     write_options(tmp_path, opt)
-    assert fork_server.run(tmp_path, "train", "-opt", "run.yml", "--force_yml", "train:total_iter=3")[0] == 0
+    fork_server.train(tmp_path, "--force_yml", "train:total_iter=3")
     models, states = (tmp_path / "experiments/run" / name for name in ("models", "training_states"))
     (models / "net_g_latest.pth").unlink()
     before = {path: path.read_bytes() for path in (*models.iterdir(), *states.iterdir())}
     assert before
     # No file may grow beyond 20 KB from here on: a checkpoint has more.
-    code, log = fork_server.run(tmp_path, "train", "-opt", "run.yml", "--auto_resume", file_limit=20_000)
-    assert code == 1
+    log = fork_server.train(tmp_path, "--auto_resume", file_limit=20_000, code=1)
     assert "net_g_4.pth cannot be saved" in log
     assert "older checkpoints are intact" in log
     assert "Traceback" not in log
     assert {path: path.read_bytes() for path in (*models.iterdir(), *states.iterdir())} == before
-    code, log = fork_server.run(tmp_path, "train", "-opt", "run.yml", "--auto_resume")
-    assert code == 0
+    log = fork_server.train(tmp_path, "--auto_resume")
     assert "Resuming training from epoch: 0, iter: 2." in log
 
 
@@ -75,11 +73,10 @@ def test_damaged_newest_state_is_named_and_the_one_before_taken(
     tmp_path, image_folder, fork_server, file, damage, said, iteration
 ):
     write_options(tmp_path, training_options(image_folder))
-    assert fork_server.run(tmp_path, "train", "-opt", "run.yml")[0] == 0
+    fork_server.train(tmp_path)
     damage(tmp_path / "experiments/run" / file)
     (tmp_path / "experiments/run/training_states/best.state").touch()
-    code, log = fork_server.run(tmp_path, "train", "-opt", "run.yml", "--auto_resume")
-    assert code == 0, log[-1500:]
+    log = fork_server.train(tmp_path, "--auto_resume")
     assert said in log
     assert f"iter: {iteration}." in log
 
@@ -103,8 +100,7 @@ def test_corrupt_image_ends_the_run_and_is_named(tmp_path, image_folder, fork_se
     opt["datasets"]["train"].update(prefetch_mode=prefetch, num_worker_per_gpu=workers)
     write_options(tmp_path, opt)
     started = time.monotonic()
-    code, log = fork_server.run(tmp_path, "train", "-opt", "run.yml", signal=signal.SIGKILL, after=60)
-    assert code == 2, log[-1500:]
+    log = fork_server.train(tmp_path, signal=signal.SIGKILL, after=60, code=2)
     assert "coffee0.png" in log
     assert "cannot be read as an image" in log
     assert "skip_bad_images" in log
@@ -113,7 +109,7 @@ def test_corrupt_image_ends_the_run_and_is_named(tmp_path, image_folder, fork_se
 
 def test_corrupt_image_in_basicsr_own_data_set_is_named(run, tmp_path, image_folder):
     folder = _with_corrupt_image(tmp_path, image_folder)
-    opt = plain_training(folder, MSRRESNET)
+    opt = plain_training(folder)
     opt["datasets"]["train"] = {
         "name": "train", "type": "PairedImageDataset", "dataroot_gt": str(folder), "dataroot_lq": str(folder),
         "io_backend": {"type": "disk"}, "gt_size": 32, "use_hflip": True, "use_rot": True,
@@ -128,33 +124,22 @@ def test_bad_images_are_skipped_and_counted_where_told(tmp_path, image_folder, f
     opt["datasets"]["train"].update(skip_bad_images=2, num_worker_per_gpu=2)
     opt["datasets"]["val"]["dataroot_gt"] = str(image_folder)
     write_options(tmp_path, opt)
-    code, log = fork_server.run(tmp_path, "train", "-opt", "run.yml")
-    assert code == 0, log[-1500:]
+    log = fork_server.train(tmp_path)
     assert "Skipped (1 of 2): sample" in log
     assert "images skipped so far" in log
     opt["train"]["total_iter"] = 12
     write_options(tmp_path, opt)
-    code, log = fork_server.run(tmp_path, "train", "-opt", "run.yml")
-    assert code == 2
+    log = fork_server.train(tmp_path, code=2)
     assert "one more than datasets.train.skip_bad_images (2) allows" in log
 
 
 def test_corrupt_lmdb_record_is_named(tmp_path, image_folder, fork_server):
-    root = tmp_path / "gt.lmdb"
-    environment = lmdb.open(str(root), map_size=2**24)
-    lines = []
-    with environment.begin(write=True) as transaction:
-        for path in sorted(image_folder.glob("*.png")):
-            content = path.read_bytes()
-            transaction.put(path.stem.encode(), content[:200] if path.stem == "coffee1" else content)
-            lines.append(f"{path.name} (80,96,3) 1\n")
-    environment.close()
-    (root / "meta_info.txt").write_text("".join(lines))
+    records = encoded_images(image_folder)
+    records["coffee1"] = records["coffee1"][:200]
     opt = training_options(image_folder)
-    opt["datasets"]["train"].update(dataroot_gt=str(root), io_backend={"type": "lmdb"})
+    opt["datasets"]["train"].update(write_lmdb(tmp_path / "gt.lmdb", records))
     write_options(tmp_path, opt)
-    code, log = fork_server.run(tmp_path, "train", "-opt", "run.yml")
-    assert code == 2
+    log = fork_server.train(tmp_path, code=2)
     assert "(coffee1) cannot be loaded" in log
 
 

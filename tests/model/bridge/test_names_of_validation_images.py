@@ -11,7 +11,7 @@ from basicsr.data.paired_image_dataset import PairedImageDataset
 from lightbsr_arch.errors import CommandFailed, OptionError
 from lightbsr_model.bridge import launcher, side_products
 
-from support.training_files import MSRRESNET, as_test, log_of, plain_training
+from support.training_files import as_test, log_of, plain_training
 
 ESCAPE = "\x1b[31mred"
 
@@ -33,7 +33,7 @@ def options(tmp_path, image_folder):
     def make(*names, folder="sets"):
         (tmp_path / folder).mkdir()
         _paired_lmdb(tmp_path / folder, names)
-        opt = plain_training(image_folder, MSRRESNET, total_iter=1)
+        opt = plain_training(image_folder, total_iter=1)
         opt["datasets"]["val"] = {
             "name": "val",
             "type": "PairedImageDataset",

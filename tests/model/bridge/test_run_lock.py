@@ -60,8 +60,7 @@ def test_second_training_of_a_name_is_refused_and_moves_nothing(tmp_path, image_
     state.touch()
     with _process_that_holds(tmp_path / "experiments/run") as other:
         for flags in ((), ("--auto_resume",)):
-            code, log = fork_server.run(tmp_path, "train", "-opt", "run.yml", *flags)
-            assert code == 1, log
+            log = fork_server.train(tmp_path, *flags, code=1)
             assert f"experiments/run is in use by process {other.pid} on {os.uname().nodename}, since " in log
             assert "give this run another `name`" in log
             assert "Traceback" not in log
@@ -75,14 +74,12 @@ def test_second_training_of_a_name_is_refused_and_moves_nothing(tmp_path, image_
 def test_killed_training_leaves_a_lock_that_is_named_and_taken_over(tmp_path, image_folder, fork_server):
     write_options(tmp_path, training_options(image_folder, train={"total_iter": 1000}))
     kill = {"signal": signal.SIGKILL, "once": "iter:       2", "after": 0}
-    code, _ = fork_server.run(tmp_path, "train", "-opt", "run.yml", **kill)
-    assert code == -signal.SIGKILL
+    fork_server.train(tmp_path, **kill, code=-signal.SIGKILL)
     lock = tmp_path / "experiments/.run.lock"
     killed = json.loads(lock.read_text())
     assert killed["command"].startswith("lightbsr train")
     short = ("--force_yml", "train:total_iter=4")
-    code, log = fork_server.run(tmp_path, "train", "-opt", "run.yml", "--auto_resume", *short)
-    assert code == 0, log[-2000:]
+    log = fork_server.train(tmp_path, "--auto_resume", *short)
     assert f"experiments/run was left locked by process {killed['pid']} on {os.uname().nodename}" in log
     assert "which has ended: taken over" in log
     assert not lock.exists()

@@ -19,7 +19,7 @@ from lightbsr_model.runtime import orphans
 
 from support.training_files import training_options
 
-TRAIN = ("train", "-opt", "run.yml", "--launcher", "pytorch", "--auto_resume")
+LAUNCHED = ("--launcher", "pytorch", "--auto_resume")
 
 
 def _folder(path: Path, images: Path, **changes) -> Path:
@@ -41,8 +41,7 @@ def _weights(folder: Path) -> dict[str, torch.Tensor]:
 def whole(tmp_path_factory, image_folder, fork_server):
     """An undisturbed run of two processes."""
     folder = _folder(tmp_path_factory.mktemp("whole") / "run", image_folder, train={"total_iter": 8})
-    code, log = fork_server.run(folder, *TRAIN, ranks=2)
-    assert code == 0, log[-3000:]
+    fork_server.train(folder, *LAUNCHED, ranks=2)
     return folder
 
 
@@ -59,16 +58,16 @@ def test_two_processes_save_and_go_on(tmp_path, image_folder, fork_server, whole
     folder = _folder(tmp_path / "run", image_folder, train={"total_iter": 8})
     request = {"signal": number, "once": "iter:       2", "after": 0.0, "to": to, "times": times, "orphans_end_in": 20}
     started = time.monotonic()
-    code, log = fork_server.run(folder, *TRAIN, ranks=2, slow=0.4, **request)
-    assert code == (-number if number == signal.SIGKILL else 0), log[-3000:]
+    log = fork_server.train(
+        folder, *LAUNCHED, ranks=2, slow=0.4, **request, code=-number if number == signal.SIGKILL else 0
+    )
     told = re.search(rf"Stopped by {reason} after iteration (\d), saved", log)
     assert told is not None, log[-3000:]
     assert (folder / f"experiments/run/training_states/{told[1]}.state").is_file()
     assert int(told[1]) < 6
     assert ("torchrun is gone" in log) == (number == signal.SIGKILL)
     assert time.monotonic() - started < 30
-    code, log = fork_server.run(folder, *TRAIN, ranks=2)
-    assert code == 0, log[-3000:]
+    log = fork_server.train(folder, *LAUNCHED, ranks=2)
     resumed, expected = _weights(folder), _weights(whole)
     assert all(torch.equal(value, expected[key]) for key, value in resumed.items())
 
@@ -111,8 +110,7 @@ def test_rank_that_waits_for_a_stuck_one_ends_after_the_grace(tmp_path, image_fo
     folder = _folder(tmp_path / "run", image_folder, train={"total_iter": 8})
     stuck = {"stuck_rank": 1, "environment": {GRACE_VARIABLE: "1.5"}}
     request = {"signal": signal.SIGTERM, "once": "Stuck.", "after": 0.2, "to": "parent", "orphans_end_in": 20}
-    code, log = fork_server.run(folder, *TRAIN, ranks=2, **stuck, **request)
-    assert code == 128 + signal.SIGTERM, log[-3000:]
+    log = fork_server.train(folder, *LAUNCHED, ranks=2, **stuck, **request, code=128 + signal.SIGTERM)
     assert log.count(f"SIGTERM 1.5 s ago, and this process is still in its iteration ({GRACE_VARIABLE})") == 2
 
 
@@ -120,13 +118,11 @@ def test_interrupted_validation_is_made_up_for(tmp_path, image_folder, fork_serv
     """A validation may take longer than any grace."""
     folder = _folder(tmp_path / "run", image_folder, train={"total_iter": 8})
     request = {"signal": signal.SIGTERM, "once": "Validating.", "after": 0.1, "to": "parent", "orphans_end_in": 20}
-    code, log = fork_server.run(folder, *TRAIN, ranks=2, environment={"SLOW_VALIDATION": "0.5"}, **request)
-    assert code == 0, log[-3000:]
+    log = fork_server.train(folder, *LAUNCHED, ranks=2, environment={"SLOW_VALIDATION": "0.5"}, **request)
     assert "Validation of val at iteration 4 interrupted" in log
     assert "Stopped by SIGTERM after iteration 4, saved" in log
     assert "# psnr" not in log
-    code, log = fork_server.run(folder, *TRAIN, ranks=2)
-    assert code == 0, log[-3000:]
+    log = fork_server.train(folder, *LAUNCHED, ranks=2)
     seen = re.findall(r"# psnr: (\S+)", log)
     assert seen == re.findall(r"# psnr: (\S+)", (whole / "output.txt").read_text())
     assert len(seen) == 2
@@ -137,11 +133,11 @@ def test_second_ctrl_c_of_a_person_ends_at_once(tmp_path, image_folder, fork_ser
     (tmp_path / "run.yml").write_text(yaml.safe_dump(opt))
     request = {"signal": signal.SIGINT, "once": "iter:       1", "after": 0.1, "times": 2}
     # At once: a duplicate. The iteration ends, saved.
-    code, log = fork_server.run(tmp_path, *TRAIN[:3], slow=1.0, **request)
-    assert code == 0, log[-3000:]
+    log = fork_server.train(tmp_path, slow=1.0, **request)
     assert "Stopped by SIGINT after iteration 2, saved" in log
-    code, log = fork_server.run(tmp_path, *TRAIN[:3], slow=60.0, **{**request, "once": "Start training", "pause": 2.1})
-    assert code == 128 + signal.SIGINT, log[-3000:]
+    log = fork_server.train(
+        tmp_path, slow=60.0, **{**request, "once": "Start training", "pause": 2.1}, code=128 + signal.SIGINT
+    )
     assert "A second Ctrl-C: ended immediately" in log
 
 

@@ -18,7 +18,7 @@ from lightbsr_model.bridge.optimiser_steps import StepControl
 from lightbsr_model.bridge.patches import apply_patches
 from lightbsr_model.runtime.random_streams import derive_seed, seed_everything, seeded
 
-from support.training_files import MSRRESNET, plain_training, training_options
+from support.training_files import plain_training, training_options
 
 
 def _log(tmp_path, name="run"):
@@ -67,7 +67,7 @@ def test_checkpoint_says_what_it_is(run, tmp_path, image_folder):
 def test_accumulated_parts_equal_the_larger_batch(run, tmp_path, image_folder):
     results = []
     for name, accum_iter in (("whole", 1), ("parts", 2)):
-        opt = plain_training(image_folder, MSRRESNET, accum_iter=accum_iter, ema_decay=0.5)
+        opt = plain_training(image_folder, accum_iter=accum_iter, ema_decay=0.5)
         opt["name"] = name
         opt["train"]["optim_g"] = {"type": "SGD", "lr": 0.0001}
         run(launcher.train, opt)
@@ -91,7 +91,7 @@ def test_gradients_are_clipped():
 
 
 def test_step_schedule_reaches_its_rate_after_a_warm_up(run, tmp_path, image_folder):
-    opt = plain_training(image_folder, MSRRESNET, warmup_iter=3, total_iter=8)
+    opt = plain_training(image_folder, warmup_iter=3, total_iter=8)
     opt["train"]["optim_g"]["lr"] = 1e-3
     opt["train"]["scheduler"] = {"type": "MultiStepLR", "milestones": [6], "gamma": 0.5}
     run(launcher.train, opt)

@@ -17,9 +17,8 @@ from lightbsr_model.bridge.supervision import Supervisor
 from lightbsr_model.methods import cdcl
 
 from support.method_cases import ALL, CASES
-from support.model_options import TEACHER_NETWORK, UNIT_L1, model_options
+from support.model_options import TEACHER_NETWORK, basicsr_options, model_options
 from support.small_models import noise_batch
-from support.training_files import MSRRESNET
 
 READS = ("_local_scalar_dense", "is_nonzero", "equal", "nonzero", "masked_select", "_unique2", "unique_dim")
 """Operators whose result the host must know: numbers, truth values, and shapes that depend on values."""
@@ -72,15 +71,10 @@ def _options(kind, teacher_files):
     if kind in CASES:
         opt = CASES[kind].apply(model_options("teacher", TEACHER_NETWORK, 2), teacher_files[kind])
     else:
-        opt = model_options("teacher", MSRRESNET, 0)
-        opt.update(model_type=kind)
-        opt["train"].update(pixel_opt=UNIT_L1, scheduler={"type": "MultiStepLR", "milestones": [4]})
-        if kind == "SRGANModel":
-            opt["network_d"] = {"type": "UNetDiscriminatorSN", "num_in_ch": 3, "num_feat": 4}
-            opt["train"]["optim_d"] = {"type": "Adam", "lr": 1e-3, "fused": True}
-            opt["train"]["gan_opt"] = {"type": "GANLoss", "gan_type": "vanilla", "loss_weight": 0.1}
+        opt = basicsr_options(kind)
     opt["train"].update(ema_decay=0.5, channels_last=True)
-    opt["train"]["optim_g"]["fused"] = True
+    for name in opt["train"].keys() & {"optim_g", "optim_d"}:
+        opt["train"][name]["fused"] = True
     opt["logger"] = {"print_freq": 100, "save_checkpoint_freq": 100}
     return opt
 

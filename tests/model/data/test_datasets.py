@@ -15,6 +15,7 @@ from lightbsr_model.degradation import blur_and_downsample, degrade, get_degrada
 from lightbsr_model.evaluation.comparison.metrics import METRICS
 
 from support.helpers import ROOT
+from support.lmdb_files import lmdb_of
 
 BENCHMARK = {"type": "BlindDegradationBenchmarkDataset", "name": "b", "scale": 4, "phase": "val"}
 PAIRED = {"type": "BlindDegradationPairedDataset", "name": "p", "scale": 4, "phase": "train", "gt_size": 32}
@@ -315,18 +316,13 @@ def test_pair_of_other_sizes_is_named(pairs, tmp_path):
 
 @pytest.fixture
 def stored(tmp_path, image_folder):
-    from basicsr.utils.lmdb_util import make_lmdb_from_imgs
-
-    names = sorted(path.name for path in image_folder.iterdir())
-    # As large a first image as any other: BasicSR's map is ten times the first.
-    make_lmdb_from_imgs(str(image_folder), str(tmp_path / "gt.lmdb"), names, [name[:-4] for name in names])
-    return tmp_path / "gt.lmdb"
+    return lmdb_of(image_folder, tmp_path / "gt.lmdb")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_sets_on_one_lmdb_in_workers(stored, image_folder, method):
-    sets = [_paired(stored, io_backend={"type": "lmdb"}, preset=preset) for preset in ("iso_1.2", "iso_2.4")]
+    sets = [_paired(image_folder, **stored, preset=preset) for preset in ("iso_1.2", "iso_2.4")]
     sets.append(_paired(image_folder, preset="iso_1.2"))
     orders = []
     for dataset in sets:
@@ -347,7 +343,7 @@ def _anonymous_memory() -> int:
 
 @pytest.mark.parametrize("kind", ["folder", "lmdb"])
 def test_memory_stays_flat_over_epochs(image_folder, stored, kind):
-    dataset = _paired(stored, io_backend={"type": "lmdb"}) if kind == "lmdb" else _paired(image_folder)
+    dataset = _paired(image_folder, **(stored if kind == "lmdb" else {}))
 
     def epochs(count: int) -> None:
         for index in [*range(6)] * count:

@@ -16,33 +16,20 @@ from lightbsr_model.data.image_sources import open_images
 from lightbsr_model.data.lmdb_environments import shared_environment
 from lightbsr_model.data.lmdb_file import check_whole
 
+from support.lmdb_files import encoded_images, lmdb_of, write_lmdb
 from support.method_cases import CASES
 from support.option_problems import check_of
 from support.training_files import training_options
-
-
-def _make(root, image_folder, commits=1):
-    files = sorted(image_folder.iterdir())
-    with lmdb.open(str(root), map_size=2**24) as environment:
-        for start in range(commits):
-            with environment.begin(write=True) as transaction:
-                for file in files[start::commits]:
-                    transaction.put(file.stem.encode(), file.read_bytes())
-    (root / "meta_info.txt").write_text("".join(f"{file.name} (96,96,3) 1\n" for file in files))
-    return root
 
 
 def _cut(root, size):
     os.truncate(root / "data.mdb", size)
 
 
-def _settings(root):
-    return {"dataroot_gt": str(root), "io_backend": {"type": "lmdb"}}
-
-
 @pytest.mark.parametrize("commits", [1, 2, 3])
 def test_cut_short(tmp_path, image_folder, commits):
-    root = _make(tmp_path / "gt.lmdb", image_folder, commits)
+    root = tmp_path / "gt.lmdb"
+    settings = write_lmdb(root, encoded_images(image_folder), commits)
     whole = (root / "data.mdb").stat().st_size
     check_whole(root)
     # What is written last of several transactions is of LMDB's list of free pages, which no reader needs.
@@ -53,12 +40,13 @@ def test_cut_short(tmp_path, image_folder, commits):
             with pytest.raises(OptionError, match=message):
                 use(root)
         with pytest.raises(OptionError, match=f"^dataroot_gt: .*{message}"):
-            open_images(_settings(root))
+            open_images(settings)
 
 
 def test_every_truncation_that_kills_a_reader_is_found(tmp_path, image_folder):
     """Truncated at every page: a process that reads all records is killed by SIGBUS, or the file is whole for it."""
-    root = _make(tmp_path / "gt.lmdb", image_folder, commits=2)
+    root = tmp_path / "gt.lmdb"
+    write_lmdb(root, encoded_images(image_folder), commits=2)
     content, page = (root / "data.mdb").read_bytes(), os.sysconf("SC_PAGE_SIZE")
     killed = 0
     for size in range(2 * page, len(content), 5 * page):
@@ -115,7 +103,9 @@ def test_what_is_no_lmdb(tmp_path):
 
 @pytest.mark.parametrize("key", ["dataroot_gt", "dataroot_lq"])
 def test_check_names_key_and_line(tmp_path, image_folder, key):
-    gt, lq = (_make(tmp_path / f"{name}.lmdb", image_folder) for name in ("gt", "lq"))
+    gt, lq = (tmp_path / f"{name}.lmdb" for name in ("gt", "lq"))
+    for root in (gt, lq):
+        lmdb_of(image_folder, root)
     _cut(gt if key == "dataroot_gt" else lq, 40000)
     opt = training_options(image_folder)
     opt["datasets"]["train"].update(

@@ -25,7 +25,7 @@ from lightbsr_model.data.mixing import ImageMix
 from lightbsr_model.degradation.base import params_of
 
 from support.option_problems import check_of, problems_of
-from support.training_files import MSRRESNET, log_of, plain_training, training_options
+from support.training_files import assert_resumes_exactly, log_of, plain_training, training_options
 
 SECTION = {"type": "BlindDegradationPairedDataset", "name": "m", "phase": "train", "scale": 4, "gt_size": 32}
 
@@ -142,26 +142,20 @@ def test_a_plain_loader_draws_anew_each_epoch(sets):
 
 
 def test_a_run_goes_on_as_if_it_had_not_stopped(run, tmp_path, sets):
-    weights = []
-    for name in ("whole", "parts"):
-        opt = training_options(sets[0], name=name)
-        train_set = opt["datasets"]["train"]
-        del train_set["dataroot_gt"], train_set["preset"]
-        train_set["mix"] = [
-            {"dataroot_gt": str(sets[0]), "preset": "setting1_x4", "weight": 2},
-            {"dataroot_gt": str(sets[1]), "preset": "setting2_x4"},
-        ]
-        if name == "parts":
-            run(launcher.train, {**opt, "train": {**opt["train"], "total_iter": 2}})
-            opt["path"] = {"resume_state": str(tmp_path / "experiments/parts/training_states/2.state")}
-        run(launcher.train, opt)
+    opt = training_options(sets[0])
+    train_set = opt["datasets"]["train"]
+    del train_set["dataroot_gt"], train_set["preset"]
+    train_set["mix"] = [
+        {"dataroot_gt": str(sets[0]), "preset": "setting1_x4", "weight": 2},
+        {"dataroot_gt": str(sets[1]), "preset": "setting2_x4"},
+    ]
+    assert_resumes_exactly(run, tmp_path, opt)
+    for name in ("whole", "resumed"):
         assert "Training data: 6 images" in log_of(tmp_path / f"experiments/{name}")
-        weights.append(torch.load(tmp_path / f"experiments/{name}/models/net_g_latest.pth")["params"])
-    assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
 
 
 def test_basicsrs_own_model_trains_on_a_mix(run, tmp_path, sets):
-    opt = plain_training(sets[0], MSRRESNET)
+    opt = plain_training(sets[0])
     del opt["datasets"]["train"]["dataroot_gt"]
     opt["datasets"]["train"]["mix"] = [
         {"dataroot_gt": str(sets[0]), "weight": 3},

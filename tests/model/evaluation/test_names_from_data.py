@@ -6,7 +6,6 @@ import csv
 from pathlib import Path
 
 import cv2
-import lmdb
 import numpy as np
 import pytest
 import torch
@@ -18,6 +17,7 @@ from lightbsr_arch.errors import OptionError
 from lightbsr_arch.saving import inside
 
 from support.helpers import TINY
+from support.lmdb_files import write_lmdb
 
 ESCAPE = "\x1b]0;owned\x07\x1b[31mred"
 ODD = "=1+1|a`<script>alert(1)</script>\u202e"
@@ -26,14 +26,9 @@ ODD = "=1+1|a`<script>alert(1)</script>\u202e"
 
 def _store(place: Path, names: list[str]) -> Path:
     """An LMDB as BasicSR's tools write it, of noise images by the names."""
-    images = {}
     rng = np.random.default_rng(0)
-    for name in names:
-        images[name] = cv2.imencode(".png", rng.integers(0, 256, (32, 32, 3), np.uint8))[1].tobytes()
-    with lmdb.open(str(place), map_size=2**22) as environment, environment.begin(write=True) as transaction:
-        for name, content in images.items():
-            transaction.put(name.encode(), content)
-    (place / "meta_info.txt").write_text("".join(f"{name}.png (32,32,3) 1\n" for name in names))
+    images = (cv2.imencode(".png", rng.integers(0, 256, (32, 32, 3), np.uint8))[1].tobytes() for _ in names)
+    write_lmdb(place, dict(zip(names, images, strict=True)))
     return place
 
 

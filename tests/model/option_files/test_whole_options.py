@@ -12,7 +12,7 @@ from lightbsr_model.option_files.document import parse_document, to_yaml
 from lightbsr_model.option_files.option_check import OptionCheck
 from lightbsr_model.option_files.whole_options import complete_options, read_options, whole_text, with_defaults
 
-from support.training_files import MSRRESNET, plain_training, training_options
+from support.training_files import plain_training, training_options
 
 
 def _complete(options, *forced):
@@ -103,7 +103,7 @@ def test_a_scale_that_is_given_must_agree(image_folder):
 
 
 def test_defaults_of_every_class(image_folder):
-    opt = _complete(plain_training(image_folder, MSRRESNET)).options
+    opt = _complete(plain_training(image_folder)).options
     opt["teacher"] = {"network": {"type": "LightBSRTeacher", "scale": 4}}
     opt["network_d"] = {"type": "SwinIR"}
     whole = with_defaults(opt)
@@ -146,7 +146,7 @@ def test_values_are_written_as_they_are_read(value):
     assert type(document.options["a"]) is type(value)
 
 
-@pytest.mark.parametrize("make", [training_options, lambda images: plain_training(images, MSRRESNET)])
+@pytest.mark.parametrize("make", [training_options, plain_training])
 def test_shown_file_trains_the_same(make, image_folder, tmp_path, capsys):
     opt = make(image_folder)
     del opt["network_g"]["scale" if "scale" in opt["network_g"] else "upscale"]

@@ -17,8 +17,7 @@ from lightbsr_arch.methods import registry
 from lightbsr_arch.methods.base import Method
 from lightbsr_model.bridge.patches import apply_patches
 
-from support.model_options import STUDENT_NETWORK
-from support.training_files import MSRRESNET
+from support.model_options import MSRRESNET, STUDENT_NETWORK
 
 SWINIR = {"type": "SwinIR", "upscale": 4, "img_size": 8, "window_size": 8, "depths": [1], "embed_dim": 8}
 SWINIR |= {"num_heads": [2], "mlp_ratio": 2, "upsampler": "pixelshuffle"}

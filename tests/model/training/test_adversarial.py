@@ -13,14 +13,11 @@ from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor
 
 from lightbsr_arch.errors import OptionError
-from lightbsr_model.bridge import launcher
 from lightbsr_model.training.adversarial import AdversarialModel
 from lightbsr_model.training.phases import Phase
 
-from support.training_files import MSRRESNET, training_options
-
-JUDGE = {"type": "UNetDiscriminatorSN", "num_in_ch": 3, "num_feat": 4}
-GAN = {"type": "GANLoss", "gan_type": "vanilla", "loss_weight": 0.1}
+from support.model_options import GAN, JUDGE, MSRRESNET, with_discriminator
+from support.training_files import assert_resumes_exactly, plain_training
 
 
 @MODEL_REGISTRY.register()
@@ -40,18 +37,10 @@ class ToyAdversarialModel(AdversarialModel):
 
 
 def _options(images, **train):
-    opt = training_options(images, model_type="ToyAdversarialModel")
-    opt.update(network_g=dict(MSRRESNET), network_d=JUDGE)
-    opt["datasets"]["train"]["views"] = 1
-    del opt["train"]["contrastive_opt"], opt["train"]["encoder_iter"]
-    opt["train"].update(
-        optim_d={"type": "Adam", "lr": 1e-3},
-        gan_opt=GAN,
-        total_iter=4,
-        scheduler={"type": "MultiStepLR", "milestones": [3], "gamma": 0.5},
-        **{"pixel_iter": 1, **train},
-    )
-    return opt
+    opt = with_discriminator(plain_training(images, total_iter=4), **{"pixel_iter": 1, **train})
+    opt["train"]["scheduler"]["milestones"] = [3]
+    del opt["datasets"]["train"]["degrade_in"]
+    return {**opt, "model_type": "ToyAdversarialModel"}
 
 
 def _build(opt):
@@ -98,15 +87,8 @@ def test_steps_are_those_written_out(image_folder):
 
 
 def test_resumed_run_is_the_undisturbed_one(image_folder, run, tmp_path):
-    opt = _options(image_folder, ema_decay=0.5)
-    run(launcher.train, {**opt, "name": "whole"})
-    run(launcher.train, {**opt, "name": "resumed", "train": {**opt["train"], "total_iter": 2}})
-    run(launcher.train, {**opt, "name": "resumed"}, "--auto_resume")
-    for name in ("net_g_4.pth", "net_d_4.pth"):
-        whole, resumed = (torch.load(tmp_path / f"experiments/{each}/models/{name}") for each in ("whole", "resumed"))
-        for key in ("params", "params_ema"):
-            if key in whole:
-                assert all(torch.equal(value, resumed[key][name]) for name, value in whole[key].items())
+    assert_resumes_exactly(run, tmp_path, _options(image_folder, ema_decay=0.5))
+    assert (tmp_path / "experiments/whole/models/net_d_latest.pth").is_file()
 
 
 def test_phases_that_take_more_than_the_training_are_an_error(image_folder, monkeypatch):

@@ -7,13 +7,13 @@ import torch
 from basicsr.models import build_model
 
 from lightbsr_arch.errors import OptionError
-from lightbsr_model.bridge import launcher
 from lightbsr_model.bridge.patches import apply_patches
 from lightbsr_model.degradation import degrade, isotropic_gaussian_kernels
 from lightbsr_model.training.batch import Batch
 from lightbsr_model.training.batch_degrader import BatchDegrader
 
-from support.training_files import MSRRESNET, plain_training
+from support.model_options import with_discriminator
+from support.training_files import assert_resumes_exactly, plain_training
 
 
 def _batch(views=1):
@@ -28,11 +28,9 @@ def _batch(views=1):
 @pytest.mark.parametrize("model_type", ["SRModel", "SRGANModel"])
 def test_basicsrs_models_degrade_on_the_device(image_folder, model_type):
     apply_patches()
-    opt = plain_training(image_folder, dict(MSRRESNET))
+    opt = with_discriminator(plain_training(image_folder))
     opt["datasets"]["train"].update(scale=4, degrade_in="device", degradation={"noise_level": [0, 25]})
-    opt["train"].update(optim_d={"type": "Adam", "lr": 1e-3}, gan_opt={"type": "GANLoss", "gan_type": "lsgan"})
-    opt.update(model_type=model_type, network_d={"type": "UNetDiscriminatorSN", "num_in_ch": 3, "num_feat": 4})
-    opt.update(is_train=True, dist=False, rank=0, world_size=1, path={})
+    opt.update(model_type=model_type, is_train=True, dist=False, rank=0, world_size=1, path={})
     model = build_model(opt)
     model.completed_iter = 6
     images = []
@@ -52,15 +50,9 @@ def test_basicsrs_models_degrade_on_the_device(image_folder, model_type):
 
 
 def test_srmodel_trains_and_resumes_on_the_device(image_folder, run, tmp_path):
-    opt = plain_training(image_folder, dict(MSRRESNET), total_iter=4)
+    opt = plain_training(image_folder, total_iter=4)
     opt["datasets"]["train"].update(degrade_in="device", degradation={"noise_level": 10})
-    run(launcher.train, {**opt, "name": "whole"})
-    run(launcher.train, {**opt, "name": "resumed", "train": {**opt["train"], "total_iter": 2}})
-    run(launcher.train, {**opt, "name": "resumed"}, "--auto_resume")
-    whole, resumed = (
-        torch.load(tmp_path / f"experiments/{name}/models/net_g_4.pth")["params"] for name in ("whole", "resumed")
-    )
-    assert all(torch.equal(value, resumed[key]) for key, value in whole.items())
+    assert_resumes_exactly(run, tmp_path, opt)
 
 
 @pytest.mark.parametrize(

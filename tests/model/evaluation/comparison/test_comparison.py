@@ -24,12 +24,12 @@ from lightbsr_model.option_files.dotted_names import allow_local_code
 
 from support.helpers import TINY
 from support.method_cases import ALL
+from support.model_options import MSRRESNET
 
 SWINIR = {
     "type": "SwinIR", "upscale": 4, "img_size": 16, "window_size": 8, "embed_dim": 12, "depths": [2], "num_heads": [2],
     "mlp_ratio": 2, "upsampler": "pixelshuffledirect",
 }  # fmt: skip
-MSRRESNET = {"type": "MSRResNet", "num_feat": 8, "num_block": 1, "upscale": 4}
 
 
 def _rows(path):
