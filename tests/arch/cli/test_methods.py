@@ -88,7 +88,7 @@ def test_a_checkpoint_without_the_contrasts_copies_runs(run, tmp_path):
         assert torch.equal(load_model(tmp_path / "net.pth").net(lq), net(lq))
 
 
-@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize("name", STUDENTS)
 def test_a_probe_of_any_method_is_read(run, tmp_path, name):
     net = tiny(name)
     pixels = photograph(24, 32)
@@ -111,26 +111,26 @@ def test_a_probe_of_any_method_is_read(run, tmp_path, name):
 
 
 @pytest.mark.skipif(find_spec("onnxscript") is None, reason="needs the extra export")
-@pytest.mark.parametrize(
-    ("name", "start"),
-    [*((name, {}) for name in OTHERS), ("LightBSR", {"tail_activation": "lr"}), ("DASR", {"tail_activation": "hr"})],
-)
-def test_graphs_take_any_batch_and_size(tmp_path, name, start, monkeypatch):
+@pytest.mark.parametrize("name", STUDENTS)
+def test_graphs_take_any_batch_and_size(tmp_path, name, monkeypatch):
     import onnxruntime
 
-    net = tiny(name, image_skip=bool(start), **start)
+    # One of each tail; KDSR and CdCL as published.
+    tail = {"LightBSR": "lr", "DASR": "hr"}.get(name)
+    net = tiny(name, image_skip=tail is not None, tail_activation=tail)
     program = export_program(net)
     monkeypatch.setattr(onnx_file, "export_program", lambda _: program)  # made once for both
     torch.export.save(program, tmp_path / "a.pt2")
     assert onnx_file.save_onnx(tmp_path / "a.onnx", net, {}) < 1e-4
     graph = torch.export.load(tmp_path / "a.pt2").module()
     session = onnxruntime.InferenceSession(tmp_path / "a.onnx", providers=["CPUExecutionProvider"])
-    for size in ((1, 3, 17, 24), (3, 3, 9, 5)):
+    for size in ((1, 3, 1, 1), (1, 3, 17, 24), (3, 3, 9, 5)):
         lq = torch.rand(size)
         (output,) = session.run(["sr"], {"lq": lq.numpy()})
         with torch.no_grad():
             expected = net(lq)
-            torch.testing.assert_close(graph(lq), expected, rtol=0, atol=1e-4)
+            if min(lq.shape[2:]) >= 5:  # what docs/using.md promises of a .pt2
+                torch.testing.assert_close(graph(lq), expected, rtol=0, atol=1e-4)
         np.testing.assert_allclose(output, expected.numpy(), rtol=0, atol=1e-4)
 
 

@@ -214,30 +214,6 @@ def test_sizes_that_do_not_fit_each_other(image_folder):
     assert "network_g: idr_channels: expected a multiple of 16" in problems[0]
 
 
-@pytest.mark.parametrize(
-    ("changes", "problem"),
-    [
-        ({"filename_tmpl": "{}x4"}, "datasets:train:dataroot_lq: 6 of 6 GT images have no LQ image"),
-        ({"filename_tmpl": "x4"}, "datasets:train:filename_tmpl: expected a name with one {}"),
-        ({"preset": "iso_1.2"}, "datasets:train:preset: has no effect on the finished LQ images"),
-        ({"dataroot_lq": None}, "datasets:train:preset: missing"),
-        ({"dataroot_lq": "/nowhere"}, "datasets:train:dataroot_lq: there is no folder /nowhere"),
-        ({}, None),
-    ],
-)
-def test_finished_pairs(image_folder, changes, problem):
-    opt = training_options(image_folder)
-    train_set = opt["datasets"]["train"]
-    del train_set["preset"]
-    train_set |= {"dataroot_lq": str(image_folder), **changes}
-    problems = problems_of(opt)
-    if problem is None:
-        assert problems == []
-    else:
-        assert len(problems) == 1
-        assert problem in problems[0]
-
-
 def test_missing_keys_and_sections(image_folder):
     problems = problems_of("name: a\nmodel_type: SRModel\n")
     assert {problem.partition(";")[0] for problem in problems} == {

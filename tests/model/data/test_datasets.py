@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import re
 
 import cv2
 import numpy as np
@@ -16,6 +17,8 @@ from lightbsr_model.evaluation.comparison.metrics import METRICS
 
 from support.helpers import ROOT
 from support.lmdb_files import lmdb_of
+from support.option_problems import problems_of
+from support.training_files import training_options
 
 BENCHMARK = {"type": "BlindDegradationBenchmarkDataset", "name": "b", "scale": 4, "phase": "val"}
 PAIRED = {"type": "BlindDegradationPairedDataset", "name": "p", "scale": 4, "phase": "train", "gt_size": 32}
@@ -289,10 +292,21 @@ def test_finished_pairs_are_basicsrs(pairs):
         ({"preset": None, "dataroot_lq": None}, "preset: missing"),
     ],
 )
-@pytest.mark.parametrize("make", [_paired, _benchmark])
-def test_finished_pairs_that_do_not_fit(pairs, options, message, make):
-    with pytest.raises(OptionError, match=message):
-        make(pairs / "gt", **{"dataroot_lq": str(pairs / "lq"), "filename_tmpl": "{}_small", **options})
+def test_finished_pairs_that_do_not_fit(pairs, options, message):
+    options = {"dataroot_lq": str(pairs / "lq"), "filename_tmpl": "{}_small", **options}
+    for make in (_paired, _benchmark):
+        with pytest.raises(OptionError, match=message):
+            make(pairs / "gt", **options)
+    opt = training_options(pairs / "gt")
+    opt["datasets"]["train"].update({"preset": None, **options})
+    (problem,) = problems_of(opt)
+    assert re.search(f"datasets:train:{message}", problem)
+
+
+def test_finished_pairs_pass_the_check(pairs):
+    opt = training_options(pairs / "gt")
+    opt["datasets"]["train"].update(preset=None, dataroot_lq=str(pairs / "lq"), filename_tmpl="{}_small")
+    assert problems_of(opt) == []
 
 
 def test_gt_is_cut_to_its_finished_lq(pairs, tmp_path):
