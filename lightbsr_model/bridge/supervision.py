@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,30 +17,16 @@ import torch
 from basicsr.utils import get_root_logger
 from torch import nn
 
-from lightbsr_arch.errors import CommandFailed, OptionError
+from lightbsr_arch.errors import OptionError
 from lightbsr_model.bridge.optimiser_steps import StepControl
 from lightbsr_model.bridge.progress import Progress, add_picture, add_rates
 from lightbsr_model.bridge.resumed_options import take_options_from_file
 from lightbsr_model.bridge.run import Run
 from lightbsr_model.bridge.side_products import validation_of_a_training
+from lightbsr_model.bridge.skipped_iterations import Iteration, SkippedIterations
 from lightbsr_model.bridge.stopping import StopRequest, ValidationInterrupted
 from lightbsr_model.bridge.training_data import batch_names
 from lightbsr_model.runtime.random_streams import derive_seed, seed_everything
-
-
-class NotFinite(CommandFailed):
-    """Losses or gradients were not finite in too many consecutive iterations."""
-
-
-@dataclass
-class _Iteration:
-    """What to report of an iteration whose step was skipped."""
-
-    number: int
-    losses: Mapping[str, Any]
-    skipped: bool | torch.Tensor
-    rates: Sequence[float]
-    names: Sequence[str]
 
 
 class Supervisor:
@@ -62,14 +47,11 @@ class Supervisor:
         self.run, self.model, self.opt = run, model, model.opt
         train_opt = self.opt["train"]
         self.accum_iter = int(train_opt.get("accum_iter") or 1)
-        self.max_nonfinite = int(train_opt.get("max_nonfinite") or 3)
         self.total_iter = int(train_opt["total_iter"])
         self.steps = StepControl(model.optimizers, train_opt.get("grad_clip"), getattr(model, "grad_scaler", None))
         self.stop = StopRequest()
         self.progress = Progress(self.opt, self.total_iter)
-        self.nonfinite_in_a_row = 0
-        self.nonfinite = 0
-        self._unchecked: list[_Iteration] = []
+        self.iterations = SkippedIterations(int(train_opt.get("max_nonfinite") or 3), self.steps.scaler)
         self._skipped_images = 0
         self._batch: dict[str, Any] = {}
         self._validated: set[tuple[str, int]] = set()
@@ -131,8 +113,8 @@ class Supervisor:
                 original(current_iter)
                 logs.append(self.model.log_dict)
         self.model.log_dict = OrderedDict((key, sum(log[key] for log in logs) / len(logs)) for key in logs[0])
-        self._unchecked.append(
-            _Iteration(
+        self.iterations.unchecked.append(
+            Iteration(
                 current_iter,
                 self.model.log_dict,
                 self.steps.skipped,
@@ -147,7 +129,7 @@ class Supervisor:
         is_due = current_iter % self.opt["logger"]["print_freq"] == 0 or current_iter == self.total_iter
         # If only the device knows, reading it needs a host sync: done only when the losses are read anyway.
         if is_due or not torch.is_tensor(self.steps.skipped):
-            figures = self._check_finite()
+            figures = self.iterations.check()
             self.progress.show(current_iter, {**figures, "lr": self.model.get_current_learning_rate()[0]})
         if is_due:
             add_rates(self.run.tb_logger, self.model, current_iter)
@@ -182,7 +164,7 @@ class Supervisor:
 
     def _average(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Update the EMA copy unless the iteration is skipped; if only the device knows, it decides."""
-        skipped = self._unchecked[-1].skipped
+        skipped = self.iterations.unchecked[-1].skipped
         if torch.is_tensor(skipped):
             decay = kwargs.get("decay", args[0] if args else 0.999)
             self.model.model_ema(torch.where(skipped, 1.0, torch.full_like(skipped, decay, dtype=torch.float64)))
@@ -195,61 +177,17 @@ class Supervisor:
         if not torch.is_tensor(skipped) and not skipped:
             if all(math.isfinite(value) for value in self.model.log_dict.values()):
                 return
-            self._unchecked[-1].skipped = skipped = True
+            self.iterations.unchecked[-1].skipped = skipped = True
         with torch.no_grad():
             for changed, value in before:
                 changed.copy_(torch.where(skipped, value, changed) if torch.is_tensor(skipped) else value)
-
-    def _check_finite(self) -> dict[str, float]:
-        """Check the iterations since the last check.
-
-        Returns:
-            The losses of the last one.
-
-        Raises:
-            NotFinite: Too many consecutive ones were skipped.
-        """
-        flags = [torch.as_tensor(iteration.skipped) for iteration in self._unchecked]
-        all_skipped = torch.stack([flag.to(flags[-1].device) for flag in flags]).tolist()
-        for iteration, skipped in zip(self._unchecked, all_skipped, strict=True):
-            if not skipped:
-                self.nonfinite_in_a_row = 0
-                continue
-            if self._fp16_scale_is_falling(iteration):
-                continue
-            self._tell_of_skipped(iteration)
-        losses = {key: float(value) for key, value in self._unchecked[-1].losses.items()}
-        self._unchecked.clear()
-        return losses
-
-    def _fp16_scale_is_falling(self, iteration: _Iteration) -> bool:
-        """Whether the loss is finite and its scale can still be reduced: how fp16 finds the largest scale that fits."""
-        scaler = self.steps.scaler
-        if scaler is None or scaler.get_scale() < 1:
-            return False
-        return all(math.isfinite(value) for value in iteration.losses.values())
-
-    def _tell_of_skipped(self, iteration: _Iteration) -> None:
-        self.nonfinite_in_a_row += 1
-        self.nonfinite += 1
-        terms = ", ".join(f"{key} {float(value):.4g}" for key, value in iteration.losses.items())
-        rates = ", ".join(f"{rate:.3g}" for rate in iteration.rates)
-        names = ", ".join(iteration.names) or "without names"
-        details = f"{terms}; learning rate {rates}; images {names}"
-        message = f"iteration {iteration.number}: a loss or gradient is not finite ({details})"
-        if self.nonfinite_in_a_row >= self.max_nonfinite:
-            raise NotFinite(
-                f"{message}. This is number {self.nonfinite_in_a_row} in a row (train.max_nonfinite). Check these images, "
-                "lower the learning rate or set train.grad_clip, and resume with --auto_resume."
-            )
-        get_root_logger().warning(f"Skipped {message}; {self.nonfinite} iterations skipped so far.")
 
     # ---- saving and stopping
 
     def _save_and_exit(self) -> None:
         done = self.model.completed_iter
-        if self._unchecked:
-            self._check_finite()
+        if self.iterations.unchecked:
+            self.iterations.check()
         if done and not self._is_saved(done):
             self.model.save(self.run.sampler.epoch, done)
         self.progress.close()

@@ -15,7 +15,7 @@ import torch
 
 from lightbsr_model.bridge import launcher, option_parsing
 from lightbsr_model.bridge.checkpoint_saving import SaveFailed, save_atomically
-from lightbsr_model.bridge.supervision import NotFinite
+from lightbsr_model.bridge.skipped_iterations import NotFinite
 from lightbsr_model.bridge.training_data import SampleError
 from lightbsr_model.degradation import GaussianDegradation
 

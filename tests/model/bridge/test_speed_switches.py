@@ -10,7 +10,7 @@ import torch
 from lightbsr_arch.errors import OptionError
 from lightbsr_model.bridge import launcher
 from lightbsr_model.bridge.optimiser_steps import StepControl, get_optimizer
-from lightbsr_model.bridge.supervision import NotFinite
+from lightbsr_model.bridge.skipped_iterations import NotFinite
 
 from support.method_cases import CASES
 from support.small_models import build, noise_batch, train
