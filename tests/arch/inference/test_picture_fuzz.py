@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import os
 
 import numpy as np
 import pytest
 from PIL import Image
-from tifffile import imwrite
 
 from lightbsr_arch.errors import ImageError
 from lightbsr_arch.inference.image_files import read_picture
+
+from support.encoded_images import encoded, exif_of, tiff
 
 MUTATIONS = int(os.environ.get("LIGHTBSR_FUZZ", "24"))
 """Of each kind. LIGHTBSR_FUZZ=1000 for a night."""
@@ -20,52 +20,34 @@ _rng = np.random.default_rng(7)
 _RGBA = _rng.integers(0, 256, (11, 13, 4), dtype=np.uint8)
 
 
-def _pil(pixels, form, **options):
-    file = io.BytesIO()
-    image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
-    image.save(file, form, **options)
-    return file.getvalue()
-
-
-def _tiff(pixels, **options):
-    file = io.BytesIO()
-    imwrite(file, pixels, metadata=None, **options)
-    return file.getvalue()
-
-
-def _exif():
-    exif = Image.Exif()
-    exif[0x0112], exif[0x010E] = 6, "Grandmother"
-    return exif
-
-
 RGB = _RGBA[:, :, :3].copy()
+_EXIF = exif_of(orientation=6, description="Grandmother")
 DEEP = _RGBA.astype(np.uint16) * 257
 KINDS = {
-    "png": _pil(RGB, "PNG", dpi=(300, 300), exif=_exif()),
-    "png alpha": _pil(_RGBA, "PNG"),
-    "png palette": _pil(Image.fromarray(RGB).quantize(9), "PNG", transparency=2),
-    "png grey 16": _pil(DEEP[:, :, 0].copy(), "PNG"),
-    "jpeg": _pil(RGB, "JPEG", exif=_exif(), dpi=(72, 72)),
-    "jpeg cmyk": _pil(Image.fromarray(RGB).convert("CMYK"), "JPEG"),
-    "webp": _pil(RGB, "WEBP", exif=_exif()),
-    "webp lossless": _pil(_RGBA, "WEBP", lossless=True),
-    "tiff": _pil(RGB, "TIFF", dpi=(300, 300)),
-    "tiff lzw": _pil(RGB, "TIFF", compression="tiff_lzw"),
-    "tiff cmyk": _pil(Image.fromarray(RGB).convert("CMYK"), "TIFF"),
-    "tiff 16": _tiff(DEEP[:, :, :3].copy(), photometric="rgb", compression="zlib", resolution=(300, 300)),
-    "tiff 16 premultiplied": _tiff(DEEP, photometric="rgb", extrasamples=["assocalpha"]),
-    "tiff 16 lzw": _pil(DEEP[:, :, 0].copy(), "TIFF", compression="tiff_lzw"),
-    "tiff float": _tiff((RGB / np.float32(255)).astype(np.float32), photometric="rgb"),
-    "tiff big": _tiff(DEEP[:, :, 0].copy(), bigtiff=True),
-    "bmp": _pil(RGB, "BMP"),
-    "gif": _pil(RGB, "GIF", save_all=True, append_images=[Image.new("RGB", (13, 11))]),
-    "ppm": _pil(RGB, "PPM"),
-    "pgm 16": _pil(DEEP[:, :, 0].copy(), "PPM"),
-    "jp2": _pil(RGB, "JPEG2000"),
-    "tga": _pil(_RGBA, "TGA", rle=True),
-    "ico": _pil(_RGBA, "ICO"),
-    "pcx": _pil(RGB, "PCX"),
+    "png": encoded(RGB, "PNG", dpi=(300, 300), exif=_EXIF),
+    "png alpha": encoded(_RGBA, "PNG"),
+    "png palette": encoded(Image.fromarray(RGB).quantize(9), "PNG", transparency=2),
+    "png grey 16": encoded(DEEP[:, :, 0].copy(), "PNG"),
+    "jpeg": encoded(RGB, "JPEG", exif=_EXIF, dpi=(72, 72)),
+    "jpeg cmyk": encoded(Image.fromarray(RGB).convert("CMYK"), "JPEG"),
+    "webp": encoded(RGB, "WEBP", exif=_EXIF),
+    "webp lossless": encoded(_RGBA, "WEBP", lossless=True),
+    "tiff": encoded(RGB, "TIFF", dpi=(300, 300)),
+    "tiff lzw": encoded(RGB, "TIFF", compression="tiff_lzw"),
+    "tiff cmyk": encoded(Image.fromarray(RGB).convert("CMYK"), "TIFF"),
+    "tiff 16": tiff(DEEP[:, :, :3].copy(), photometric="rgb", compression="zlib", resolution=(300, 300)),
+    "tiff 16 premultiplied": tiff(DEEP, photometric="rgb", extrasamples=["assocalpha"]),
+    "tiff 16 lzw": encoded(DEEP[:, :, 0].copy(), "TIFF", compression="tiff_lzw"),
+    "tiff float": tiff((RGB / np.float32(255)).astype(np.float32), photometric="rgb"),
+    "tiff big": tiff(DEEP[:, :, 0].copy(), bigtiff=True),
+    "bmp": encoded(RGB, "BMP"),
+    "gif": encoded(RGB, "GIF", save_all=True, append_images=[Image.new("RGB", (13, 11))]),
+    "ppm": encoded(RGB, "PPM"),
+    "pgm 16": encoded(DEEP[:, :, 0].copy(), "PPM"),
+    "jp2": encoded(RGB, "JPEG2000"),
+    "tga": encoded(_RGBA, "TGA", rle=True),
+    "ico": encoded(_RGBA, "ICO"),
+    "pcx": encoded(RGB, "PCX"),
 }
 
 

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import io
-import struct
-import zlib
 
 import cv2
 import numpy as np
 import pytest
-from PIL import Image, ImageCms, ImageOps, JpegImagePlugin
-from tifffile import imwrite
+from PIL import Image, ImageOps, JpegImagePlugin
 
 from lightbsr_arch.errors import ImageError
 from lightbsr_arch.inference.image_files import read_picture
 from lightbsr_arch.inference.image_writing import FORMATS, check_fit, write_picture
 
-SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+from support.encoded_images import SRGB, deep_png, encoded, exif_of, tiff
+
 EXACT, CLOSE = 0, 6
 KINDS = [
     # extension, type, channels, largest difference after writing and reading
@@ -75,11 +73,8 @@ def test_colour_profiles_are_kept(tmp_path, extension, channels):
 
 @pytest.mark.parametrize("extension", [".png", ".jpg", ".webp"])
 def test_exif_is_kept_without_the_orientation(tmp_path, extension):
-    exif = Image.Exif()
-    exif[0x0112], exif[0x010E] = 6, "Grandmother"
-    source = tmp_path / "a.jpg"
-    Image.fromarray(_smooth((16, 24, 3), np.uint8)).save(source, exif=exif)
-    read = read_picture(source.read_bytes())
+    exif = exif_of(orientation=6, description="Grandmother")
+    read = read_picture(encoded(_smooth((16, 24, 3), np.uint8), "JPEG", exif=exif))
     target = tmp_path / f"b{extension}"
     write_picture(target, read.pixels, exif=read.exif)
     with Image.open(target) as image:
@@ -89,15 +84,8 @@ def test_exif_is_kept_without_the_orientation(tmp_path, extension):
 
 
 def test_deep_grey_with_alpha_of_png():
-    """Written by hand: neither Pillow nor OpenCV writes this kind."""
     pixels = _smooth((5, 7, 2), np.uint16)
-    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
-    header = struct.pack(">IIBBBBB", 7, 5, 16, 4, 0, 0, 0)
-    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
-    content = b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
-    )
-    np.testing.assert_array_equal(read_picture(content).pixels, pixels)
+    np.testing.assert_array_equal(read_picture(deep_png(pixels, 4)).pixels, pixels)
 
 
 def test_jpegs_keep_the_colours_resolution(tmp_path):
@@ -107,36 +95,25 @@ def test_jpegs_keep_the_colours_resolution(tmp_path):
 
 
 def test_the_tags_of_a_tiff_are_no_exif_data():
-    image = Image.fromarray(_smooth((16, 24, 3), np.uint8))
-    assert read_picture(_encoded(image, "TIFF", tiffinfo={0x010E: "Grandmother"})).exif is None
+    assert read_picture(encoded(_smooth((16, 24, 3), np.uint8), "TIFF", tiffinfo={0x010E: "Grandmother"})).exif is None
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("extension", [".jpg", ".png", ".tif", ".webp"])
-def test_every_orientation_is_turned_upright(tmp_path, orientation, extension):
-    path = tmp_path / f"a{extension}"
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    Image.fromarray(_smooth((16, 24, 3), np.uint8)).save(path, exif=exif)
-    with Image.open(path) as image:
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "TIFF", "WEBP"])
+def test_every_orientation_is_turned_upright(orientation, form):
+    content = encoded(_smooth((16, 24, 3), np.uint8), form, exif=exif_of(orientation=orientation))
+    with Image.open(io.BytesIO(content)) as image:
         expected = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
-    np.testing.assert_array_equal(read_picture(path.read_bytes()).pixels, expected)
+    np.testing.assert_array_equal(read_picture(content).pixels, expected)
 
 
-def test_deep_tiff_and_png_are_turned_too(tmp_path):
+def test_deep_tiffs_are_turned_too():
     pixels = _smooth((16, 24, 3), np.uint16)
-    path = tmp_path / "a.tif"
-    imwrite(path, pixels, photometric="rgb", extratags=[(0x0112, "H", 1, 6, True)])
-    np.testing.assert_array_equal(read_picture(path.read_bytes()).pixels, np.rot90(pixels, 3))
+    turned = tiff(pixels, photometric="rgb", extratags=[(0x0112, "H", 1, 6, True)])
+    np.testing.assert_array_equal(read_picture(turned).pixels, np.rot90(pixels, 3))
     # In a compression that OpenCV reads, which turns images itself.
-    Image.fromarray(pixels[:, :, 1]).save(path, compression="tiff_lzw", tiffinfo={0x0112: 6})
-    np.testing.assert_array_equal(read_picture(path.read_bytes()).pixels, np.rot90(pixels[:, :, 1], 3))
-
-
-def _encoded(image, form, **options):
-    file = io.BytesIO()
-    image.save(file, form, **options)
-    return file.getvalue()
+    turned = encoded(pixels[:, :, 1].copy(), "TIFF", compression="tiff_lzw", tiffinfo={0x0112: 6})
+    np.testing.assert_array_equal(read_picture(turned).pixels, np.rot90(pixels[:, :, 1], 3))
 
 
 def test_palettes_and_bits():
@@ -145,21 +122,21 @@ def test_palettes_and_bits():
     palette.putpalette([255, 0, 0, 0, 255, 0, 0, 0, 255, 9, 9, 9])
     for form in ("PNG", "BMP", "GIF", "TIFF"):
         np.testing.assert_array_equal(
-            read_picture(_encoded(palette, form)).pixels, np.asarray(palette.convert("RGB")), err_msg=form
+            read_picture(encoded(palette, form)).pixels, np.asarray(palette.convert("RGB")), err_msg=form
         )
-    transparent = read_picture(_encoded(palette, "PNG", transparency=2)).pixels
+    transparent = read_picture(encoded(palette, "PNG", transparency=2)).pixels
     assert transparent.shape == (12, 14, 4)
     np.testing.assert_array_equal(transparent[:, :, 3], np.where(np.asarray(palette) == 2, 0, 255))
     bits = Image.fromarray(rng.integers(0, 2, (12, 14)).astype(bool))
     for form in ("PNG", "BMP", "TIFF"):
-        np.testing.assert_array_equal(read_picture(_encoded(bits, form)).pixels, np.asarray(bits) * np.uint8(255))
+        np.testing.assert_array_equal(read_picture(encoded(bits, form)).pixels, np.asarray(bits) * np.uint8(255))
 
 
 @pytest.mark.parametrize("form", ["JPEG", "TIFF"])
 def test_cmyk_becomes_srgb_and_says_so(form):
     inks = np.zeros((8, 8, 4), np.uint8)
     inks[:, :4] = (255, 0, 0, 0)
-    read = read_picture(_encoded(Image.fromarray(inks, "CMYK"), form))
+    read = read_picture(encoded(Image.fromarray(inks, "CMYK"), form))
     assert read.pixels.shape == (8, 8, 3)
     assert read.pixels[4, 1, 0] < 20
     assert read.pixels[4, 1, 1] > 235
@@ -171,19 +148,16 @@ def test_the_first_frame_and_page_alone():
     frames = [Image.new("RGB", (8, 6), colour) for colour in ("red", "blue", "lime")]
     for form in ("GIF", "TIFF", "WEBP"):
         options = {"lossless": True} if form == "WEBP" else {}
-        read = read_picture(_encoded(frames[0], form, save_all=True, append_images=frames[1:], **options))
+        read = read_picture(encoded(frames[0], form, save_all=True, append_images=frames[1:], **options))
         assert read.notes == ["only the first of 3 frames or pages"]
         assert read.pixels[0, 0].tolist()[:3] == [255, 0, 0]
 
 
 def test_floats_and_deep_integers_of_tiff(tmp_path):
-    path = tmp_path / "a.tif"
     floats = np.linspace(0, 1, 64, dtype=np.float32).reshape(8, 8)
-    imwrite(path, floats)
-    np.testing.assert_array_equal(read_picture(path.read_bytes()).pixels, floats)
+    np.testing.assert_array_equal(read_picture(tiff(floats)).pixels, floats)
     colours = np.stack([floats, floats**2, 1 - floats], axis=2)
-    imwrite(path, colours, photometric="rgb")
-    np.testing.assert_array_equal(read_picture(path.read_bytes()).pixels, colours)
+    np.testing.assert_array_equal(read_picture(tiff(colours, photometric="rgb")).pixels, colours)
     assert write_picture(tmp_path / "b.png", colours) == []
     np.testing.assert_array_equal(cv2.imread(str(tmp_path / "b.png"), -1)[:, :, ::-1], np.rint(colours * 65535))
 
@@ -191,16 +165,14 @@ def test_floats_and_deep_integers_of_tiff(tmp_path):
 def test_other_tiffs_with_many_bits(tmp_path):
     path = tmp_path / "a.tif"
     colours = _smooth((8, 10, 3), np.uint16)
-    imwrite(path, colours.transpose(2, 0, 1), photometric="rgb", planarconfig="separate")
-    np.testing.assert_array_equal(read_picture(path.read_bytes()).pixels, colours)
-    imwrite(path, colours[:, :, 0], photometric="miniswhite")
-    np.testing.assert_array_equal(read_picture(path.read_bytes()).pixels, 65535 - colours[:, :, 0])
+    planes = tiff(colours.transpose(2, 0, 1), photometric="rgb", planarconfig="separate")
+    np.testing.assert_array_equal(read_picture(planes).pixels, colours)
+    inverted = tiff(colours[:, :, 0], photometric="miniswhite")
+    np.testing.assert_array_equal(read_picture(inverted).pixels, 65535 - colours[:, :, 0])
     assert cv2.imwrite(str(path), colours[:, :, ::-1], [cv2.IMWRITE_TIFF_COMPRESSION, 5])  # LZW
     np.testing.assert_array_equal(read_picture(path.read_bytes()).pixels, colours)
-    imwrite(path, colours, photometric="rgb", iccprofile=SRGB)
-    assert read_picture(path.read_bytes()).profile == SRGB
-    imwrite(path, colours[:, :, 0].astype(np.int32) - 9)
-    assert read_picture(path.read_bytes()).pixels.dtype == np.uint16
+    assert read_picture(tiff(colours, photometric="rgb", iccprofile=SRGB)).profile == SRGB
+    assert read_picture(tiff(colours[:, :, 0].astype(np.int32) - 9)).pixels.dtype == np.uint16
     for pixels, options, message in (
         (colours.astype(np.int32) - 60000, {"photometric": "rgb"}, "expected values from 0 to 65535, got -"),
         (
@@ -209,9 +181,8 @@ def test_other_tiffs_with_many_bits(tmp_path):
             "in SEPARATED, 16 bits, 4 channels: save it as RGB",
         ),
     ):
-        imwrite(path, pixels, **options)
         with pytest.raises(ImageError, match=message):
-            read_picture(path.read_bytes())
+            read_picture(tiff(pixels, **options))
 
 
 @pytest.mark.parametrize(
@@ -275,20 +246,19 @@ def test_no_pictures(content, message):
         read_picture(content)
 
 
-@pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF"])
-@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
-def test_pictures_that_are_cut_short_are_refused(form, share):
-    image = Image.fromarray(np.random.default_rng(0).integers(0, 255, (60, 60, 3), dtype=np.uint8))
-    content = _encoded(image, form)
-    with pytest.raises(ImageError):
-        read_picture(content[: int(share * len(content))])
+_NOISE = np.random.default_rng(0).integers(0, 65535, (60, 60, 3), dtype=np.uint16)
 
 
-@pytest.mark.parametrize("name", ["a.png", "a.tif"])
-@pytest.mark.parametrize("share", [0.3, 0.9])
-def test_deep_pictures_that_are_cut_short_are_refused(tmp_path, name, share):
-    path = tmp_path / name
-    write_picture(path, np.random.default_rng(0).integers(0, 65535, (60, 60, 3), dtype=np.uint16))
-    content = path.read_bytes()
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(encoded((_NOISE >> 8).astype(np.uint8), form) for form in ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF")),
+        deep_png(_NOISE, 2),
+        tiff(_NOISE, photometric="rgb", compression="zlib"),
+    ],
+    ids=["PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "deep PNG", "deep TIFF"],
+)
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.5, 0.9])
+def test_images_that_are_cut_short_are_refused(content, share):
     with pytest.raises(ImageError):
         read_picture(content[: int(share * len(content))])

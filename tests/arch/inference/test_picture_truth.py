@@ -4,47 +4,24 @@ from __future__ import annotations
 
 import io
 import struct
-import zlib
 
 import numpy as np
 import pytest
 from PIL import Image, ImageCms
-from tifffile import TiffFile, imwrite
+from tifffile import TiffFile
 
 from lightbsr_arch import Upscaler
 from lightbsr_arch.errors import ImageError
 from lightbsr_arch.inference.image_files import read_picture
 from lightbsr_arch.inference.image_writing import write_picture
 
+from support.encoded_images import SRGB, deep_png, encoded, exif_of, tiff
 from support.helpers import tiny_student
 
-SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 GREY_PROFILE = SRGB[:16] + b"GRAY" + SRGB[20:]
 LAB_PROFILE = SRGB[:16] + b"Lab " + SRGB[20:]
 rng = np.random.default_rng(0)
 RGB = rng.integers(0, 256, (9, 14, 3), dtype=np.uint8)
-
-
-def encoded(image, form, **options):
-    file = io.BytesIO()
-    image.save(file, form, **options)
-    return file.getvalue()
-
-
-def tiff(pixels, **options):
-    file = io.BytesIO()
-    imwrite(file, pixels, metadata=None, **options)
-    return file.getvalue()
-
-
-def deep_png(pixels, colour_type, *chunks):
-    """A PNG of 16 bits per channel, written by hand."""
-    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
-    header = struct.pack(">IIBBBBB", pixels.shape[1], pixels.shape[0], 16, colour_type, 0, 0, 0)
-    parts = [(b"IHDR", header), *chunks, (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in parts
-    )
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
@@ -120,14 +97,13 @@ def test_an_extra_channel_that_is_not_marked_as_alpha_is_none(dtype, channels):
 
 
 def test_profiles_are_kept_where_they_describe_the_pixels(tmp_path):
-    grey, colour = Image.fromarray(RGB[:, :, 0]), Image.fromarray(RGB)
-    assert read_picture(encoded(grey, "PNG", icc_profile=GREY_PROFILE)).profile == GREY_PROFILE
+    assert read_picture(encoded(RGB[:, :, 0].copy(), "PNG", icc_profile=GREY_PROFILE)).profile == GREY_PROFILE
     for profile, note in (
         (GREY_PROFILE, "its GRAY colour profile was left out: it does not describe RGB pixels"),
         (LAB_PROFILE, "its Lab colour profile was left out: it does not describe RGB pixels"),
         (b"no profile", "its damaged colour profile was left out"),
     ):
-        read = read_picture(encoded(colour, "PNG", icc_profile=profile))
+        read = read_picture(encoded(RGB, "PNG", icc_profile=profile))
         assert (read.profile, read.notes) == (None, [note])
     pixels = RGB[:, :, 0].copy()
     notes = write_picture(tmp_path / "a.webp", pixels, GREY_PROFILE)
@@ -168,9 +144,7 @@ def test_resolution_of_deep_tiffs_of_turned_images_and_where_there_is_no_room(tm
     read = read_picture(tiff(deep, photometric="rgb", resolution=(100, 50), resolutionunit="centimeter"))
     assert read.resolution == pytest.approx((254, 127))
     assert read_picture(tiff(deep, photometric="rgb", resolution=(100, 50), resolutionunit="none")).resolution is None
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    read = read_picture(encoded(Image.fromarray(RGB), "JPEG", dpi=(300, 150), exif=exif))
+    read = read_picture(encoded(RGB, "JPEG", dpi=(300, 150), exif=exif_of(orientation=6)))
     assert read.resolution == (150, 300)
     notes = write_picture(tmp_path / "a.webp", RGB.copy(), resolution=(300, 150))
     assert notes == [".webp does not hold its resolution of 300 dpi"]
@@ -180,9 +154,7 @@ def test_resolution_of_deep_tiffs_of_turned_images_and_where_there_is_no_room(tm
 def test_lossless_webp_is_known_and_written(tmp_path):
     image = Image.fromarray(np.dstack([RGB, rng.integers(0, 2, (9, 14), dtype=np.uint8) * 255]))
     frames = {"save_all": True, "append_images": [Image.new("RGBA", image.size)]}
-    exif = Image.Exif()
-    exif[0x010E] = "x"
-    for more in ({}, {"exif": exif, "icc_profile": SRGB}, frames):
+    for more in ({}, {"exif": exif_of(description="x"), "icc_profile": SRGB}, frames):
         assert read_picture(encoded(image, "WEBP", lossless=True, **more)).lossless
         assert not read_picture(encoded(image, "WEBP", **more)).lossless
     assert not read_picture(encoded(image, "PNG")).lossless
@@ -193,9 +165,7 @@ def test_lossless_webp_is_known_and_written(tmp_path):
 
 
 def test_exif_that_a_format_does_not_hold_is_left_out_and_said(tmp_path):
-    exif = Image.Exif()
-    exif[0x010E] = "x" * 70_000
-    data = exif.tobytes()
+    data = exif_of(description="x" * 70_000).tobytes()
     notes = write_picture(tmp_path / "a.jpg", RGB.copy(), exif=data)
     assert notes == [f".jpg holds no more than 65533 bytes of EXIF data: its {len(data)} bytes were left out"]
     assert not Image.open(tmp_path / "a.jpg").getexif()

@@ -6,7 +6,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageCms
+from PIL import Image
 from torch.nn import functional as F
 
 from lightbsr_arch import Upscaler
@@ -16,9 +16,8 @@ from lightbsr_arch.inference import upscaler as module
 from lightbsr_arch.weights.degradation_probe import DegradationProbe, Reading
 from lightbsr_arch.weights.model_files import ModelCard, save_model
 
+from support.encoded_images import SRGB
 from support.helpers import tiny_student
-
-SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import io
 import zlib
 
 import cv2
@@ -14,15 +13,14 @@ from lightbsr_model.data import row_decoding
 from lightbsr_model.data.decoding import decode_rgb
 from lightbsr_model.data.row_decoding import EncodedImage
 
+from support.encoded_images import encoded, exif_of
+
 PICTURE = skimage.data.astronaut()[40:265, 60:290]
-EXIF_TURNED, EXIF_UPRIGHT = Image.Exif(), Image.Exif()
-EXIF_TURNED[0x0112], EXIF_UPRIGHT[0x0112] = 6, 1
+EXIF_TURNED, EXIF_UPRIGHT = exif_of(orientation=6), exif_of(orientation=1)
 
 
 def _pillow(kind: str, mode: str = "RGB", **options: object) -> bytes:
-    stream = io.BytesIO()
-    Image.fromarray(PICTURE).convert(mode).save(stream, kind, **options)
-    return stream.getvalue()
+    return encoded(Image.fromarray(PICTURE).convert(mode), kind, **options)
 
 
 def _opencv(kind: str, image: np.ndarray, *options: int) -> bytes:
