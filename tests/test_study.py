@@ -6,17 +6,15 @@ import math
 
 import pytest
 import torch
-import yaml
 
 from benchmarks.escape import SIGMAS, VARIANTS, curve, escape, options
 from benchmarks.study.codeless import CodelessLightBSR
 from benchmarks.study.methods import ENCODERS, FREE_START, METHODS, Budget, training_options, with_what_they_need
 from benchmarks.study.report import over_seeds
 from lightbsr_model.option_files import dotted_names
-from lightbsr_model.option_files.document import parse_document
-from lightbsr_model.option_files.option_check import OptionCheck
 
 from support.helpers import TINY
+from support.option_problems import check_of
 
 
 @pytest.fixture
@@ -29,7 +27,7 @@ def budget(image_folder):
 def test_options_are_valid_and_equal_where_they_can_be(method, budget, size):
     budget = Budget(**{**budget.__dict__, "size": size})
     options = training_options(method, budget, seed=3)
-    problems = OptionCheck(parse_document(yaml.safe_dump(options)), is_train=True).run()
+    problems = check_of(options).problems
     # A teacher is trained first.
     assert [problem.key for problem in problems] == ([("teacher", "path")] if method.needs else [])
     assert all("no such checkpoint" in problem.message for problem in problems)
@@ -51,7 +49,7 @@ def test_all_methods_of_the_field_start_alike(budget):
         found = training_options(method, free, 0)
         for network in (found["network_g"], *([found["teacher"]["network"]] if method.needs else [])):
             assert {key: network[key] for key in FREE_START} == FREE_START
-        assert OptionCheck(parse_document(yaml.safe_dump(found)), is_train=True).run() == [] or method.needs
+        assert check_of(found).problems == [] or method.needs
         assert not FREE_START.keys() & training_options(method, budget, 0)["network_g"].keys()
 
 
@@ -69,9 +67,8 @@ def test_escapes_are_read_off_logs(budget, tmp_path):
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_variants_of_the_escape_are_valid(variant, budget, image_folder, monkeypatch):
-    text = yaml.safe_dump(options(variant, budget, 0, str(image_folder), 10))
     monkeypatch.setattr(dotted_names, "_local_code_is_allowed", True)
-    assert OptionCheck(parse_document(text), is_train=True).run() == []
+    assert check_of(options(variant, budget, 0, str(image_folder), 10)).problems == []
 
 
 def test_without_codes_the_degradation_is_not_told():

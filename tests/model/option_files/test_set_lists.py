@@ -6,9 +6,8 @@ import pytest
 import yaml
 
 from lightbsr_model.option_files.document import parse_document
-from lightbsr_model.option_files.option_check import OptionCheck
-from lightbsr_model.option_files.whole_options import complete_options
 
+from support.option_problems import check_of, complete
 from support.training_files import training_options
 
 TWO_BY_TWO = """\
@@ -25,14 +24,8 @@ datasets:
 """
 
 
-def _complete(text, *forced):
-    document = parse_document(text)
-    complete_options(document, forced)
-    return document
-
-
 def test_each_set_under_each_preset():
-    document = _complete(TWO_BY_TWO)
+    document = complete(TWO_BY_TWO)
     assert document.problems == []
     common = {"type": "T", "border": "clamp"}
     assert list(document.options["datasets"].items()) == [
@@ -51,7 +44,7 @@ def test_each_set_under_each_preset():
 @pytest.mark.parametrize(("count", "first", "last"), [(9, "val_1", "val_9"), (10, "val_001", "val_010")])
 def test_names_of_sections_sort_in_order(count, first, last):
     presets = [f"p{number}" for number in range(count)]
-    datasets = _complete(f"datasets: {{val: {{name: x, presets: {presets}}}}}").options["datasets"]
+    datasets = complete(f"datasets: {{val: {{name: x, presets: {presets}}}}}").options["datasets"]
     assert (next(iter(datasets)), list(datasets)[-1]) == (first, last)
     assert list(datasets) == sorted(datasets)
     assert [dataset["name"] for dataset in datasets.values()] == [f"x_{preset}" for preset in presets]
@@ -59,7 +52,7 @@ def test_names_of_sections_sort_in_order(count, first, last):
 
 def test_one_list_is_enough():
     text = "datasets: {val_a: {preset: bicubic, sets: {A: a, B: {dataroot_gt: b, io_backend: {type: lmdb}}, C: ~}}}"
-    assert _complete(text).options["datasets"] == {
+    assert complete(text).options["datasets"] == {
         "val_a_1": {"name": "A", "preset": "bicubic", "dataroot_gt": "a"},
         "val_a_2": {"name": "B", "preset": "bicubic", "dataroot_gt": "b", "io_backend": {"type": "lmdb"}},
     }
@@ -67,7 +60,7 @@ def test_one_list_is_enough():
 
 def test_sections_share_nothing():
     text = "datasets: {val: {sets: {A: {io_backend: {type: disk}}}, presets: [a, b], degradation: {noise_level: 5}}}"
-    datasets = _complete(text).options["datasets"]
+    datasets = complete(text).options["datasets"]
     datasets["val_1"]["io_backend"]["type"] = "lmdb"
     datasets["val_1"]["degradation"]["noise_level"] = 0
     assert datasets["val_2"]["io_backend"] == {"type": "disk"}
@@ -76,7 +69,7 @@ def test_sections_share_nothing():
 
 def test_forced_values_name_the_lists_or_what_they_stand_for():
     forced = ["datasets:test_2:border=symmetric", "datasets:test:presets=[iso_1.2]", "datasets:test_3:name=new"]
-    datasets = _complete(TWO_BY_TWO, *forced).options["datasets"]
+    datasets = complete(TWO_BY_TWO, *forced).options["datasets"]
     assert {key: (value["name"], value.get("border")) for key, value in datasets.items() if key.startswith("test")} == {
         "test_1": ("Set5_iso_1.2", "clamp"),
         "test_2": ("Set14_iso_1.2", "symmetric"),
@@ -106,7 +99,7 @@ def test_forced_values_name_the_lists_or_what_they_stand_for():
 def test_what_is_wrong_with_a_list_has_its_line(section, key, message):
     lines = section.splitlines()
     text = "datasets:\n  val:\n" + "".join(f"    {line}\n" for line in lines)
-    (problem,) = _complete(text).problems
+    (problem,) = complete(text).problems
     assert (":".join(problem.key), message in problem.message) == (f"datasets:val{':' if key else ''}{key}", True), (
         problem
     )
@@ -115,13 +108,13 @@ def test_what_is_wrong_with_a_list_has_its_line(section, key, message):
 
 
 def test_a_section_of_that_name_is_a_problem():
-    (problem,) = _complete("datasets:\n  val_1: {name: a}\n  val: {name: x, presets: [p]}\n").problems
+    (problem,) = complete("datasets:\n  val_1: {name: a}\n  val: {name: x, presets: [p]}\n").problems
     assert str(problem) == "line 3, datasets:val: given by datasets:val_1 and by the lists of datasets:val: rename one"
 
 
 def test_sections_that_are_not_for_tests_are_left_alone():
     text = "datasets: {train: {presets: [a], sets: {A: a}}, val: {name: v, preset: a}}"
-    assert _complete(text).options == parse_document(text).options
+    assert complete(text).options == parse_document(text).options
 
 
 def test_a_missing_set_is_one_problem(tmp_path, image_folder):
@@ -129,7 +122,7 @@ def test_a_missing_set_is_one_problem(tmp_path, image_folder):
     del opt["datasets"]["val"]["name"], opt["datasets"]["val"]["dataroot_gt"], opt["datasets"]["val"]["preset"]
     opt["datasets"]["val"].update(sets={"A": str(tmp_path / "a"), "B": str(image_folder)}, presets=["iso_1.2", "iso_9"])
     text = yaml.safe_dump(opt, sort_keys=False)
-    problems = OptionCheck(_complete(text), is_train=True).run()
+    problems = check_of(text).problems
     lines = text.splitlines()
     assert [(problem.line, problem.message.partition(" named")[0].partition(";")[0]) for problem in problems] == [
         (lines.index("    sets:") + 2, problems[0].message.partition(";")[0]),

@@ -9,15 +9,14 @@ from basicsr.utils.registry import ARCH_REGISTRY
 
 import lightbsr
 from lightbsr_model.option_files.document import parse_document, to_yaml
-from lightbsr_model.option_files.option_check import OptionCheck
-from lightbsr_model.option_files.whole_options import complete_options, read_options, whole_text, with_defaults
+from lightbsr_model.option_files.whole_options import read_options, whole_text, with_defaults
 
+from support.option_problems import complete, problems_of
 from support.training_files import plain_training, training_options
 
 
 def _complete(options, *forced):
-    document = parse_document(yaml.safe_dump(options, sort_keys=False))
-    complete_options(document, forced)
+    document = complete(options, *forced)
     assert document.problems == []
     return document
 
@@ -94,7 +93,7 @@ def test_a_scale_that_is_given_must_agree(image_folder):
     opt = training_options(image_folder)
     opt["network_g"]["scale"] = 2
     line = yaml.safe_dump(opt, sort_keys=False).splitlines().index("  scale: 2") + 1
-    problems = [str(problem) for problem in OptionCheck(_complete(opt), is_train=True).run()]
+    problems = problems_of(opt)
     assert len(problems) == 1
     assert problems[0].startswith(f"line {line}, network_g:scale: 2, but scale is 4: make them equal")
 
