@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import logging
-import re
 
 import cv2
 import numpy as np
@@ -15,29 +14,16 @@ from lightbsr_arch.methods.bicubic import BicubicUpsampler
 from lightbsr_model.degradation import blur_and_downsample, degrade, get_degradation
 from lightbsr_model.evaluation.comparison.metrics import METRICS
 
+from support.data_sets import PAIRED, benchmark, paired
 from support.helpers import ROOT
 from support.lmdb_files import lmdb_of
-from support.option_problems import problems_of
-from support.training_files import training_options
-
-BENCHMARK = {"type": "BlindDegradationBenchmarkDataset", "name": "b", "scale": 4, "phase": "val"}
-PAIRED = {"type": "BlindDegradationPairedDataset", "name": "p", "scale": 4, "phase": "train", "gt_size": 32}
-
-
-def _paired(folder, **options):
-    return build_dataset({**PAIRED, "dataroot_gt": str(folder), "preset": "setting2_x4", **options})
-
-
-def _benchmark(folder, **options):
-    return build_dataset({**BENCHMARK, "dataroot_gt": str(folder), "preset": "aniso_k3_n5", **options})
-
 
 # ---- training
 
 
 def test_views_for_the_device(image_folder):
     torch.manual_seed(0)
-    sample = _paired(image_folder, views=4)[0]
+    sample = paired(image_folder, views=4)[0]
     assert sample["gt_views"].shape == (4, 3, 32, 32)
     assert sample["gt_views"].dtype == torch.uint8
     assert sample["kernel"].shape == (21, 21)
@@ -48,13 +34,13 @@ def test_views_for_the_device(image_folder):
 
 def test_finished_pairs_are_the_degraded_patches(image_folder):
     torch.manual_seed(0)
-    sample = _paired(image_folder, degrade_in="loader", degradation={"noise_level": 0})[0]
+    sample = paired(image_folder, degrade_in="loader", degradation={"noise_level": 0})[0]
     assert sample["lq"].shape == (3, 8, 8)
     assert sample["gt"].shape == (3, 32, 32)
     expected = degrade(sample["gt"][None] * 255, sample["kernel"][None], None, 4)[0]
     torch.testing.assert_close(sample["lq"], expected, rtol=0, atol=1.01 / 255)
     assert ((sample["lq"] - expected).abs() > 1e-3).float().mean() < 0.01
-    views = _paired(image_folder, degrade_in="loader", views=2)[0]
+    views = paired(image_folder, degrade_in="loader", views=2)[0]
     assert views["views"].shape == (2, 3, 8, 8)
     assert torch.equal(views["lq"], views["views"][0])
     assert views["gt_views"].shape == (2, 3, 32, 32)
@@ -76,7 +62,7 @@ def test_every_offset_occurs(tmp_path):
     coded = np.stack([image % 256, image // 256, np.zeros_like(image)], axis=2).astype(np.uint8)
     cv2.imwrite(str(tmp_path / "a.png"), coded[:, :, ::-1])
     torch.manual_seed(0)
-    dataset = _paired(tmp_path, views=200, use_hflip=False, use_rot=False)
+    dataset = paired(tmp_path, views=200, use_hflip=False, use_rot=False)
     corners = dataset[0]["gt_views"][:, :, 0, 0].int()
     offsets = {divmod(int(low + 256 * high), 34) for low, high, _ in corners}
     assert offsets == {(top, left) for top in range(4) for left in range(3)}
@@ -88,7 +74,7 @@ def test_every_offset_occurs(tmp_path):
 def test_flips_and_rotations(tmp_path, flip, rot, count):
     cv2.imwrite(str(tmp_path / "a.png"), np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8))
     torch.manual_seed(0)
-    views = _paired(tmp_path, views=100, use_hflip=flip, use_rot=rot)[0]["gt_views"]
+    views = paired(tmp_path, views=100, use_hflip=flip, use_rot=rot)[0]["gt_views"]
     assert len({view.numpy().tobytes() for view in views}) == count
 
 
@@ -102,7 +88,7 @@ def test_seed_gives_the_crops_and_epochs_differ(image_folder, workers):
     runs = []
     for _ in range(2):
         torch.manual_seed(5)
-        dataset = _paired(image_folder)
+        dataset = paired(image_folder)
         runs.append([_epoch(dataset, workers), _epoch(dataset, workers)])
     assert torch.equal(runs[0][0], runs[1][0])
     assert torch.equal(runs[0][1], runs[1][1])
@@ -125,19 +111,19 @@ def test_seed_gives_the_crops_and_epochs_differ(image_folder, workers):
 )
 def test_options_that_do_not_fit(image_folder, options, message):
     with pytest.raises(OptionError, match=message):
-        _paired(image_folder, **options)
+        paired(image_folder, **options)
 
 
 def test_image_too_small_is_named(image_folder):
     with pytest.raises(ImageError, match=r"astronaut0\.png: 96x80 is too small for a crop of gt_size 128"):
-        _paired(image_folder, gt_size=128)[0]
+        paired(image_folder, gt_size=128)[0]
 
 
 # ---- benchmark
 
 
 def test_benchmark_sample(image_folder):
-    sample = _benchmark(image_folder, preset="iso_1.2")[2]
+    sample = benchmark(image_folder, preset="iso_1.2")[2]
     assert sample["gt"].shape == (3, 80, 96)
     assert sample["lq"].shape == (3, 20, 24)
     assert sample["lq_path"] == "chelsea0_iso_1.2.png"
@@ -149,7 +135,7 @@ def test_benchmark_sample(image_folder):
 
 
 def test_same_bits_whatever_order_workers_threads_and_company(tmp_path, image_folder):
-    dataset = _benchmark(image_folder)
+    dataset = benchmark(image_folder)
     first = [dataset[index]["lq"] for index in range(6)]
     backwards = [dataset[index]["lq"] for index in reversed(range(6))][::-1]
     loader = DataLoader(dataset, batch_size=1, num_workers=2, multiprocessing_context="fork")
@@ -162,14 +148,14 @@ def test_same_bits_whatever_order_workers_threads_and_company(tmp_path, image_fo
         assert all(torch.equal(a, b) for a, b in zip(first, other, strict=True))
     # The same image in another set has the same noise.
     (tmp_path / "coffee1.png").write_bytes((image_folder / "coffee1.png").read_bytes())
-    assert torch.equal(_benchmark(tmp_path)[0]["lq"], first[5])
-    assert not torch.equal(_benchmark(image_folder, seed=1)[5]["lq"], first[5])
+    assert torch.equal(benchmark(tmp_path)[0]["lq"], first[5])
+    assert not torch.equal(benchmark(image_folder, seed=1)[5]["lq"], first[5])
 
 
 def test_noise_stream_is_frozen(tmp_path):
     """The bits of another machine, another day: a change here would change everybody's test images."""
     cv2.imwrite(str(tmp_path / "ramp.png"), np.tile(np.arange(64, dtype=np.uint8)[None, :, None] * 3, (64, 1, 3)))
-    lq = (_benchmark(tmp_path)[0]["lq"] * 255).round().int()
+    lq = (benchmark(tmp_path)[0]["lq"] * 255).round().int()
     assert lq[0, 3, :8].tolist() == FROZEN
 
 
@@ -178,7 +164,7 @@ FROZEN = [6, 20, 24, 36, 54, 68, 77, 85]
 
 def test_noise_has_its_level(tmp_path):
     cv2.imwrite(str(tmp_path / "grey.png"), np.full((256, 256, 3), 128, np.uint8))
-    lq = _benchmark(tmp_path, preset="aniso_k3_n10")[0]["lq"]
+    lq = benchmark(tmp_path, preset="aniso_k3_n10")[0]["lq"]
     assert abs(float((lq * 255).std()) - 10) < 0.3
 
 
@@ -186,7 +172,7 @@ def test_sizes_are_cropped_to_the_scale(tmp_path):
     image = np.random.default_rng(0).integers(0, 256, (31, 30, 3), dtype=np.uint8)
     cv2.imwrite(str(tmp_path / "a.png"), image)
     for scale, size in ((2, (30, 30)), (3, (30, 30)), (4, (28, 28))):
-        sample = _benchmark(tmp_path, scale=scale, preset="bicubic")[0]
+        sample = benchmark(tmp_path, scale=scale, preset="bicubic")[0]
         assert sample["gt"].shape[1:] == size
         assert sample["lq"].shape[1:] == (size[0] // scale, size[1] // scale)
         expected = image[: size[0], : size[1], ::-1].transpose(2, 0, 1).astype(np.float32)
@@ -198,7 +184,7 @@ def test_strange_images(tmp_path, caplog):
     cv2.imwrite(str(tmp_path / "alpha.png"), rgba)
     cv2.imwrite(str(tmp_path / "grey.png"), rgba[:, :, 0])
     cv2.imwrite(str(tmp_path / "tiny.png"), rgba[:11, :11, :3])
-    dataset = _benchmark(tmp_path)
+    dataset = benchmark(tmp_path)
     logger = logging.getLogger("basicsr")
     logger.addHandler(caplog.handler)
     try:
@@ -226,7 +212,7 @@ def test_strange_images(tmp_path, caplog):
 )
 def test_bicubic_scores_as_in_the_literature(name, preset, psnr):
 
-    dataset = _benchmark(ROOT.parent / "shared/images" / name, preset=preset)
+    dataset = benchmark(ROOT.parent / "shared/images" / name, preset=preset)
     scores = []
     for index in range(len(dataset)):
         sample = dataset[index]
@@ -236,96 +222,7 @@ def test_bicubic_scores_as_in_the_literature(name, preset, psnr):
     assert abs(np.mean(scores) - psnr) < 0.02
 
 
-# ---- finished pairs, and reading
-
-
-@pytest.fixture(scope="module")
-def pairs(tmp_path_factory):
-    """GT images whose every 4x4 block is one LQ pixel."""
-    root = tmp_path_factory.mktemp("pairs")
-    rng = np.random.default_rng(0)
-    for folder in ("gt", "lq"):
-        (root / folder).mkdir()
-    for number in range(5):
-        lq = rng.integers(0, 256, (20, 24, 3), dtype=np.uint8)
-        cv2.imwrite(str(root / f"lq/{number}_small.png"), lq)
-        cv2.imwrite(str(root / f"gt/{number}.png"), lq.repeat(4, axis=0).repeat(4, axis=1))
-    return root
-
-
-@pytest.mark.parametrize("views", [1, 3])
-def test_crops_of_finished_pairs_belong_together(pairs, views):
-    options = {"preset": None, "dataroot_lq": str(pairs / "lq"), "filename_tmpl": "{}_small", "views": views}
-    dataset = _paired(pairs / "gt", **options)
-    torch.manual_seed(0)
-    seen = set()
-    for index in [0, 1, 2, 3, 4] * 6:
-        sample = dataset[index]
-        assert sample["lq"].shape[-3:] == (3, 8, 8)
-        assert torch.equal(sample["gt"], sample["lq"].repeat_interleave(4, dim=-1).repeat_interleave(4, dim=-2))
-        assert sample["lq_path"].endswith(f"{index}_small.png")
-        assert "kernel" not in sample
-        seen.add(sample["lq"].numpy().tobytes())
-    assert len(seen) == 30
-
-
-def test_finished_pairs_are_basicsrs(pairs):
-    roots = {"dataroot_gt": str(pairs / "gt"), "dataroot_lq": str(pairs / "lq"), "filename_tmpl": "{}_small"}
-    stock = build_dataset(
-        {"type": "PairedImageDataset", "name": "s", "phase": "val", "scale": 4, "io_backend": {"type": "disk"}, **roots}
-    )
-    ours = build_dataset({**BENCHMARK, **roots})
-    expected = {sample["gt_path"]: sample for sample in (stock[index] for index in range(5))}
-    for index in range(5):
-        sample = ours[index]
-        for key in ("lq", "gt"):
-            assert torch.equal(sample[key], expected[sample["gt_path"]][key])
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"preset": "iso_1.2"}, "preset: has no effect on the finished LQ images"),
-        ({"preset": None, "filename_tmpl": "x4"}, "filename_tmpl: expected a name with one {}"),
-        ({"preset": None, "filename_tmpl": "{}x4"}, "dataroot_lq: 5 of 5 GT images have no LQ image"),
-        ({"preset": None, "dataroot_lq": "nowhere"}, "dataroot_lq: there is no folder nowhere"),
-        ({"preset": None, "dataroot_lq": None}, "preset: missing"),
-    ],
-)
-def test_finished_pairs_that_do_not_fit(pairs, options, message):
-    options = {"dataroot_lq": str(pairs / "lq"), "filename_tmpl": "{}_small", **options}
-    for make in (_paired, _benchmark):
-        with pytest.raises(OptionError, match=message):
-            make(pairs / "gt", **options)
-    opt = training_options(pairs / "gt")
-    opt["datasets"]["train"].update({"preset": None, **options})
-    (problem,) = problems_of(opt)
-    assert re.search(f"datasets:train:{message}", problem)
-
-
-def test_finished_pairs_pass_the_check(pairs):
-    opt = training_options(pairs / "gt")
-    opt["datasets"]["train"].update(preset=None, dataroot_lq=str(pairs / "lq"), filename_tmpl="{}_small")
-    assert problems_of(opt) == []
-
-
-def test_gt_is_cut_to_its_finished_lq(pairs, tmp_path):
-    for number in range(5):
-        gt = cv2.imread(str(pairs / f"gt/{number}.png"))
-        cv2.imwrite(str(tmp_path / f"{number}.png"), cv2.copyMakeBorder(gt, 0, 3, 0, 2, cv2.BORDER_CONSTANT))
-    options = {"preset": None, "dataroot_lq": str(pairs / "lq"), "filename_tmpl": "{}_small"}
-    wide, exact = (_benchmark(folder, **options) for folder in (tmp_path, pairs / "gt"))
-    assert torch.equal(wide[1]["gt"], exact[1]["gt"])
-    assert wide[1]["gt"].shape == (3, 80, 96)
-
-
-def test_pair_of_other_sizes_is_named(pairs, tmp_path):
-    for number in range(5):
-        cv2.imwrite(str(tmp_path / f"{number}.png"), np.zeros((20, 22, 3), np.uint8))
-    options = {"preset": None, "dataroot_lq": str(tmp_path)}
-    for dataset in (_paired(pairs / "gt", **options), _benchmark(pairs / "gt", **options)):
-        with pytest.raises(ImageError, match=r"0\.png: 22x20, times the scale 4, .*96x80"):
-            dataset[0]
+# ---- reading
 
 
 @pytest.fixture
@@ -336,8 +233,8 @@ def stored(tmp_path, image_folder):
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_sets_on_one_lmdb_in_workers(stored, image_folder, method):
-    sets = [_paired(image_folder, **stored, preset=preset) for preset in ("iso_1.2", "iso_2.4")]
-    sets.append(_paired(image_folder, preset="iso_1.2"))
+    sets = [paired(image_folder, **stored, preset=preset) for preset in ("iso_1.2", "iso_2.4")]
+    sets.append(paired(image_folder, preset="iso_1.2"))
     orders = []
     for dataset in sets:
         torch.manual_seed(1)
@@ -357,7 +254,7 @@ def _anonymous_memory() -> int:
 
 @pytest.mark.parametrize("kind", ["folder", "lmdb"])
 def test_memory_stays_flat_over_epochs(image_folder, stored, kind):
-    dataset = _paired(image_folder, **(stored if kind == "lmdb" else {}))
+    dataset = paired(image_folder, **(stored if kind == "lmdb" else {}))
 
     def epochs(count: int) -> None:
         for index in [*range(6)] * count:

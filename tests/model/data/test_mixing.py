@@ -24,10 +24,9 @@ from lightbsr_model.data.lq_images import degradation_of_batches
 from lightbsr_model.data.mixing import ImageMix
 from lightbsr_model.degradation.base import params_of
 
+from support.data_sets import PAIRED
 from support.option_problems import check_of, problems_of
 from support.training_files import assert_resumes_exactly, log_of, plain_training, training_options
-
-SECTION = {"type": "BlindDegradationPairedDataset", "name": "m", "phase": "train", "scale": 4, "gt_size": 32}
 
 
 @pytest.fixture
@@ -42,7 +41,7 @@ def sets(tmp_path, image_folder) -> tuple[Path, Path]:
 
 
 def _mix(*entries, **section):
-    return build_dataset({**SECTION, "mix": list(entries), **section})
+    return build_dataset({**PAIRED, "mix": list(entries), **section})
 
 
 def _two(sets, **section):
