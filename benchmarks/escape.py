@@ -25,6 +25,8 @@ ESCAPED = 26.5
 
 _BY_NAME = {method.name: method for method in METHODS}
 
+_KDSR = {"type": "KDSR", "scale": 4, "num_feat": 48, "num_block": 14, "num_encoder_block": 2}
+
 VARIANTS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "published": ("no_distillation", {}, {}),
     "skip": ("no_distillation", {"image_skip": True}, {}),
@@ -39,11 +41,12 @@ VARIANTS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "msrresnet": ("msrresnet", {}, {}),
     "free dasr": ("dasr", FREE_START, {"encoder_iter": 0}),
     "free cdcl": ("cdcl", FREE_START, {"encoder_iter": 0}),
-    "free kdsr": ("kdsr_teacher", FREE_START, {}),
+    "free kdsr": ("no_distillation", {**_KDSR, **FREE_START}, {}),
 }
 """By name: the study's training that it differs from, arguments of its network, and keys of ``train``.
 
-LightBSR is trained without a teacher here, as BasicSR's SRModel does."""
+LightBSR and KDSR are trained without a teacher here, as BasicSR's SRModel does; a network with a ``type`` of its own takes the
+place of the study's."""
 
 
 def options(variant: str, budget: Budget, seed: int, folder: str, every: int) -> dict[str, Any]:
@@ -51,7 +54,7 @@ def options(variant: str, budget: Budget, seed: int, folder: str, every: int) ->
     name, network, train_opt = VARIANTS[variant]
     opt = training_options(_BY_NAME[name], budget, seed)
     opt["name"] = variant.replace(" ", "_")
-    opt["network_g"].update(network)
+    opt["network_g"] = dict(network) if network.get("type") == "KDSR" else {**opt["network_g"], **network}
     opt["train"].update(train_opt)
     for number, sigma in enumerate(SIGMAS, 1):
         opt["datasets"][f"val_{number}"] = {
@@ -60,6 +63,7 @@ def options(variant: str, budget: Budget, seed: int, folder: str, every: int) ->
             "dataroot_gt": folder,
             "preset": f"iso_{sigma}",
         }
+    opt["logger"]["print_freq"] = every
     opt["val"] = {
         "val_freq": every,
         "save_img": False,
@@ -68,11 +72,19 @@ def options(variant: str, budget: Budget, seed: int, folder: str, every: int) ->
     return opt
 
 
-def curve(log: str, every: int) -> dict[int, list[float]]:
-    """PSNR at each sigma, by iteration, of a training's log."""
-    values = [float(value) for value in re.findall(r"# psnr: ([\d.]+)", log)]
-    count = len(SIGMAS)
-    return {every * (i // count + 1): values[i : i + count] for i in range(0, len(values) - count + 1, count)}
+def curve(log: str) -> dict[int, list[float]]:
+    """PSNR at each sigma, by iteration, of a training's log; iterations that were not validated at all of them are left out."""
+    found: dict[int, dict[str, float]] = {}
+    iteration, preset = 0, ""
+    for number, name, value in re.findall(r"iter:\s*([\d,]+),|Validation (\S+)|# psnr: ([\d.]+)", log):
+        if number:
+            iteration = int(number.replace(",", ""))
+        elif name:
+            preset = name
+        else:
+            found.setdefault(iteration, {})[preset] = float(value)
+    names = [f"iso_{sigma}" for sigma in SIGMAS]
+    return {number: [psnr[name] for name in names] for number, psnr in found.items() if psnr.keys() >= set(names)}
 
 
 def escape(points: Mapping[int, Sequence[float]]) -> int | None:
@@ -100,12 +112,12 @@ def main() -> None:
         for seed in args.seeds:
             opt = options(variant, budget, seed, str(args.set.resolve()), args.every)
             log = train(opt, args.output / f"seed{seed}")
-            curves.append(curve(log.read_text(), args.every))
+            curves.append(curve(log.read_text()))
         escapes = ", ".join(str(escape(points) or "none") for points in curves)
         cells = []
         for number in range(len(SIGMAS)):
             mean, half = over_seeds([list(points.values())[-1][number] for points in curves])
-            cells.append(f"{mean:.2f} ± {half:.2f}")
+            cells.append(f"{mean:.2f}" + (f" ± {half:.2f}" if len(curves) > 1 else ""))
         print(f"| {variant} | {escapes} | {' | '.join(cells)} |", flush=True)
 
 

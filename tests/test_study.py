@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import subprocess
 
 import pytest
 import torch
@@ -54,13 +55,25 @@ def test_all_methods_of_the_field_start_alike(budget):
 
 
 def test_escapes_are_read_off_logs(budget, tmp_path):
-    log = "".join(
-        f"Validation test_iso_{sigma}\n\t # psnr: {value:.4f}\tBest: 99.0 @ 5 iter\n"
-        for values in ((27.0, 26.0, 25.0), (28.0, 27.0, 26.6), (28.5, 27.5, 26.4))
-        for sigma, value in zip(SIGMAS, values, strict=True)
+    log = (
+        "".join(
+            f"[..][epoch:  0, iter:     {iteration:,}, lr:(1.000e-03,)] l_pix: 9.0\n"
+            + "".join(
+                f"Validation iso_{sigma}\n\t # psnr: {value:.4f}\tBest: 99.0 @ 5 iter\n"
+                for sigma, value in zip(SIGMAS, values, strict=True)
+            )
+            # Stopped after 1,050 and resumed from 100: its figures count once, and 1,100's was cut short.
+            for iteration, values in (
+                (50, (27.0, 26.0, 25.0)),
+                (100, (1.0, 2.0, 3.0)),
+                (100, (28.0, 27.0, 26.6)),
+                (1050, (28.5, 27.5, 26.4)),
+            )
+        )
+        + "[..][epoch:  0, iter:   1,100, lr:(1.000e-03,)] l_pix: 9.0\nValidation iso_1.2\n\t # psnr: 27.0000"
     )
-    points = curve(log + "\t # psnr: 27.0000", 50)  # the last validation was cut short
-    assert points == {50: [27.0, 26.0, 25.0], 100: [28.0, 27.0, 26.6], 150: [28.5, 27.5, 26.4]}
+    points = curve(log)
+    assert points == {50: [27.0, 26.0, 25.0], 100: [28.0, 27.0, 26.6], 1050: [28.5, 27.5, 26.4]}
     assert escape(points) == 100
     assert escape({50: [30.0, 30.0, 26.5]}) is None
 
@@ -79,6 +92,20 @@ def test_without_codes_the_degradation_is_not_told():
         changed = net(lq)
         net.encoder.layers[0].weight.div_(7)
         assert torch.equal(changed, net(lq))
+
+
+def test_a_training_that_was_stopped_is_not_finished(budget, tmp_path, monkeypatch):
+    import benchmarks.study.training as module
+
+    def stopped(command, cwd, stdout, **_):
+        stdout.write("Stopped by SIGTERM after iteration 20, saved.\n")
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(module.subprocess, "run", stopped)
+    opt = training_options(METHODS[0], budget, 0)
+    with pytest.raises(RuntimeError, match="msrresnet"):
+        module.train(opt, tmp_path)
+    assert not (tmp_path / "finished").exists()
 
 
 def test_ablations_differ_in_what_they_leave_out(budget):

@@ -23,10 +23,10 @@ def train_all(methods: Iterable[Method], seeds: Iterable[int], budget: Budget, o
 
 
 def train(options: Mapping[str, Any], folder: Path) -> Path:
-    """Train in a folder by options, unless that is finished; return the log.
+    """Train in a folder by options, unless that is finished; return the log, of all starts.
 
     Raises:
-        RuntimeError: The training failed; the message names its log.
+        RuntimeError: The training failed or was stopped; the message names its log.
     """
     name = options["name"]
     folder.mkdir(parents=True, exist_ok=True)
@@ -41,11 +41,14 @@ def train(options: Mapping[str, Any], folder: Path) -> Path:
         **os.environ,
         "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep),
     }
-    with log.open("w") as output:
+    if not (folder / "experiments" / name).is_dir():
+        log.unlink(missing_ok=True)
+    with log.open("a") as output:
         code = subprocess.run(
             command, cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT, check=False
         ).returncode
-    if code:
+    # A training that is asked to stop saves and exits with 0.
+    if code or "End of training" not in log.read_text():
         raise RuntimeError(f"{name} in {folder}: `{' '.join(command)}` exited with {code}; see {log}.")
     finished.parent.mkdir(exist_ok=True)
     finished.write_text(text)

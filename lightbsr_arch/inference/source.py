@@ -35,7 +35,8 @@ class Source:
         """A part of the image, (1, channels, rows, columns) in [0, 1]; cut off where the image ends."""
         part = self.pixels[top:bottom, left:right]
         # torch takes neither negative strides nor memory that must not be written.
-        part = np.ascontiguousarray(part) if part.flags.writeable else part.copy()
+        # (numpy calls an array contiguous whatever the stride of a side of length 1.)
+        part = part.copy() if not part.flags.writeable or min(part.strides) < 0 else np.ascontiguousarray(part)
         floats = torch.from_numpy(part).to(torch.float32).to(self.device).permute(2, 0, 1)[None]
         return floats if part.dtype == np.float32 else floats / np.iinfo(part.dtype).max
 

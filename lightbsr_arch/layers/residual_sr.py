@@ -111,8 +111,8 @@ class ResidualSR(nn.Module):
             image_skip: Add the output to the bilinearly enlarged LR image instead of the mean colour.
             tail_activation: ``lr`` puts LeakyReLU, conv3x3, LeakyReLU before the upsampler, at LR size; ``hr`` a LeakyReLU
                 after each pixel shuffle, which learns a little faster and takes longer to run; None is as published.
-            init_scale: Initialise convolutions and linear layers by this factor times Kaiming's normal distribution, the last
-                convolution by a tenth of it, and biases by 0; None leaves torch's initialisation.
+            init_scale: Initialise this network's convolutions and linear layers by this factor times Kaiming's normal
+                distribution, the last convolution by a tenth of it, and biases by 0; None leaves torch's initialisation.
 
         Returns:
             The first two arguments, which a state dict shows, as part of a network's ``options``.

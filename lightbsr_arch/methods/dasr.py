@@ -121,9 +121,9 @@ class DASR(nn.Module):
         reduction: Reduction factor of the channel gate's hidden layer, a divisor of ``num_feat``.
         image_skip: Add the output to the bilinearly enlarged LR image, instead of the mean colour. For short trainings, as are
             the next two; see :meth:`~lightbsr_arch.layers.residual_sr.ResidualSR.start_freely`.
-        tail_activation: ``lr`` puts activations before the upsampler, ``hr`` into it; None leaves all behind the blocks linear.
-        init_scale: Factor of Kaiming's normal distribution that initial weights are drawn from; None is torch's
-            initialisation.
+        tail_activation: ``lr`` puts activations before the upsampler, ``hr`` into it; without, all behind the blocks is linear.
+        init_scale: Factor of Kaiming's normal distribution that the SR network's initial weights are drawn from, above 0 and at
+            most 10; without, torch's initialisation.
 
     Raises:
         ValueError: A size is invalid; the message names it.

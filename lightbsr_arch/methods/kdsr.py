@@ -131,9 +131,9 @@ class KDSR(_Restorer):
         num_encoder_block: Number of residual blocks of the estimator: 9 in M, 5 in L.
         image_skip: Add the output to the bilinearly enlarged LR image, instead of the mean colour. For short trainings, as are
             the next two; see :meth:`~lightbsr_arch.layers.residual_sr.ResidualSR.start_freely`.
-        tail_activation: ``lr`` puts activations before the upsampler, ``hr`` into it; None leaves all behind the blocks linear.
-        init_scale: Factor of Kaiming's normal distribution that initial weights are drawn from; None is torch's
-            initialisation.
+        tail_activation: ``lr`` puts activations before the upsampler, ``hr`` into it; without, all behind the blocks is linear.
+        init_scale: Factor of Kaiming's normal distribution that the SR network's initial weights are drawn from, above 0 and at
+            most 10; without, torch's initialisation.
 
     Raises:
         ValueError: The scale is not 2, 3 or 4.

@@ -108,9 +108,9 @@ class LightBSR(_Restorer):
             679,000 iterations; a run of a few hundred learns more with 0.1.
         image_skip: Add the output to the bilinearly enlarged LR image, instead of the mean colour. For short trainings, as are
             the next two; see :meth:`~lightbsr_arch.layers.residual_sr.ResidualSR.start_freely`.
-        tail_activation: ``lr`` puts activations before the upsampler, ``hr`` into it; None leaves all behind the blocks linear.
-        init_scale: Factor of Kaiming's normal distribution that initial weights are drawn from; None is torch's
-            initialisation.
+        tail_activation: ``lr`` puts activations before the upsampler, ``hr`` into it; without, all behind the blocks is linear.
+        init_scale: Factor of Kaiming's normal distribution that the SR network's initial weights are drawn from, above 0 and at
+            most 10; without, torch's initialisation.
 
     Raises:
         ValueError: A size is invalid; the message names it.
@@ -205,8 +205,8 @@ class LightBSRTeacher(_Restorer):
         queue_size: Number of keys in the queue.
         momentum: Momentum of the key encoder's moving average.
         temperature: Has no effect; accepted for older option files. The contrastive loss has its own.
-        num_feat, num_group, num_block, num_spatial_feat, num_channel_code, num_encoder_feat, layer_scale_init, image_skip,
-            tail_activation, init_scale: As in :class:`LightBSR`.
+        num_feat, num_group, num_block, num_spatial_feat, num_channel_code, num_encoder_feat: As in :class:`LightBSR`.
+        layer_scale_init, image_skip, tail_activation, init_scale: As in :class:`LightBSR`.
 
     Raises:
         ValueError: A size is invalid; the message names it.

@@ -17,15 +17,13 @@ from lightbsr_arch.display import printable
 
 _WORDS = {
     "sigma": "a Gaussian blur of sigma {value:.1f} pixels of the sharp image",
-    "sigma_1": "a Gaussian blur of sigma {value:.1f} pixels of the sharp image along its wider axis",
-    "sigma_2": "sigma {value:.1f} across it",
     "noise_level": "noise of standard deviation {value:.0f} (of 255)",
     "jpeg_quality": "JPEG of quality {value:.0f}",
 }
 """How a quantity is put in words."""
 
-_STRETCH = ("stretch_x", "stretch_y")
-"""Two quantities that give the angle of the wider axis together."""
+TOGETHER = (("sigma_1", "sigma_2"), ("stretch_x", "stretch_y"))
+"""Quantities of anisotropic blur that mean something in pairs: the widths, and their difference towards the axes."""
 
 
 @dataclass(frozen=True)
@@ -84,23 +82,37 @@ class DegradationProbe:
 
     def describe(self, values: Mapping[str, float]) -> str:
         """What was read, in plain words, with how far it may be off."""
-        parts = []
+        parts = [self._blur(values)] if all(name in values for name in TOGETHER[0]) else []
         for name, value in values.items():
-            if name in _STRETCH:
+            if any(name in pair for pair in TOGETHER):
                 continue
             reading = self.readings[name]
-            words = _WORDS.get(name, f"{name} {{value:.2g}}").format(value=value)
-            at_most = " or more" if value >= reading.high else " or less" if value <= reading.low else ""
-            parts.append(f"{words}{at_most}, give or take {reading.error:.1g}")
-        if all(name in values for name in _STRETCH):
-            angle = math.degrees(math.atan2(values["stretch_y"], values["stretch_x"]) / 2) % 180
-            length = math.hypot(values["stretch_x"], values["stretch_y"])
-            error = math.hypot(*(self.readings[name].error for name in _STRETCH))
-            # An axis of a blur that may as well be round has no angle.
-            if length > error:
-                off = math.degrees(math.atan2(error, length) / 2)
-                parts.append(f"the wider axis at {angle:.0f} degrees, give or take {off:.0f}")
-        return "looks like " + " and ".join(parts)
+            if name == "noise_level" and value <= 0:
+                parts.append(f"no noise above {reading.error:.1g} (of 255)")
+            elif name == "jpeg_quality" and value >= 100:
+                parts.append("no JPEG artefacts")
+            else:
+                words = _WORDS.get(name, f"{name} {{value:.2g}}").format(value=value)
+                at_most = " or more" if value >= reading.high else " or less" if value <= reading.low else ""
+                parts.append(f"{words}{at_most}, give or take {reading.error:.1g}")
+        return "looks like " + (" and ".join(parts) or "nothing that this probe can name")
+
+    def _blur(self, values: Mapping[str, float]) -> str:
+        """An anisotropic blur: its widths, and the angle where it is not as good as round."""
+        widths = sorted(((values[name], self.readings[name].error) for name in TOGETHER[0]), reverse=True)
+        (wide, wide_error), (narrow, narrow_error) = widths
+        words = (
+            f"a Gaussian blur of sigma {wide:.1f} pixels of the sharp image, give or take {wide_error:.1g}, along its wider "
+            f"axis and {narrow:.1f}, give or take {narrow_error:.1g}, across it"
+        )
+        if not all(name in values for name in TOGETHER[1]):
+            return words
+        x, y = (values[name] for name in TOGETHER[1])
+        length, error = math.hypot(x, y), math.hypot(*(self.readings[name].error for name in TOGETHER[1]))
+        if length <= error:
+            return words
+        angle, off = math.degrees(math.atan2(y, x) / 2) % 180, math.degrees(math.atan2(error, length) / 2)
+        return f"{words}, the wider axis {angle:.0f} degrees clockwise from horizontal, give or take {off:.0f}"
 
     def to_json(self) -> str:
         """As text."""

@@ -110,7 +110,7 @@ def save_training_state(model: Any, epoch: int, current_iter: int) -> None:
     if getattr(model, "grad_scaler", None) is not None:
         state["grad_scaler"] = model.grad_scaler.state_dict()
     if getattr(model, "readout", None) is not None:
-        state["readout"] = {name: value.cpu() for name, value in model.readout.state_dict().items()}
+        state["readout"] = model.readout.state()
     save_atomically(state, Path(model.opt["path"]["training_states"]) / f"{current_iter}.state")
     keep = model.opt["train"].get("keep_checkpoints")
     if keep:

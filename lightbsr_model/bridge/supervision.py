@@ -27,6 +27,7 @@ from lightbsr_model.bridge.skipped_iterations import Iteration, SkippedIteration
 from lightbsr_model.bridge.stopping import StopRequest, ValidationInterrupted
 from lightbsr_model.bridge.training_data import batch_names
 from lightbsr_model.runtime.random_streams import derive_seed, seed_everything
+from lightbsr_model.training.readout import resume_readout
 
 
 class Supervisor:
@@ -239,15 +240,8 @@ class Supervisor:
         return visuals
 
     def _resume_training(self, original: Callable[..., Any], state: dict[str, Any]) -> None:
-        readout = getattr(self.model, "readout", None)
-        if (readout is None) != (state.get("readout") is None):
-            had = "without" if readout is not None else "with"
-            raise OptionError(
-                "train.degradation_opt", f"the run was begun {had} it, and its optimiser cannot be resumed otherwise."
-            )
+        resume_readout(getattr(self.model, "readout", None), state.get("readout"))
         original(take_options_from_file(self.model, state))
-        if readout is not None:
-            readout.load_state_dict(state["readout"])
         self.model.completed_iter = state["iter"]
         if self.steps.scaler is not None and state.get("grad_scaler"):
             self.steps.scaler.load_state_dict(state["grad_scaler"])

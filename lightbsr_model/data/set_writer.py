@@ -168,7 +168,11 @@ class SetWriter:
         self.flush()
         entries = [entry for source in sources for entry in self._journal.get(source, ())]
         if not entries:
-            raise CommandFailed(f"{self.output}: there is no image to put into it.")
+            self.close()
+            shutil.rmtree(self._part, ignore_errors=True)
+            least = self._recipe.get("min_detail")
+            smooth = f" All sub-images have less detail than --min-detail {least:g}: lower it." if least else ""
+            raise CommandFailed(f"{self.output}: there is no image to put into it.{smooth}")
         record = {
             "recipe": self._recipe,
             "version": __version__,

@@ -32,8 +32,9 @@ _ALWAYS_DRAWN = RANGES[:-1]
 class GaussianDegradation(Degradation):
     """A distribution over Gaussian kernels, noise levels and JPEG qualities. All draws are uniform and independent.
 
-    Its parameters are ``kernel`` (21, 21), which sums to 1; ``noise_level``, a scalar in 0..255 units; and ``jpeg_quality``,
-    a scalar with an integer value of 1 to 100, or 0 for no JPEG.
+    Its parameters are ``kernel`` (21, 21), which sums to 1; ``noise_level``, a scalar in 0..255 units; ``jpeg_quality``, a
+    scalar with an integer value of 1 to 100, or 0 for no JPEG; and ``axes`` (3,), what the kernel was drawn with: the standard
+    deviations along its first and second axis in HR pixels, and the angle of the first in radians.
 
     Raises:
         OptionError: A range beyond its limits; naming the parameter, what came and what was expected.
@@ -79,8 +80,8 @@ class GaussianDegradation(Degradation):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """``kernel``, ``noise_level`` and ``jpeg_quality``."""
-        return ("kernel", "noise_level", "jpeg_quality")
+        """``kernel``, ``noise_level``, ``jpeg_quality`` and ``axes``."""
+        return ("kernel", "noise_level", "jpeg_quality", "axes")
 
     @property
     def is_noisy(self) -> bool:
@@ -102,15 +103,21 @@ class GaussianDegradation(Degradation):
         ends = torch.tensor([getattr(self, name) for name in _ALWAYS_DRAWN], dtype=torch.float64)
         u = torch.rand(len(_ALWAYS_DRAWN), generator=generator, dtype=torch.float64)
         sigma, lambda_1, lambda_2, theta, noise_level = (ends[:, 0] + (ends[:, 1] - ends[:, 0]) * u).split(1)
+        angle = theta * math.pi / 180
         if self.kernel == "isotropic":
-            kernel = isotropic_gaussian_kernels(sigma)
+            kernel, axes = isotropic_gaussian_kernels(sigma), (sigma, sigma, torch.zeros_like(sigma))
         else:
-            kernel = anisotropic_gaussian_kernels(lambda_1, lambda_2, theta * math.pi / 180)
+            kernel, axes = anisotropic_gaussian_kernels(lambda_1, lambda_2, angle), (lambda_1, lambda_2, angle)
         quality = torch.zeros((), dtype=torch.float64)
         if self.has_jpeg:
             low, high = self.jpeg
             quality = (low + (high - low + 1) * torch.rand((), generator=generator, dtype=torch.float64)).floor()
-        return {"kernel": kernel[0], "noise_level": noise_level[0], "jpeg_quality": quality}
+        return {
+            "kernel": kernel[0],
+            "noise_level": noise_level[0],
+            "jpeg_quality": quality,
+            "axes": torch.cat(axes),
+        }
 
     def apply(
         self, gt: Tensor, params: Mapping[str, Tensor], scale: int, generator: torch.Generator | None = None
@@ -149,27 +156,49 @@ class GaussianDegradation(Degradation):
     def quantities(self) -> dict[str, Range]:
         """What varies, in plain units, with its range.
 
-        ``sigma`` of isotropic blur; of anisotropic blur ``sigma_1`` >= ``sigma_2``, and ``stretch_x`` and ``stretch_y``:
-        their difference times cosine and sine of twice the angle of the first axis; all in HR pixels. ``noise_level`` in
-        0..255; ``jpeg_quality``, 0 for none.
+        ``sigma`` of isotropic blur; of anisotropic blur the widths ``sigma_1`` >= ``sigma_2``, and ``stretch_x`` and
+        ``stretch_y``: their difference times cosine and sine of twice the angle of the wider axis; all in HR pixels.
+        ``noise_level`` in 0..255; ``jpeg_quality``, where no JPEG counts as 100.
         """
-        low, high = min(self.lambda_1[0], self.lambda_2[0]), max(self.lambda_1[1], self.lambda_2[1])
-        widths = {"sigma": self.sigma}
-        if self.kernel == "anisotropic":
-            stretch = (low - high, high - low)
-            widths = {"sigma_1": (low, high), "sigma_2": (low, high), "stretch_x": stretch, "stretch_y": stretch}
-        ranges = {**widths, "noise_level": self.noise_level, "jpeg_quality": self.jpeg}
-        return {name: ends for name, ends in ranges.items() if ends[0] < ends[1]}
+        ranges = {"sigma": self.sigma} if self.kernel == "isotropic" else self._axes()
+        ranges["noise_level"] = self.noise_level
+        if self.has_jpeg:
+            ranges["jpeg_quality"] = (max(1, self.jpeg[0]), 100 if self.jpeg[0] == 0 else self.jpeg[1])
+        return {name: (float(low), float(high)) for name, (low, high) in ranges.items() if low < high}
+
+    def _axes(self) -> dict[str, Range]:
+        """The ranges of ``sigma_1``, ``sigma_2`` and the stretch."""
+        one, other = self.lambda_1, self.lambda_2
+        ranges = {
+            "sigma_1": (max(one[0], other[0]), max(one[1], other[1])),
+            "sigma_2": (min(one[0], other[0]), min(one[1], other[1])),
+        }
+        stretch = max(one[1] - other[0], other[1] - one[0])
+        if self.theta[0] < self.theta[1] or one[0] < one[1] or other[0] < other[1]:
+            ranges |= {"stretch_x": (-stretch, stretch), "stretch_y": (-stretch, stretch)}
+        return ranges
 
     def measure(self, params: Mapping[str, Tensor]) -> Tensor:
-        """The :meth:`quantities` of a batch's parameters, (N, number of quantities) float32, without a host sync."""
-        sigma_1, sigma_2, cosine, sine = gaussian_axes(params["kernel"])
-        stretch = sigma_1 - sigma_2
+        """The :meth:`quantities` of a batch's parameters, (N, number of quantities) float32, without a host sync.
+
+        Kernels that come without ``axes`` are measured, see :func:`~lightbsr_model.degradation.quantities.gaussian_axes`.
+        """
+        if "axes" in params:
+            first, second, angle = params["axes"].float().unbind(dim=1)
+        else:
+            first, second, angle = gaussian_axes(params["kernel"])
+        # A blur that is wider along its second axis has its wider axis at a right angle to the first: the sign turns.
+        stretch = first - second
         values = {
-            **{"sigma": (sigma_1 + sigma_2) / 2, "sigma_1": sigma_1, "sigma_2": sigma_2},
-            **{"stretch_x": stretch * cosine, "stretch_y": stretch * sine},
-            **{name: params[name].float() for name in ("noise_level", "jpeg_quality") if name in params},
+            **{"sigma": (first + second) / 2, "sigma_1": torch.maximum(first, second)},
+            **{"sigma_2": torch.minimum(first, second)},
+            **{"stretch_x": stretch * torch.cos(2 * angle), "stretch_y": stretch * torch.sin(2 * angle)},
         }
+        if "noise_level" in params:
+            values["noise_level"] = params["noise_level"].float()
+        if "jpeg_quality" in params:
+            quality = params["jpeg_quality"].float()
+            values["jpeg_quality"] = torch.where(quality == 0, 100.0, quality)
         return torch.stack([values[name] for name in self.quantities()], dim=1)
 
     def recipe(self) -> dict[str, Any]:

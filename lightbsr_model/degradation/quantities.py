@@ -1,4 +1,4 @@
-"""What a degradation amounts to in plain units: blur widths in HR pixels, noise in 0..255, JPEG quality."""
+"""The widths and the angle of a blur kernel of which only the pixels are known."""
 
 from __future__ import annotations
 
@@ -8,21 +8,22 @@ import torch
 from torch import Tensor
 
 _WIDEST = 12.0
-"""Largest sigma in HR pixels that a kernel is read as; a 21x21 kernel hardly tells wider ones apart."""
+"""Largest sigma in HR pixels that is found: a 21x21 kernel of a wider one is almost flat."""
 
 
-def gaussian_axes(kernel: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The standard deviations that Gaussian kernels were drawn with, and the direction of the wider axis.
+def gaussian_axes(kernel: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Estimate the standard deviations that Gaussian kernels were drawn with, and the angle.
 
     From second moments, which a kernel's border cuts off: they are turned back into the sigma that gives them. Exact for
-    isotropic kernels, to a few percent for rotated ones that are wider than a third of the kernel. Runs without a host sync.
+    isotropic kernels of sigma up to 12. Within setting 2 (0.2 to 4 pixels, 21x21) both widths are within 5 % where the
+    narrower axis is wider than 0.5 pixels; thinner rotated kernels are hardly sampled, and read as up to 0.4 pixels wide.
 
     Args:
         kernel: (N, k, k), each sums to 1; k is odd.
 
     Returns:
-        ``sigma_1`` >= ``sigma_2`` in HR pixels, and cosine and sine of twice the angle between the first axis and the
-        image's x axis, each (N,) float32. Isotropic kernels have an arbitrary angle.
+        The larger and the smaller one in HR pixels, and the angle of the wider axis against the image's x axis in radians,
+        -pi/2 to pi/2 (y points down); each (N,) float32. The angle of isotropic kernels is arbitrary.
     """
     weights = kernel.double()
     radius = kernel.shape[-1] // 2
@@ -32,13 +33,12 @@ def gaussian_axes(kernel: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     middle, across = (xx + yy) / 2, (xx - yy) / 2
     spread = torch.hypot(across, xy)
     sigma_1, sigma_2 = (_sigma(moment, radius) for moment in (middle + spread, (middle - spread).clamp(min=0)))
-    safe = spread.clamp(min=1e-12)
-    return sigma_1.float(), sigma_2.float(), (across / safe).float(), (xy / safe).float()
+    return sigma_1.float(), sigma_2.float(), (torch.atan2(xy, across) / 2).float()
 
 
 def _sigma(moment: Tensor, radius: int) -> Tensor:
     """The sigma of a sampled Gaussian, cut off at a radius, that has a second moment; linear between the table's entries."""
-    sigmas, moments = (values.to(moment.device) for values in _moments(radius))
+    sigmas, moments = _moments(radius, moment.device)
     above = torch.bucketize(moment, moments).clamp(1, len(moments) - 1)
     low, high = moments[above - 1], moments[above]
     share = ((moment - low) / (high - low).clamp(min=1e-12)).clamp(0, 1)
@@ -46,8 +46,8 @@ def _sigma(moment: Tensor, radius: int) -> Tensor:
 
 
 @functools.cache
-def _moments(radius: int) -> tuple[Tensor, Tensor]:
-    sigmas = torch.arange(0.0, _WIDEST, 0.01, dtype=torch.float64)
-    squares = torch.arange(-radius, radius + 1, dtype=torch.float64).square()
+def _moments(radius: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    sigmas = torch.arange(0.0, _WIDEST, 0.01, dtype=torch.float64, device=device)
+    squares = torch.arange(-radius, radius + 1, dtype=torch.float64, device=device).square()
     weights = torch.exp(-squares / (2 * sigmas.clamp(min=1e-3).square()).unsqueeze(1))
     return sigmas, (weights * squares).sum(1) / weights.sum(1)

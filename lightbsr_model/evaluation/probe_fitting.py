@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lightbsr_arch.errors import OptionError
-from lightbsr_arch.weights.degradation_probe import DegradationProbe, Reading
+from lightbsr_arch.weights.degradation_probe import TOGETHER, DegradationProbe, Reading
 from lightbsr_model.data.image_sources import open_all
 from lightbsr_model.degradation import GaussianDegradation, get_degradation
 from lightbsr_model.degradation.base import Degradation, as_batch, in_float32
@@ -58,7 +58,7 @@ def fit_probe(net: Any, setting: str, images: str, seed: int = 0) -> Degradation
 
     Returns:
         Readings of what varies in the setting (:meth:`GaussianDegradation.quantities`), as far as their R^2 on unseen images
-        is at least ``LEAST_R2``.
+        is at least ``LEAST_R2``; both of a pair or none.
 
     Raises:
         OptionError: No probe is accurate enough, there are too few images, or scikit-learn is not installed.
@@ -85,6 +85,9 @@ def fit_probe(net: Any, setting: str, images: str, seed: int = 0) -> Degradation
         name: _fit(np.stack(vectors), values[:, column], np.array(image), learning) for column, name in enumerate(names)
     }
     good = {name: reading for name, reading in readings.items() if reading.r2 >= LEAST_R2}
+    for pair in TOGETHER:
+        if not all(name in good for name in pair):
+            good = {name: reading for name, reading in good.items() if name not in pair}
     if not good:
         found = ", ".join(f"{name} {reading.r2:.2f}" for name, reading in readings.items())
         raise OptionError(

@@ -7,13 +7,17 @@ from collections.abc import Iterator
 from typing import Any
 
 from basicsr.models.sr_model import SRModel
-from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, MODEL_REGISTRY
+from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTRY, MODEL_REGISTRY
 
+from lightbsr_arch.errors import OptionError
+from lightbsr_model.data.lq_images import degradation_of_batches
+from lightbsr_model.losses import DegradationRegressionLoss
 from lightbsr_model.option_files.class_lookup import look_up
 from lightbsr_model.option_files.class_options import declared, declares, reads
 from lightbsr_model.option_files.declared.kinds import arguments_of, is_basicsr, is_ours
 from lightbsr_model.option_files.document import KeyPath, sections
 from lightbsr_model.option_files.section_check import SectionCheck
+from lightbsr_model.training.readout import readout_problem
 
 Misfit = tuple[KeyPath, str]
 
@@ -24,7 +28,7 @@ def misfits(check: SectionCheck) -> Iterator[Misfit]:
     Args:
         check: What was checked, value by value.
     """
-    for found in (_scales, _networks_and_losses, _data_loading, _schedule, _queue):
+    for found in (_scales, _networks_and_losses, _data_loading, _schedule, _queue, _readout):
         yield from found(check)
 
 
@@ -129,3 +133,23 @@ def _queue(check: SectionCheck) -> Iterator[Misfit]:
             ("network_g", "queue_size"),
             f"expected a multiple of the batch ({batch} samples per process, {joined} in all), got {size}",
         )
+
+
+def _readout(check: SectionCheck) -> Iterator[Misfit]:
+    """The loss of what is read off the representation, and what it needs."""
+    place, data = ("train", "degradation_opt"), ("datasets", "train")
+    loss = _class(check, LOSS_REGISTRY, *place, "type")
+    if loss is None or not check.is_good(*data):
+        return
+    if is_ours(loss) and loss is not DegradationRegressionLoss:
+        yield (*place, "type"), f"expected DegradationRegressionLoss, got {loss.__name__}"
+    if check.good(*data, "degrade_in") == "loader":
+        yield (*data, "degrade_in"), "degradation_opt needs the degradations on the device: take device"
+    network = _class(check, ARCH_REGISTRY, "network_g", "type")
+    try:
+        degradation = degradation_of_batches(check.section("datasets").get("train") or {})
+    except OptionError:
+        return  # it is reported where it is
+    problem = None if network is None else readout_problem(network, degradation)
+    if problem is not None:
+        yield place, problem

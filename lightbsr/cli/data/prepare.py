@@ -143,6 +143,9 @@ def _prepare(
     least = args.min_detail if args.min_detail is not None else WALLPAPERS_MIN_DETAIL * (args.set == "wallpapers")
     if not 0 <= least < float("inf"):
         raise OptionError(f"--min-detail: expected a number >= 0, got {least}.")
+    if grid is None and args.min_detail:
+        raise OptionError("--min-detail: leaves out sub-images, and whole images are not cut: leave it or --whole out.")
+    least = least if grid else 0.0
     preparation = PicturePreparation(grid, min_size, args.png_level, args.grey, least)
     recipe = {
         "size": grid.size if grid else None,

@@ -46,6 +46,6 @@ class TiledLightBSR(TiledNetwork):
         # Features and their copies, the encoder's first two maps, the output before and after the shuffle and as a float.
         features = 6 * options["num_feat"] + 2 * options["num_encoder_feat"]
         if self.net.upsampler is None:
-            # Features at the output's size, before and after the activation.
-            features += 2 * options["num_feat"] * self.scale**2
+            # Features at the output's size: shuffled, activated, and what the convolution makes of them.
+            features += 3 * options["num_feat"] * self.scale**2
         return itemsize * (features + 6 * self.scale**2) + 12 * int(self.scale**2)

@@ -84,6 +84,7 @@ class NetworkArguments:
     queue_size: int = key("Number of keys in the queue of negatives; the batch must divide it.", low=1, high=2**20)
     momentum: float = key("Share of itself that the key encoder keeps at each pass.", low=0, high=1)
     layer_scale_init: float = key("Initial layer scale of every block.", above=0, high=1000)
+    init_scale: float | None = key("Factor of the initial weights.", above=0, high=10)
     prior_channels: int = key(
         "Number of values of the prior: components of the kernel, then the noise level.", low=1, high=4096
     )

@@ -337,3 +337,11 @@ def test_a_probe_reads_the_representation(net, photograph, tmp_path):
     told = probe.describe({"sigma": 2.44})
     assert told == "looks like a Gaussian blur of sigma 2.4 pixels of the sharp image, give or take 0.3"
     assert "or more" in probe.describe({"sigma": 100.0})
+
+
+def test_self_ensemble_takes_images_of_one_row():
+    """A flipped row has a negative stride, which torch does not take."""
+    net = tiny_student(2)
+    for shape in ((1, 1, 3), (1, 4, 3), (5, 1, 3)):
+        big = Upscaler(net, "cpu", self_ensemble=True).upscale(np.full(shape, 90, np.uint8))
+        assert big.shape == (2 * shape[0], 2 * shape[1], 3)

@@ -201,8 +201,16 @@ def test_a_read_out_cannot_come_or_go(tmp_path, image_folder, fork_server):
     write_options(folder, opt)
     code, log = fork_server.run(folder, "train", "-opt", "run.yml", "--auto_resume")
     assert code != 0
-    assert "train.degradation_opt: the run was begun without it" in log
+    assert "train.degradation_opt: the run was begun with no read-out, and now it is a read-out of sigma" in log
     assert "Traceback" not in log
+    # Nor may it read something else, or in another range.
+    shutil.rmtree(folder / "experiments")
+    fork_server.train(folder)
+    opt["datasets"]["train"]["degradation"] = {"sigma": [0.2, 8.0]}
+    write_options(folder, opt)
+    code, log = fork_server.run(folder, "train", "-opt", "run.yml", "--auto_resume")
+    assert code != 0
+    assert "was begun with a read-out of sigma from 0.2 to 4, and now it is a read-out of sigma from 0.2 to 8" in log
 
 
 def test_seeds_differ(tmp_path, image_folder, fork_server):

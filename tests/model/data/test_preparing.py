@@ -37,6 +37,14 @@ def test_smooth_sub_images_are_left_out(tmp_path):
         assert [*images_of(tmp_path / f"set{least}")] == [f"a_s{number:03d}" for number in (1, 2, 3)][3 - kept :]
     with pytest.raises(OptionError, match="--min-detail: expected a number >= 0, got nan"):
         prepare("folder", folder, "-o", tmp_path / "b", *cut, "--min-detail", "nan")
+    # Where nothing is left the option is named, and nothing stays that another try would stumble over.
+    with pytest.raises(
+        CommandFailed, match=r"no image to put into it\. All sub-images have less detail than --min-detail 99: "
+    ):
+        prepare("folder", folder, "-o", tmp_path / "none", *cut, "--min-detail", 99)
+    prepare("folder", folder, "-o", tmp_path / "none", *cut, "--min-detail", 1)
+    with pytest.raises(OptionError, match="--min-detail: leaves out sub-images, and whole images are not cut"):
+        prepare("folder", folder, "-o", tmp_path / "c", "--whole", "--min-detail", 1)
     # A set that was made with another threshold is another set.
     with pytest.raises(OptionError, match="set5"):
         prepare("folder", folder, "-o", tmp_path / "set5", *cut, "--min-detail", 7)

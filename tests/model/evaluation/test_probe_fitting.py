@@ -118,12 +118,18 @@ def test_what_is_read_of_a_rotated_blur_is_put_in_words():
     values = {"sigma_1": 3.1, "sigma_2": 1.1, "stretch_x": -1.0, "stretch_y": 1.7320508, "noise_level": 12.4}
     told = probe.describe(values)
     assert told == (
-        "looks like a Gaussian blur of sigma 3.1 pixels of the sharp image along its wider axis, give or take 0.3 and "
-        "sigma 1.1 across it, give or take 0.2 and noise of standard deviation 12 (of 255), give or take 2 and "
-        "the wider axis at 60 degrees, give or take 7"
+        "looks like a Gaussian blur of sigma 3.1 pixels of the sharp image, give or take 0.3, along its wider axis and 1.1, "
+        "give or take 0.2, across it, the wider axis 60 degrees clockwise from horizontal, give or take 7 and noise of "
+        "standard deviation 12 (of 255), give or take 2"
     )
-    # Of a blur that is round as far as the probe can tell, no angle is named.
-    assert "degrees" not in probe.describe({"sigma_1": 2.0, "sigma_2": 1.9, "stretch_x": 0.1, "stretch_y": 0.2})
+    # Of a blur that is round as far as the probe can tell, no angle is named; the wider axis is the wider one.
+    round_one = probe.describe({"sigma_1": 1.9, "sigma_2": 2.0, "stretch_x": 0.1, "stretch_y": 0.2})
+    assert "degrees" not in round_one
+    assert "sigma 2.0 pixels of the sharp image, give or take 0.2, along" in round_one
+    assert probe.describe({"stretch_x": 1.0, "sigma_2": 1.0}) == "looks like nothing that this probe can name"
+    assert probe.describe({"noise_level": 0.0, "jpeg_quality": 100.0}) == (
+        "looks like no noise above 2 (of 255) and no JPEG artefacts"
+    )
     assert probe.describe({"jpeg_quality": 61.2}) == "looks like JPEG of quality 61, give or take 8"
 
 
@@ -132,3 +138,12 @@ def test_axes_noise_and_jpeg_are_quantities_of_a_probe():
     probe = fit_probe(_Seeing(), setting, "bundled")
     assert set(probe.readings) <= {*degradation_of(setting).quantities()}
     assert "noise_level" in probe.readings
+
+
+def test_half_of_a_pair_is_not_stored(monkeypatch):
+    """One width alone says nothing, nor does one part of the stretch."""
+    from lightbsr_model.evaluation import probe_fitting
+
+    numbers = iter((0.9, 0.2, 0.9, 0.9, 0.9))
+    monkeypatch.setattr(probe_fitting, "_fit", lambda *_: Reading((0.0,), 0.0, 0.0, 9.0, 0.1, next(numbers)))
+    assert set(fit_probe(_Seeing(), "setting2_x4", "bundled").readings) == {"stretch_x", "stretch_y", "noise_level"}

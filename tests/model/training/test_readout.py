@@ -16,6 +16,8 @@ from lightbsr_model.degradation.quantities import gaussian_axes
 
 from support.method_cases import ALL, CASES
 from support.model_options import model_options
+from support.option_problems import problems_of
+from support.training_files import training_options
 
 BLIND = [case for case in ALL if case.network in ("LightBSR", "DASR", "CdCL", "KDSR")]
 LOSS = {"type": "DegradationRegressionLoss", "loss_weight": 1.0}
@@ -47,7 +49,7 @@ def _batch(case, seed, count=4):
 @pytest.mark.parametrize("sigma", [0.0, 0.2, 0.5, 1.7, 4.0, 8.0])
 def test_isotropic_kernels_are_read_as_they_were_drawn(sigma):
     kernel = isotropic_gaussian_kernels(torch.tensor([sigma], dtype=torch.float64)).float()
-    sigma_1, sigma_2, _, _ = gaussian_axes(kernel)
+    sigma_1, sigma_2, _ = gaussian_axes(kernel)
     assert sigma_1.item() == pytest.approx(sigma, abs=2e-3)
     assert sigma_2.item() == pytest.approx(sigma, abs=2e-3)
 
@@ -55,23 +57,47 @@ def test_isotropic_kernels_are_read_as_they_were_drawn(sigma):
 @pytest.mark.parametrize("angle", [0, 30, 90, 135, 170])
 def test_a_rotated_kernel_has_its_widths_and_its_angle(angle):
     wide, narrow, theta = (torch.tensor([value], dtype=torch.float64) for value in (3.0, 1.2, math.radians(angle)))
-    sigma_1, sigma_2, cosine, sine = gaussian_axes(anisotropic_gaussian_kernels(wide, narrow, theta).float())
+    sigma_1, sigma_2, found = gaussian_axes(anisotropic_gaussian_kernels(wide, narrow, theta).float())
     assert sigma_1.item() == pytest.approx(3.0, rel=0.03)
     assert sigma_2.item() == pytest.approx(1.2, rel=0.03)
-    assert cosine.item() == pytest.approx(math.cos(2 * math.radians(angle)), abs=0.02)
-    assert sine.item() == pytest.approx(math.sin(2 * math.radians(angle)), abs=0.02)
+    assert torch.cos(2 * found).item() == pytest.approx(math.cos(2 * math.radians(angle)), abs=0.02)
+    assert torch.sin(2 * found).item() == pytest.approx(math.sin(2 * math.radians(angle)), abs=0.02)
 
 
 def test_quantities_of_the_settings():
     degradation, params = _drawn("setting2_x4", 6)
     assert list(degradation.quantities()) == ["sigma_1", "sigma_2", "stretch_x", "stretch_y", "noise_level"]
     values = degradation.measure(params)
+    # As drawn, exactly, also where a thin kernel is hardly sampled.
+    drawn = params["axes"][:, :2].sort(dim=1, descending=True).values
+    torch.testing.assert_close(values[:, :2], drawn)
     torch.testing.assert_close(values[:, 4], params["noise_level"])
     torch.testing.assert_close(torch.hypot(values[:, 2], values[:, 3]), values[:, 0] - values[:, 1])
+    # The angle is that of the wider axis, whichever was drawn first.
+    turned = {**params, "axes": params["axes"][:, [1, 0, 2]] + torch.tensor([0, 0, math.pi / 2])}
+    torch.testing.assert_close(degradation.measure(turned), values, rtol=1e-4, atol=1e-5)
+    # Kernels alone are measured.
+    wide = params["axes"][:, :2].min(dim=1).values > 0.5
+    measured = degradation.measure({key: value for key, value in params.items() if key != "axes"})
+    torch.testing.assert_close(measured[wide], values[wide], rtol=0.1, atol=0.1)
     assert list(get_degradation("setting1_x4").quantities()) == ["sigma"]
     assert get_degradation("iso_2.4").quantities() == {}
-    with_jpeg = get_degradation("setting1_x4", {"jpeg": [30, 95]})
-    assert with_jpeg.quantities() == {"sigma": (0.2, 4.0), "jpeg_quality": (30.0, 95.0)}
+
+
+def test_only_what_varies_is_a_quantity():
+    assert get_degradation("aniso_k2_n0").quantities() == {}
+    turning = get_degradation("setting2_x4", {"lambda_1": 3, "lambda_2": 1, "noise_level": 0})
+    assert turning.quantities() == {"stretch_x": (-2.0, 2.0), "stretch_y": (-2.0, 2.0)}
+    growing = get_degradation("setting2_x4", {"lambda_1": [1, 4], "lambda_2": 1, "theta": 0, "noise_level": 0})
+    assert growing.quantities() == {"sigma_1": (1.0, 4.0), "stretch_x": (-3.0, 3.0), "stretch_y": (-3.0, 3.0)}
+
+
+def test_no_jpeg_is_the_best_quality():
+    sometimes = get_degradation("setting1_x4", {"jpeg": [30, 95]}).covering([get_degradation("setting1_x4")])
+    assert sometimes.quantities()["jpeg_quality"] == (1.0, 100.0)
+    params = {"kernel": isotropic_gaussian_kernels(torch.ones(3)), "jpeg_quality": torch.tensor([0.0, 30.0, 95.0])}
+    column = list(sometimes.quantities()).index("jpeg_quality")
+    assert sometimes.measure({**params, "noise_level": torch.zeros(3)})[:, column].tolist() == [100.0, 30.0, 95.0]
 
 
 @pytest.mark.parametrize("case", BLIND, ids=str)
@@ -84,7 +110,7 @@ def test_every_blind_method_learns_to_read(case, tmp_path):
         model.feed_data(_batch(case, seed=1))
         model.optimize_parameters(iteration)
         losses.append(model.get_current_log()["l_degradation"])
-    sigma = gaussian_axes(_batch(case, 1)["kernel"])[0]
+    sigma = _batch(case, 1)["axes"][:, 0]
     # At first the map reads the middle of the range whatever it sees.
     assert losses[0] == pytest.approx(((sigma - 2.1) / 1.9).abs().mean().item(), abs=1e-3)
     assert losses[-1] < 0.95 * losses[0]
@@ -125,5 +151,35 @@ def test_data_that_do_not_vary_or_do_not_say_are_refused(tmp_path):
     model = _model(case, tmp_path)
     model.update_learning_rate(1)
     model.feed_data({"views": torch.rand(4, 2, 3, 8, 8), "gt": torch.rand(4, 3, 32, 32)})
-    with pytest.raises(OptionError, match=r"a batch has no kernel, noise_level, jpeg_quality: take BlindDegradation"):
+    with pytest.raises(
+        OptionError, match=r"a batch has no kernel, noise_level, jpeg_quality, axes: take BlindDegradation"
+    ):
         model.optimize_parameters(1)
+
+
+def test_reading_leaves_the_random_stream_alone(tmp_path):
+    """What is drawn after a read-out was made is what is drawn without one."""
+    states = []
+    for opt in (LOSS, None):
+        _model(CASES["DASR"], tmp_path, degradation_opt=opt)
+        states.append(torch.random.get_rng_state())
+    assert torch.equal(*states)
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({}, None),
+        ({"loss": "ChannelDistillationLoss"}, "type: expected DegradationRegressionLoss, got ChannelDistillationLoss"),
+        ({"degrade_in": "loader"}, "degradation_opt needs the degradations on the device: take device"),
+        ({"preset": "iso_2.4"}, "nothing varies in the degradations of datasets.train"),
+        ({"case": "KDSRTeacher"}, "KDSRTeacher does not estimate the degradation from the LR image alone"),
+    ],
+)
+def test_the_check_says_what_cannot_be_read(change, problem, image_folder):
+    case = CASES[change.pop("case", "DASR")]
+    opt = case.apply(training_options(image_folder))
+    opt["train"]["degradation_opt"] = {"type": change.pop("loss", "DegradationRegressionLoss")}
+    opt["datasets"]["train"].update(change)
+    found = [text for text in problems_of(opt) if "degrad" in text.lower()]
+    assert found == [] if problem is None else problem in "".join(found)
