@@ -1,4 +1,4 @@
-"""LightBSR that is told nothing of the degradation: what remains when its codes are left out."""
+"""LightBSR without information about the degradation: what remains when its codes are left out."""
 
 from __future__ import annotations
 
@@ -12,6 +12,6 @@ class CodelessLightBSR(LightBSR):
     """The same network under codes of zeros. Arguments as in :class:`LightBSR`."""
 
     def encode(self, lq: Tensor) -> Codes:
-        """Codes of the right shapes that say nothing."""
+        """Codes of the right shapes, all zero."""
         codes = super().encode(lq)
         return Codes(codes.channel * 0, codes.spatial * 0)

@@ -28,6 +28,8 @@ _SIZES = {
     "num_group": "{} groups",
     "num_block": "{} blocks each",
     "num_encoder_feat": "{} in the encoder",
+    "image_skip": "image skip",
+    "tail_activation": "tail activation {}",
 }
 _PICKLE_START = b"\x80"
 _HARMLESS = ("torch", "collections", "numpy", "_codecs", "builtins.set", "argparse.Namespace")
@@ -254,7 +256,8 @@ def _weights(path: Path, content: Mapping[Any, Any], kind: str) -> Told:
 
 
 def _network(options: Mapping[str, Any]) -> str:
-    sizes = [words.format(_word(options[key])) for key, words in _SIZES.items() if key in options]
+    known = {key: words for key, words in _SIZES.items() if options.get(key) not in (None, False)}
+    sizes = [words.format(_word(options[key])) for key, words in known.items()]
     return f"{_word(options['type'])}, x{_word(options['scale'])}, {', '.join(sizes)}"
 
 

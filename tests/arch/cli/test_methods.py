@@ -65,6 +65,14 @@ def test_model_files_and_info_of_any_method(run, tmp_path, name):
         assert words in told
 
 
+def test_info_shows_how_a_network_starts(run, tmp_path):
+    torch.save({"params": tiny("KDSR", image_skip=True, tail_activation="lr").state_dict()}, tmp_path / "net.pth")
+    assert (
+        "network: KDSR, x4, 8 features, 2 blocks each, image skip, tail activation lr"
+        in run("info", tmp_path / "net.pth")[1]
+    )
+
+
 def test_info_says_why_infer_cannot_run_a_teacher(run, tmp_path):
     torch.save(KDSRTeacher(4, 8, 1, 1).state_dict(), tmp_path / "teacher.pth")
     status, told = run("info", tmp_path / "teacher.pth")
