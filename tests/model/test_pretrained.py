@@ -14,6 +14,7 @@ from lightbsr_arch import Upscaler
 from lightbsr_arch.methods.bicubic import BicubicUpsampler
 from lightbsr_arch.weights.model_files import DEFAULT_MODEL, bundled_model, load_model
 from lightbsr_model.data.blind_degradation_benchmark_dataset import BlindDegradationBenchmarkDataset
+from lightbsr_model.data.photographs import WALLPAPERS
 
 from support.helpers import ROOT
 
@@ -73,11 +74,14 @@ def test_it_is_small_and_says_what_it_is():
     assert model.net.scale == 4
     card = model.card
     assert (card.setting, card.licence) == ("setting1_x4", "Apache-2.0")
-    assert card.training["iterations"] == 6000
-    assert not {"coffee", "chelsea"} & set(card.training["pictures"])
+    assert card.training["iterations"] == 4600
+    assert card.training["data"].startswith("wallpapers_sub.lmdb")
+    for photo in WALLPAPERS:
+        assert photo.author in CARD
+        assert photo.licence in CARD
     assert f"{sum(value.numel() for value in model.net.parameters()) / 1e6:.2f} M" in CARD
     log = path.with_suffix(".log").read_text(encoding="utf-8")
-    assert "iter:   6,000" in log
+    assert "iter:   4,600" in log
     assert "/home" not in log
     assert "/tmp" not in log
 
