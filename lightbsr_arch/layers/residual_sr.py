@@ -136,7 +136,8 @@ class ResidualSR(nn.Module):
                 self.upsampler[number] = ActivatedShuffle(factor)
         if init_scale is not None:
             for layer in self.modules():
-                if isinstance(layer, nn.Conv2d | nn.Linear):
+                # On meta, where files are checked, there are no values, and torch would load its compiler for a product.
+                if isinstance(layer, nn.Conv2d | nn.Linear) and not layer.weight.is_meta:
                     nn.init.kaiming_normal_(layer.weight)
                     layer.weight.data.mul_(0.1 * init_scale if layer is self.last else init_scale)
                     if layer.bias is not None:

@@ -215,7 +215,7 @@ class CdCL(nn.Module):
 
 
 def _sizes(sizes: Sizes) -> dict[str, Any]:
-    options = {"type": "CdCL", **sizes.network(), **sizes.groups()}
+    options = {"type": "CdCL", **sizes.network(), **sizes.start(), **sizes.groups()}
     options["num_encoder_feat"] = sizes.shape("contrast.query.encoder.layers.0.weight")[0]
     return options
 

@@ -219,7 +219,7 @@ class DASR(nn.Module):
 
 
 def _sizes(sizes: Sizes) -> dict[str, Any]:
-    options = {"type": "DASR", **sizes.network(), **sizes.groups()}
+    options = {"type": "DASR", **sizes.network(), **sizes.start(), **sizes.groups()}
     options["num_encoder_feat"] = sizes.shape("momentum_contrast.query.encoder.layers.0.weight")[0]
     options.update(sizes.queue())
     options["reduction"] = options["num_feat"] // sizes.shape("sr.groups.0.blocks.0.aware1.gate.0.weight")[0]

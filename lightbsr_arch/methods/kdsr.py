@@ -215,6 +215,7 @@ def _sizes(sizes: Sizes) -> dict[str, Any]:
     return {
         "type": "KDSR" if sizes.shape("estimator.features.0.weight")[1] == 3 else "KDSRTeacher",
         **sizes.network(),
+        **sizes.start(),
         "num_block": sizes.count(r"sr\.blocks\.(\d+)\."),
         "num_encoder_block": sizes.count(r"estimator\.features\.(\d+)\.conv1\."),
     }

@@ -379,6 +379,7 @@ def _sizes(sizes: Sizes) -> dict[str, Any]:
     options = {
         "type": "LightBSRTeacher" if teacher else "LightBSR",
         **sizes.network(),
+        **sizes.start(),
         **sizes.groups(),
         "num_spatial_feat": sizes.shape("sr.groups.0.blocks.0.modulation.spatial_conv.weight")[0],
         "num_channel_code": sizes.shape("converters.channel.weight")[0],

@@ -34,7 +34,7 @@ class Sizes:
         return any(key.startswith(prefix) for key in self.state_dict)
 
     def network(self) -> dict[str, Any]:
-        """``scale`` and ``num_feat`` of the residual body, and how it differs from the published one.
+        """``scale`` and ``num_feat``, which every network with the residual body has.
 
         Raises:
             ValueError: The upsampler is not one of x2, x3 and x4.
@@ -44,10 +44,12 @@ class Sizes:
         scale = {(4, 1): 2, (9, 1): 3, (4, 2): 4}.get((growth, self.count(r"sr\.upsampler\.(\d+)\.weight")))
         if scale is None:
             raise ValueError("not a state dict of a known method: its upsampler is not x2, x3 or x4.")
+        return {"scale": scale, "num_feat": num_feat}
+
+    def start(self) -> dict[str, Any]:
+        """``image_skip`` and ``tail_activation`` of a network that can be built with them."""
         tail = "lr" if "sr.tail.1.weight" in self.state_dict else None
         return {
-            "scale": scale,
-            "num_feat": num_feat,
             "image_skip": "sr.image_skip" in self.state_dict,
             "tail_activation": "hr" if "sr.upsampler.1.slope" in self.state_dict else tail,
         }

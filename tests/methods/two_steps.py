@@ -67,10 +67,12 @@ def _two_steps(model, case: MethodCase, rank: int, world_size: int) -> dict[str,
         batch.update({"lq": lq[:, 0]} if case.views == 1 else {"views": lq})
         model.feed_data({key: value.chunk(world_size)[rank] for key, value in batch.items()})
         if model.readout is not None:
+            sigma, none = 4 * torch.rand(4, generator=generator), torch.zeros(4)
             params = {
-                "kernel": isotropic_gaussian_kernels(4 * torch.rand(4, generator=generator)),
-                "noise_level": torch.zeros(4),
-                "jpeg_quality": torch.zeros(4),
+                "kernel": isotropic_gaussian_kernels(sigma),
+                "noise_level": none,
+                "jpeg_quality": none,
+                "axes": torch.stack([sigma, sigma, none], dim=1),
             }
             params = {key: value.chunk(world_size)[rank] for key, value in params.items()}
             model.batch = dataclasses.replace(model.batch, params=params)

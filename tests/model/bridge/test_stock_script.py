@@ -182,7 +182,7 @@ def test_packages_that_register_at_import_in_any_order(workplace, tmp_path, orde
     assert workplace.run("-c", code).splitlines()[-1] == "theirs lightbsr_arch.methods.lightbsr"
 
 
-def test_link_in_a_clone_of_this_project(workplace, tmp_path):
+def test_link_in_a_clone_of_this_project(workplace, tmp_path, image_folder):
     shutil.copytree(ROOT / "options", tmp_path / "options")
 
     def run(*words):
@@ -191,6 +191,11 @@ def test_link_in_a_clone_of_this_project(workplace, tmp_path):
     run("-m", "lightbsr", "activate", "--here")
     short = ["train:total_iter=2", "train:encoder_iter=1", "train:scheduler:warmup_iter=0", "network_g:queue_size=32"]
     short += [f"network_g:{key}={value}" for key, value in TINY.items()]
+    short += [
+        f"datasets:train:dataroot_gt={image_folder}",
+        "datasets:train:io_backend:type=disk",
+        "datasets:train:gt_size=64",
+    ]
     run("basicsr/train.py", "-opt", "options/small/train_teacher.yml", "--force_yml", *short)
     assert (tmp_path / "experiments/small_teacher/models/net_g_latest.pth").is_file()
     copied = (tmp_path / "experiments/small_teacher/train_teacher.yml").read_text()
