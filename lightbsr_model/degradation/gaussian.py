@@ -15,7 +15,6 @@ from lightbsr_model.degradation.base import Degradation, Params
 from lightbsr_model.degradation.kernel_shape import kernel_shape
 from lightbsr_model.degradation.kernels import anisotropic_gaussian_kernels, isotropic_gaussian_kernels
 from lightbsr_model.degradation.pipeline import degrade
-from lightbsr_model.degradation.quantities import gaussian_axes
 from lightbsr_model.degradation.resize import Border
 
 Range = tuple[float, float]
@@ -179,26 +178,18 @@ class GaussianDegradation(Degradation):
         return ranges
 
     def measure(self, params: Mapping[str, Tensor]) -> Tensor:
-        """The :meth:`quantities` of a batch's parameters, (N, number of quantities) float32, without a host sync.
-
-        Kernels that come without ``axes`` are measured, see :func:`~lightbsr_model.degradation.quantities.gaussian_axes`.
-        """
-        if "axes" in params:
-            first, second, angle = params["axes"].float().unbind(dim=1)
-        else:
-            first, second, angle = gaussian_axes(params["kernel"])
+        """The :meth:`quantities` of a batch's parameters, (N, number of quantities) float32, without a host sync."""
+        first, second, angle = params["axes"].float().unbind(dim=1)
+        quality = params["jpeg_quality"].float()
         # A blur that is wider along its second axis has its wider axis at a right angle to the first: the sign turns.
         stretch = first - second
         values = {
             **{"sigma": (first + second) / 2, "sigma_1": torch.maximum(first, second)},
             **{"sigma_2": torch.minimum(first, second)},
             **{"stretch_x": stretch * torch.cos(2 * angle), "stretch_y": stretch * torch.sin(2 * angle)},
+            "noise_level": params["noise_level"].float(),
+            "jpeg_quality": torch.where(quality == 0, 100.0, quality),
         }
-        if "noise_level" in params:
-            values["noise_level"] = params["noise_level"].float()
-        if "jpeg_quality" in params:
-            quality = params["jpeg_quality"].float()
-            values["jpeg_quality"] = torch.where(quality == 0, 100.0, quality)
         return torch.stack([values[name] for name in self.quantities()], dim=1)
 
     def recipe(self) -> dict[str, Any]:

@@ -9,10 +9,8 @@ import torch
 from basicsr.models import build_model
 
 from lightbsr_arch.errors import OptionError
-from lightbsr_model.degradation import get_degradation, isotropic_gaussian_kernels
+from lightbsr_model.degradation import get_degradation
 from lightbsr_model.degradation.base import in_float32
-from lightbsr_model.degradation.kernels import anisotropic_gaussian_kernels
-from lightbsr_model.degradation.quantities import gaussian_axes
 
 from support.method_cases import ALL, CASES
 from support.model_options import model_options
@@ -46,24 +44,6 @@ def _batch(case, seed, count=4):
     return {"gt_views": torch.randint(0, 256, (count, case.views, 3, 32, 32), generator=generator).byte(), **params}
 
 
-@pytest.mark.parametrize("sigma", [0.0, 0.2, 0.5, 1.7, 4.0, 8.0])
-def test_isotropic_kernels_are_read_as_they_were_drawn(sigma):
-    kernel = isotropic_gaussian_kernels(torch.tensor([sigma], dtype=torch.float64)).float()
-    sigma_1, sigma_2, _ = gaussian_axes(kernel)
-    assert sigma_1.item() == pytest.approx(sigma, abs=2e-3)
-    assert sigma_2.item() == pytest.approx(sigma, abs=2e-3)
-
-
-@pytest.mark.parametrize("angle", [0, 30, 90, 135, 170])
-def test_a_rotated_kernel_has_its_widths_and_its_angle(angle):
-    wide, narrow, theta = (torch.tensor([value], dtype=torch.float64) for value in (3.0, 1.2, math.radians(angle)))
-    sigma_1, sigma_2, found = gaussian_axes(anisotropic_gaussian_kernels(wide, narrow, theta).float())
-    assert sigma_1.item() == pytest.approx(3.0, rel=0.03)
-    assert sigma_2.item() == pytest.approx(1.2, rel=0.03)
-    assert torch.cos(2 * found).item() == pytest.approx(math.cos(2 * math.radians(angle)), abs=0.02)
-    assert torch.sin(2 * found).item() == pytest.approx(math.sin(2 * math.radians(angle)), abs=0.02)
-
-
 def test_quantities_of_the_settings():
     degradation, params = _drawn("setting2_x4", 6)
     assert list(degradation.quantities()) == ["sigma_1", "sigma_2", "stretch_x", "stretch_y", "noise_level"]
@@ -76,10 +56,6 @@ def test_quantities_of_the_settings():
     # The angle is that of the wider axis, whichever was drawn first.
     turned = {**params, "axes": params["axes"][:, [1, 0, 2]] + torch.tensor([0, 0, math.pi / 2])}
     torch.testing.assert_close(degradation.measure(turned), values, rtol=1e-4, atol=1e-5)
-    # Kernels alone are measured.
-    wide = params["axes"][:, :2].min(dim=1).values > 0.5
-    measured = degradation.measure({key: value for key, value in params.items() if key != "axes"})
-    torch.testing.assert_close(measured[wide], values[wide], rtol=0.1, atol=0.1)
     assert list(get_degradation("setting1_x4").quantities()) == ["sigma"]
     assert get_degradation("iso_2.4").quantities() == {}
 
@@ -95,9 +71,9 @@ def test_only_what_varies_is_a_quantity():
 def test_no_jpeg_is_the_best_quality():
     sometimes = get_degradation("setting1_x4", {"jpeg": [30, 95]}).covering([get_degradation("setting1_x4")])
     assert sometimes.quantities()["jpeg_quality"] == (1.0, 100.0)
-    params = {"kernel": isotropic_gaussian_kernels(torch.ones(3)), "jpeg_quality": torch.tensor([0.0, 30.0, 95.0])}
+    params = {"axes": torch.ones(3, 3), "noise_level": torch.zeros(3), "jpeg_quality": torch.tensor([0.0, 30.0, 95.0])}
     column = list(sometimes.quantities()).index("jpeg_quality")
-    assert sometimes.measure({**params, "noise_level": torch.zeros(3)})[:, column].tolist() == [100.0, 30.0, 95.0]
+    assert sometimes.measure(params)[:, column].tolist() == [100.0, 30.0, 95.0]
 
 
 @pytest.mark.parametrize("case", BLIND, ids=str)
