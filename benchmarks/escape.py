@@ -15,17 +15,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.study.methods import FREE_START, METHODS, Budget, training_options
-from benchmarks.study.report import over_seeds
+from benchmarks.study.methods import FREE_START, METHODS, Budget, training_options, untrained_network
+from benchmarks.study.report import PRESETS, over_seeds
 from benchmarks.study.training import train
 
-SIGMAS = (1.2, 2.4, 3.6)
 ESCAPED = 26.5
 """PSNR-Y in dB at the last sigma that no single filter reaches."""
 
 _BY_NAME = {method.name: method for method in METHODS}
-
-_KDSR = {"type": "KDSR", "scale": 4, "num_feat": 48, "num_block": 14, "num_encoder_block": 2}
 
 VARIANTS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "published": ("no_distillation", {}, {}),
@@ -41,12 +38,14 @@ VARIANTS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "msrresnet": ("msrresnet", {}, {}),
     "free dasr": ("dasr", FREE_START, {"encoder_iter": 0}),
     "free cdcl": ("cdcl", FREE_START, {"encoder_iter": 0}),
-    "free kdsr": ("no_distillation", {**_KDSR, **FREE_START}, {}),
+    "free kdsr": ("no_distillation", FREE_START, {}),
 }
 """By name: the study's training that it differs from, arguments of its network, and keys of ``train``.
 
-LightBSR and KDSR are trained without a teacher here, as BasicSR's SRModel does; a network with a ``type`` of its own takes the
-place of the study's."""
+LightBSR and KDSR are trained without a teacher here, as BasicSR's SRModel does."""
+
+_NETWORK_OF = {"free kdsr": "kdsr_student"}
+"""The study's training whose network takes the place of the variant's."""
 
 
 def options(variant: str, budget: Budget, seed: int, folder: str, every: int) -> dict[str, Any]:
@@ -54,14 +53,14 @@ def options(variant: str, budget: Budget, seed: int, folder: str, every: int) ->
     name, network, train_opt = VARIANTS[variant]
     opt = training_options(_BY_NAME[name], budget, seed)
     opt["name"] = variant.replace(" ", "_")
-    opt["network_g"] = dict(network) if network.get("type") == "KDSR" else {**opt["network_g"], **network}
+    opt["network_g"] = {**untrained_network(_NETWORK_OF.get(variant, name), budget), **network}
     opt["train"].update(train_opt)
-    for number, sigma in enumerate(SIGMAS, 1):
+    for number, preset in enumerate(PRESETS, 1):
         opt["datasets"][f"val_{number}"] = {
-            "name": f"iso_{sigma}",
+            "name": preset,
             "type": "BlindDegradationBenchmarkDataset",
             "dataroot_gt": folder,
-            "preset": f"iso_{sigma}",
+            "preset": preset,
         }
     opt["logger"]["print_freq"] = every
     opt["val"] = {
@@ -83,8 +82,7 @@ def curve(log: str) -> dict[int, list[float]]:
             preset = name
         else:
             found.setdefault(iteration, {})[preset] = float(value)
-    names = [f"iso_{sigma}" for sigma in SIGMAS]
-    return {number: [psnr[name] for name in names] for number, psnr in found.items() if psnr.keys() >= set(names)}
+    return {number: [psnr[name] for name in PRESETS] for number, psnr in found.items() if psnr.keys() >= set(PRESETS)}
 
 
 def escape(points: Mapping[int, Sequence[float]]) -> int | None:
@@ -105,8 +103,9 @@ def main() -> None:
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS), metavar="NAME")
     args = parser.parse_args()
     budget = Budget(str(args.images.resolve()), args.iterations, 8, 24, "small", 0, 0, args.lr)
-    print(f"| variant | escape (iteration) | {' | '.join(f'sigma {sigma}' for sigma in SIGMAS)} |")
-    print("|---|---|" + "---|" * len(SIGMAS))
+    titles = (f"sigma {preset.removeprefix('iso_')}" for preset in PRESETS)
+    print(f"| variant | escape (iteration) | {' | '.join(titles)} |")
+    print("|---|---|" + "---|" * len(PRESETS))
     for variant in args.variants:
         curves = []
         for seed in args.seeds:
@@ -115,7 +114,7 @@ def main() -> None:
             curves.append(curve(log.read_text()))
         escapes = ", ".join(str(escape(points) or "none") for points in curves)
         cells = []
-        for number in range(len(SIGMAS)):
+        for number in range(len(PRESETS)):
             mean, half = over_seeds([list(points.values())[-1][number] for points in curves])
             cells.append(f"{mean:.2f}" + (f" ± {half:.2f}" if len(curves) > 1 else ""))
         print(f"| {variant} | {escapes} | {' | '.join(cells)} |", flush=True)

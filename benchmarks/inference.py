@@ -17,6 +17,7 @@ from benchmarks import plain
 from benchmarks.machine import Machine, flops, synchronise
 from benchmarks.report import Section
 from benchmarks.side_by_side import in_turns, ratio
+from benchmarks.study.methods import NETWORK_SIZES
 from lightbsr_arch import LightBSR
 from lightbsr_arch.inference import InferenceLightBSR
 
@@ -128,10 +129,6 @@ def measure(device: torch.device, machine: Machine, turns: int, height: int, wid
     return section
 
 
-_SIZES: dict[str, dict[str, Any]] = {
-    "small": {"num_feat": 48, "num_group": 2, "num_block": 4, "num_spatial_feat": 12, "layer_scale_init": 0.3},
-    "published": {"layer_scale_init": 0.3},
-}
 _STARTS: dict[str, dict[str, Any]] = {
     "as published": {},
     "image_skip": {"image_skip": True},
@@ -149,11 +146,11 @@ def measure_starts(device: torch.device, turns: int, height: int, width: int) ->
         ("size", "network", "ms", "spread", "this / published"),
     )
     lq = torch.rand(1, 3, height, width, device=device)
-    for size, sizes in _SIZES.items():
+    for size, sizes in NETWORK_SIZES.items():
         ways: dict[str, Callable[[], object]] = {}
         for name, start in _STARTS.items():
             torch.manual_seed(0)
-            folded = InferenceLightBSR(LightBSR(scale=4, **sizes, **start).eval().to(device))
+            folded = InferenceLightBSR(LightBSR(scale=4, **sizes["LightBSR"], **start).eval().to(device))
             ways[name] = functools.partial(folded, lq)
         times = in_turns(ways, turns, wait=synchronise(device))
         for name, timing in times.items():

@@ -8,10 +8,10 @@ import subprocess
 import pytest
 import torch
 
-from benchmarks.escape import SIGMAS, VARIANTS, curve, escape, options
+from benchmarks.escape import VARIANTS, curve, escape, options
 from benchmarks.study.codeless import CodelessLightBSR
 from benchmarks.study.methods import ENCODERS, FREE_START, METHODS, Budget, training_options, with_what_they_need
-from benchmarks.study.report import over_seeds
+from benchmarks.study.report import PRESETS, over_seeds
 from lightbsr_model.option_files import dotted_names
 
 from support.helpers import TINY
@@ -59,8 +59,8 @@ def test_escapes_are_read_off_logs(budget, tmp_path):
         "".join(
             f"[..][epoch:  0, iter:     {iteration:,}, lr:(1.000e-03,)] l_pix: 9.0\n"
             + "".join(
-                f"Validation iso_{sigma}\n\t # psnr: {value:.4f}\tBest: 99.0 @ 5 iter\n"
-                for sigma, value in zip(SIGMAS, values, strict=True)
+                f"Validation {preset}\n\t # psnr: {value:.4f}\tBest: 99.0 @ 5 iter\n"
+                for preset, value in zip(PRESETS, values, strict=True)
             )
             # Stopped after 1,050 and resumed from 100: its figures count once, and 1,100's was cut short.
             for iteration, values in (

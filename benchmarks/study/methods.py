@@ -17,7 +17,7 @@ FREE_START: dict[str, Any] = {"image_skip": True, "tail_activation": "lr", "init
 STARTS: dict[str, dict[str, Any]] = {"published": {}, "free": FREE_START}
 
 _SMALL = {"num_feat": 48, "layer_scale_init": 0.1}
-_SIZES: dict[str, dict[str, dict[str, Any]]] = {
+NETWORK_SIZES: dict[str, dict[str, dict[str, Any]]] = {
     # About a quarter of each network's depth, and three quarters of its width.
     "small": {
         "LightBSR": {**_SMALL, "num_group": 2, "num_block": 4, "num_spatial_feat": 12},
@@ -28,7 +28,7 @@ _SIZES: dict[str, dict[str, dict[str, Any]]] = {
     },
     "published": {"LightBSR": {}, "DASR": {}, "KDSR": {}, "CdCL": {}, "MSRResNet": {}},
 }
-SIZES = tuple(_SIZES)
+SIZES = tuple(NETWORK_SIZES)
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ def training_options(method: Method, budget: Budget, seed: int) -> dict[str, Any
 
 def _kind(name: str, budget: Budget) -> tuple[str, dict[str, Any], dict[str, Any], int, bool]:
     """Model, network, losses, views, and whether there is an encoder phase."""
-    sizes = _SIZES[budget.size]
+    sizes = NETWORK_SIZES[budget.size]
     start = STARTS[budget.start]
     # A short run would hardly fill the published queue of 8192.
     queue = {"queue_size": 8192 if budget.size == "published" else 1024}
