@@ -92,16 +92,17 @@ class KDSRNetwork(ResidualSR):
 
 
 class _Restorer(nn.Module):
+    """What student and teacher share; what their estimators see differs."""
+
     def __init__(
         self,
-        in_channels: int,
-        scale: int,
-        num_feat: int,
-        num_block: int,
-        num_encoder_block: int,
-        image_skip: bool,
-        tail_activation: TailActivation,
-        init_scale: float | None,
+        scale: int = 4,
+        num_feat: int = 64,
+        num_block: int = 53,
+        num_encoder_block: int = 9,
+        image_skip: bool = False,
+        tail_activation: TailActivation = None,
+        init_scale: float | None = None,
     ) -> None:
         super().__init__()
         self.options: dict[str, Any] = {
@@ -111,9 +112,14 @@ class _Restorer(nn.Module):
             "num_encoder_block": num_encoder_block,
         }
         self.scale = scale
-        self.estimator = DegradationEstimator(in_channels, num_feat, num_encoder_block)
+        self.estimator = DegradationEstimator(self.in_channels(scale), num_feat, num_encoder_block)
         self.sr = KDSRNetwork(scale, num_feat, num_block)
         self.options.update(self.sr.start_freely(image_skip, tail_activation, init_scale))
+
+    @staticmethod
+    def in_channels(scale: int) -> int:
+        """Number of channels that the estimator sees."""
+        raise NotImplementedError
 
     def restore(self, lq: Tensor, representation: Tensor) -> Tensor:
         """Restore (N, 3, H, W) in [0, 1] under (N, 4 * num_feat) to (N, 3, scale * H, scale * W), not clamped."""
@@ -139,17 +145,10 @@ class KDSR(_Restorer):
         ValueError: The scale is not 2, 3 or 4.
     """
 
-    def __init__(
-        self,
-        scale: int = 4,
-        num_feat: int = 64,
-        num_block: int = 53,
-        num_encoder_block: int = 9,
-        image_skip: bool = False,
-        tail_activation: TailActivation = None,
-        init_scale: float | None = None,
-    ) -> None:
-        super().__init__(3, scale, num_feat, num_block, num_encoder_block, image_skip, tail_activation, init_scale)
+    @staticmethod
+    def in_channels(scale: int) -> int:
+        """The LR image's."""
+        return 3
 
     def encode(self, lq: Tensor) -> Tensor:
         """Estimate the degradation from (N, 3, H, W) in [0, 1]: the distilled vector D', (N, 4 * num_feat)."""
@@ -171,19 +170,10 @@ class KDSR(_Restorer):
 class KDSRTeacher(_Restorer):
     """The teacher: its estimator also sees the HR image, pixel-unshuffled to LR size. Arguments as in :class:`KDSR`."""
 
-    def __init__(
-        self,
-        scale: int = 4,
-        num_feat: int = 64,
-        num_block: int = 53,
-        num_encoder_block: int = 9,
-        image_skip: bool = False,
-        tail_activation: TailActivation = None,
-        init_scale: float | None = None,
-    ) -> None:
-        super().__init__(
-            3 + 3 * scale**2, scale, num_feat, num_block, num_encoder_block, image_skip, tail_activation, init_scale
-        )
+    @staticmethod
+    def in_channels(scale: int) -> int:
+        """The LR image's, and the HR image's folded to its size."""
+        return 3 + 3 * scale**2
 
     def encode(self, lq: Tensor, gt: Tensor) -> Tensor:
         """Estimate the degradation from an LR image and its HR image.

@@ -158,7 +158,8 @@ def _is_declared(cls: Any, word: str) -> bool:
 def _hints(cls: Any) -> Mapping[str, Any]:
     if not (is_ours(cls) or package_of(cls) == "torch"):
         return {}  # an annotation of others may be narrower than what their code takes
-    return get_type_hints(vars(cls).get("__init__", cls) if isinstance(cls, type) else cls)
+    is_class = isinstance(cls, type)
+    return get_type_hints(cls.__init__ if is_class else cls)
 
 
 def _annotation(hint: Any, default: Any) -> Any:
