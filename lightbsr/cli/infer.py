@@ -10,7 +10,7 @@ from lightbsr.cli.infer_files import destination, find_inputs, plan, refuse_empt
 from lightbsr.cli.infer_run import DEFAULT_QUALITY, Report, Writing, restore_all
 from lightbsr_arch.errors import CommandFailed, CommandStopped, OptionError
 from lightbsr_arch.inference.upscaler import PRECISIONS, Upscaler
-from lightbsr_arch.weights.model_files import DEFAULT_MODEL
+from lightbsr_arch.weights.model_files import DEFAULT_MODEL, default_model
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -23,7 +23,8 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("inputs", nargs="+", metavar="IN", help="files, folders (with theirs), patterns, or - for standard input")
     add("-o", "--output", metavar="OUT", help="folder, or file for one image, or - (default: beside each input)")
-    add("-m", "--model", default=DEFAULT_MODEL, help="model file or name (default: %(default)s)")
+    add("-m", "--model", help=f"model file, or name of a model in the package (default: {DEFAULT_MODEL})")
+    add("--scale", type=int, metavar="N", help="without -m: the model in the package that enlarges by N")
     add(
         "--network",
         metavar="YAML",
@@ -69,7 +70,11 @@ def run(command: str, arguments: Sequence[str]) -> None:
     for given in args.inputs:
         refuse_empty(IN=given)
     refuse_empty(**{"-o": args.output, "-m": args.model, "--network": args.network, "--ext": args.ext})
+    if args.model is None and args.network is None:
+        args.model = DEFAULT_MODEL if args.scale is None else default_model(args.scale)
     upscaler = _upscaler(args)
+    if args.scale not in (None, upscaler.scale):
+        raise OptionError(f"--scale {args.scale}: {args.model} enlarges by {upscaler.scale}; leave out --scale, or -m.")
     place = destination(
         args.output, args.inputs, f"_x{upscaler.scale}" if args.suffix is None else args.suffix, args.ext
     )

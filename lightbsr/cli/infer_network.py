@@ -14,7 +14,7 @@ from lightbsr_arch.errors import RAISED_BY_NETWORKS, MissingFileError, OptionErr
 from lightbsr_arch.inference.upscaler import Upscaler
 from lightbsr_arch.weights.checkpoints import load_state_dict
 from lightbsr_arch.weights.containers import path_of
-from lightbsr_arch.weights.model_files import DEFAULT_MODEL, with_weights
+from lightbsr_arch.weights.model_files import bundled_model, with_weights
 from lightbsr_model.option_files.class_lookup import look_up
 from lightbsr_model.option_files.document import OptionDocument
 from lightbsr_model.option_files.dotted_names import allow_local_code
@@ -36,7 +36,7 @@ def upscaler_of(args: argparse.Namespace, **options: Any) -> Upscaler:
         OptionError: The YAML is none, names no network or a forbidden one; or the weights are not the network's. The
             message names the file and the key.
     """
-    if args.model == DEFAULT_MODEL:
+    if args.model is None or bundled_model(args.model) is not None:
         raise OptionError("--network describes the network of a checkpoint: name the checkpoint by -m FILE.")
     allow_local_code(args.allow_local_code)
     path = path_of(args.network)

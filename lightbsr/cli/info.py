@@ -9,7 +9,7 @@ from lightbsr.cli.info_kinds import describe
 from lightbsr_arch.display import printable
 from lightbsr_arch.errors import CommandFailed
 from lightbsr_arch.weights.containers import path_of
-from lightbsr_arch.weights.model_files import bundled_model
+from lightbsr_arch.weights.model_files import bundled_model, bundled_models
 
 
 def run(command: str, arguments: Sequence[str]) -> None:
@@ -24,10 +24,12 @@ def run(command: str, arguments: Sequence[str]) -> None:
         "No code in them is run.",
         epilog="Ends with 1 if one of them is missing, damaged, holds code, or is no model.",
     )
-    parser.add_argument("files", nargs="+", metavar="FILE", help="a file, or the name of a model in the package")
+    parser.add_argument(
+        "files", nargs="*", metavar="FILE", help="a file, or the name of a model in the package (default: all in it)"
+    )
     args = parser.parse_args(arguments)
     unsound = []
-    for given in dict.fromkeys(args.files):
+    for given in dict.fromkeys(args.files or bundled_models()):
         told = describe(bundled_model(given) or path_of(given))
         print(f"{printable(given, 1000)}: {told.kind}")
         for name, value in told.details.items():

@@ -114,7 +114,7 @@ class Upscaler:
         Args:
             path: A ``.safetensors`` of ``lightbsr export``, a checkpoint of a training (the averaged copy is preferred),
                 or one of a published code, of any method that is here; or the name of a model that comes with the package,
-                ``lightbsr_small_x4``.
+                such as ``lightbsr_small_x4``.
             device: See the class.
             options: The class's other arguments, such as ``precision`` and ``tile``.
 

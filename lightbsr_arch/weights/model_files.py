@@ -28,7 +28,7 @@ from lightbsr_arch.weights.model_card import FORMAT, ModelCard
 _LOGGER = logging.getLogger(__name__)
 
 DEFAULT_MODEL = "lightbsr_small_x4"
-"""Name of the model that comes with the package."""
+"""Name of the model that restores where none is named."""
 
 
 @dataclass(frozen=True)
@@ -62,10 +62,33 @@ def save_model(path: str | Path, state_dict: Mapping[str, Tensor], card: ModelCa
     write_whole(Path(path), save(tensors, metadata=card.metadata(options)))
 
 
+def bundled_models() -> tuple[str, ...]:
+    """The names of the models that come with the package."""
+    return tuple(sorted(path.stem for path in _bundled_folder().glob("*.safetensors")))
+
+
 def bundled_model(name: str) -> Path | None:
     """The file of a model that comes with the package; None if there is none of that name."""
-    path = Path(str(resources.files("lightbsr_arch"))) / "pretrained" / f"{name}.safetensors"
+    path = _bundled_folder() / f"{name}.safetensors"
     return path if "/" not in name and is_regular_file(path) else None
+
+
+def default_model(scale: int) -> str:
+    """The name of the model of a scale that restores where none is named.
+
+    Raises:
+        OptionError: No model of that scale comes with the package.
+    """
+    name = f"{DEFAULT_MODEL.rpartition('_x')[0]}_x{scale}"
+    if bundled_model(name) is None:
+        raise OptionError(
+            f"no model that enlarges by {scale} comes with the package; {', '.join(bundled_models())} do. Name a file of one."
+        )
+    return name
+
+
+def _bundled_folder() -> Path:
+    return Path(str(resources.files("lightbsr_arch"))) / "pretrained"
 
 
 def read_card(path: str | Path, options: Mapping[str, Any] | None = None) -> ModelCard | None:
@@ -115,8 +138,8 @@ def load_model(path: str | Path) -> Model:
         bundled = bundled_model(str(path))
         if bundled is None:
             raise MissingFileError(
-                f"there is no model {path}: expected a file (.safetensors or .pth), or the name of the model that comes "
-                f"with the package, {DEFAULT_MODEL}."
+                f"there is no model {path}: expected a file (.safetensors or .pth), or the name of a model that comes "
+                f"with the package: {', '.join(bundled_models())}."
             )
         path = bundled
     try:

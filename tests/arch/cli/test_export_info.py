@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 
 from lightbsr_arch import LightBSRTeacher, Upscaler, __version__
 from lightbsr_arch.export import onnx_file
-from lightbsr_arch.weights.model_files import load_model
+from lightbsr_arch.weights.model_files import bundled_models, load_model
 
 from infer_helpers import files, photograph, save
 from support.helpers import ROOT, TINY, Bomb
@@ -275,6 +275,14 @@ def test_info_on_files_of_every_kind(run, checkpoint, tmp_path, net):
         assert status == 0, told
         for words in expected:
             assert words in told, (name, words, told)
+
+
+def test_info_tells_which_models_come_with_the_package(run):
+    status, told = run("info")
+    assert status == 0
+    assert "lightbsr_small_x4: a model file of lightbsr" in told
+    assert all(f"{name}: a model file" in told for name in bundled_models())
+    assert told.count("setting: setting") == len(bundled_models())
 
 
 def test_info_tells_what_is_no_model_and_runs_nothing(run, tmp_path, checkpoint):

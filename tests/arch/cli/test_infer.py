@@ -12,6 +12,7 @@ from PIL import Image
 
 from lightbsr.cli import infer_run
 from lightbsr_arch import Upscaler
+from lightbsr_arch.weights.model_files import bundled_models
 
 from infer_helpers import files, photograph, save
 
@@ -117,6 +118,7 @@ def test_a_format_that_is_only_read_becomes_png(infer, tmp_path):
         (["a.png", "--quality", "0"], "--quality: expected 1 to 100, got 0"),
         (["a.png", "--downscale-first", "0"], "downscale_first: expected a factor from 1 to 64"),
         (["a.png", "-m", "nothing.pth"], "there is no model nothing.pth"),
+        (["a.png", "--scale", "3"], "tiny.safetensors enlarges by 4; leave out --scale, or -m"),
         (["a.png", "-o", "-", "--compare"], "--compare writes files"),
         (["a.png", "sub/a.png", "-o", "out"], "2 of the images would be written to out/a_png_x4.png: rename some"),
     ],
@@ -132,6 +134,18 @@ def test_what_makes_no_sense_is_refused_before_anything_is_done(infer, tmp_path,
     assert status == 2
     assert message in told
     assert files(tmp_path) == before
+
+
+def test_the_scale_chooses_a_model_of_the_package(run, tmp_path):
+    image = save(tmp_path / "a.png")
+    for name in bundled_models():
+        scale = int(name.rpartition("_x")[2])
+        assert run("infer", image, "--scale", scale, "--overwrite", "--device", "cpu")[0] == 0
+        with Image.open(tmp_path / f"a_x{scale}.png") as result:
+            assert result.size == (32 * scale, 24 * scale)
+    status, told = run("infer", image, "--scale", 7)
+    assert status == 2
+    assert f"no model that enlarges by 7 comes with the package; {', '.join(bundled_models())} do." in told
 
 
 def test_failures_are_told_at_the_end_and_the_rest_is_done(infer, tmp_path):
