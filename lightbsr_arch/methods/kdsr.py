@@ -121,6 +121,11 @@ class _Restorer(nn.Module):
         """Number of channels that the estimator sees."""
         raise NotImplementedError
 
+    @property
+    def encoder(self) -> nn.Module:
+        """What sees the degradation: the estimator's convolutions."""
+        return self.estimator
+
     def restore(self, lq: Tensor, representation: Tensor) -> Tensor:
         """Restore (N, 3, H, W) in [0, 1] under (N, 4 * num_feat) to (N, 3, scale * H, scale * W), not clamped."""
         check_image(lq)

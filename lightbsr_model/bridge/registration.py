@@ -21,7 +21,8 @@ def register_all() -> None:
                 ARCH_REGISTRY.register(network)
     import lightbsr_model.data.blind_degradation_benchmark_dataset
     import lightbsr_model.data.blind_degradation_paired_dataset
-    import lightbsr_model.losses  # noqa: F401
+    import lightbsr_model.losses
+    import lightbsr_model.training.blind_gan_model  # noqa: F401
 
     for method in registered():
         if method.training:

@@ -27,6 +27,7 @@ from lightbsr_model.bridge.skipped_iterations import Iteration, SkippedIteration
 from lightbsr_model.bridge.stopping import StopRequest, ValidationInterrupted
 from lightbsr_model.bridge.training_data import batch_names
 from lightbsr_model.runtime.random_streams import derive_seed, seed_everything
+from lightbsr_model.training.diffusion_augmentation import DiffusedDiscriminator
 from lightbsr_model.training.readout import resume_readout
 
 
@@ -59,6 +60,8 @@ class Supervisor:
         self._validating = False
         self._visuals: Any = None
         model.completed_iter = 0
+        diffusion_opt = train_opt.get("diffusion_opt")
+        model.diffusion = None if diffusion_opt is None else DiffusedDiscriminator(model, diffusion_opt)
 
     def attach(self) -> None:
         """Insert the supervision between BasicSR's loop and the model."""
@@ -86,6 +89,7 @@ class Supervisor:
     # ---- one iteration
 
     def _update_learning_rate(self, original: Callable[..., Any], current_iter: int, warmup_iter: int = -1) -> None:
+        self._validate_before_the_first_iteration()
         self._validate_what_a_kill_left_out()
         if self.stop.agreed(current_iter, self.model.device):
             self._save_and_exit()
@@ -110,10 +114,14 @@ class Supervisor:
         with _recorded(self.model, "model_ema") as averagings, _losses_unread(self.model):
             for number, part in enumerate(parts):
                 self.steps.begin_part(number, len(parts))
+                if self.model.diffusion is not None:
+                    self.model.diffusion.begin(current_iter, number)
                 self._feed_model(part)
                 original(current_iter)
                 logs.append(self.model.log_dict)
         self.model.log_dict = OrderedDict((key, sum(log[key] for log in logs) / len(logs)) for key in logs[0])
+        if self.model.diffusion is not None:
+            self.model.log_dict.update(self.model.diffusion.end(current_iter, _length(self._batch)))
         self.iterations.unchecked.append(
             Iteration(
                 current_iter,
@@ -241,6 +249,8 @@ class Supervisor:
 
     def _resume_training(self, original: Callable[..., Any], state: dict[str, Any]) -> None:
         resume_readout(getattr(self.model, "readout", None), state.get("readout"))
+        if self.model.diffusion is not None and state.get("diffusion"):
+            self.model.diffusion.load_state_dict(state["diffusion"])
         original(take_options_from_file(self.model, state))
         self.model.completed_iter = state["iter"]
         if self.steps.scaler is not None and state.get("grad_scaler"):
@@ -249,14 +259,22 @@ class Supervisor:
             self.model.best_metric_results = state["best_metric_results"]
         self.progress.start_at(state["iter"])
 
+    def _validate_before_the_first_iteration(self) -> None:
+        val_opt = self.opt.get("val")
+        if val_opt and val_opt.get("at_start") and self.model.completed_iter == 0:
+            self._validate_all(0)
+
+    def _validate_all(self, iteration: int) -> None:
+        for loader in self.run.val_loaders:
+            self.model.validation(loader, iteration, self.run.tb_logger, self.opt["val"].get("save_img", False))
+
     def _validate_what_a_kill_left_out(self) -> None:
         """BasicSR saves before it validates: a resumed run first repeats the validation of the iteration it starts from."""
         state, val_opt = self.run.resume_state, self.opt.get("val")
         if state is None or not val_opt or self.model.completed_iter != state["iter"]:
             return
         if state["iter"] % val_opt["val_freq"] == 0:
-            for loader in self.run.val_loaders:
-                self.model.validation(loader, state["iter"], self.run.tb_logger, val_opt.get("save_img", False))
+            self._validate_all(state["iter"])
 
 
 @contextmanager
@@ -286,6 +304,10 @@ def _losses_unread(model: Any) -> Iterator[None]:
         del model.reduce_loss_dict
 
 
+def _length(batch: dict[str, Any]) -> int:
+    return next(len(value) for value in batch.values() if torch.is_tensor(value))
+
+
 def _split(batch: dict[str, Any], parts: int) -> list[dict[str, Any]]:
     """Split a batch into equal parts.
 
@@ -294,7 +316,7 @@ def _split(batch: dict[str, Any], parts: int) -> list[dict[str, Any]]:
     """
     if parts == 1:
         return [batch]
-    size = next(len(value) for value in batch.values() if torch.is_tensor(value))
+    size = _length(batch)
     if size % parts:
         raise OptionError(f"train.accum_iter: a batch of {size} cannot be split into {parts} equal parts.")
     step = size // parts

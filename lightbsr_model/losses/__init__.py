@@ -4,6 +4,7 @@ from lightbsr_model.losses.content_decoupled import ContentDecoupledContrastiveL
 from lightbsr_model.losses.contrastive import DegradationContrastiveLoss
 from lightbsr_model.losses.degradation_regression import DegradationRegressionLoss
 from lightbsr_model.losses.distillation import ChannelDistillationLoss, SpatialDistillationLoss
+from lightbsr_model.losses.wavelet import WaveletLoss
 
 __all__ = [
     "ChannelDistillationLoss",
@@ -11,4 +12,5 @@ __all__ = [
     "DegradationContrastiveLoss",
     "DegradationRegressionLoss",
     "SpatialDistillationLoss",
+    "WaveletLoss",
 ]

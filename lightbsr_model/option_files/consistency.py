@@ -17,6 +17,8 @@ from lightbsr_model.option_files.class_options import declared, declares, reads
 from lightbsr_model.option_files.declared.kinds import arguments_of, is_basicsr, is_ours
 from lightbsr_model.option_files.document import KeyPath, sections
 from lightbsr_model.option_files.section_check import SectionCheck
+from lightbsr_model.training.blind_gan_model import BlindGANModel, perceptual_problem
+from lightbsr_model.training.diffusion_augmentation import diffusion_options, diffusion_problem
 from lightbsr_model.training.readout import readout_problem
 
 Misfit = tuple[KeyPath, str]
@@ -28,7 +30,7 @@ def misfits(check: SectionCheck) -> Iterator[Misfit]:
     Args:
         check: What was checked, value by value.
     """
-    for found in (_scales, _networks_and_losses, _data_loading, _schedule, _queue, _readout):
+    for found in (_scales, _networks_and_losses, _data_loading, _schedule, _queue, _readout, _diffusion, _gan_stage):
         yield from found(check)
 
 
@@ -52,15 +54,20 @@ def _scales(check: SectionCheck) -> Iterator[Misfit]:
             return
 
 
+def _networks(model: Any) -> tuple[str, ...]:
+    """The sections of a model's networks."""
+    judged = ("network_d",) if "network_d" in reads(model) else ()
+    return getattr(model, "networks", ("network_g", *judged))
+
+
 def _networks_and_losses(check: SectionCheck) -> Iterator[Misfit]:
     model = _class(check, MODEL_REGISTRY, "model_type")
     if model is None or not (declares(model) or is_basicsr(model)):
         return  # what other people's models need, they know
-    needed = [("network_g", ("network_g",)), *([("network_d", ("network_d",))] if "network_d" in reads(model) else [])]
     trains = isinstance(check.at("train"), dict)
-    for name, place in needed:
-        if check.at(*place) is None and (trains or name == "network_g"):
-            yield place, f"missing; {model.__name__} needs it"
+    for name in _networks(model) if trains else ("network_g",):
+        if check.at(name) is None:
+            yield (name,), f"missing; {model.__name__} needs it"
     if not trains or not is_basicsr(model):
         return
     of_model = reads(model, "train")
@@ -153,3 +160,30 @@ def _readout(check: SectionCheck) -> Iterator[Misfit]:
     problem = None if network is None else readout_problem(network, degradation)
     if problem is not None:
         yield place, problem
+
+
+def _diffusion(check: SectionCheck) -> Iterator[Misfit]:
+    """What a discriminator sees diffused, where there is one."""
+    place = ("train", "diffusion_opt")
+    model = _class(check, MODEL_REGISTRY, "model_type")
+    section = check.at(*place)
+    if model is None or not isinstance(section, dict) or not check.is_good(*place):
+        return
+    if (declares(model) or is_basicsr(model)) and "network_d" not in _networks(model):
+        yield place, f"{model.__name__} has no discriminator, whose images it diffuses: leave it out"
+        return
+    problem = diffusion_problem(diffusion_options(section), str(check.good("train", "gan_opt", "gan_type")))
+    if problem is not None:
+        yield tuple(problem[0].split(".")), problem[1].rstrip(".")
+
+
+def _gan_stage(check: SectionCheck) -> Iterator[Misfit]:
+    """What the adversarial stage needs on this machine, and of the validation."""
+    model = _class(check, MODEL_REGISTRY, "model_type")
+    if model is None or not issubclass(model, BlindGANModel) or not isinstance(check.at("train"), dict):
+        return
+    perceptual = check.at("train", "perceptual_opt")
+    if isinstance(perceptual, dict) and (problem := perceptual_problem(perceptual)):
+        yield ("train", "perceptual_opt"), problem.rstrip(".")
+    if check.at("train", "max_psnr_loss") is not None and not check.at("val", "at_start"):
+        yield ("train", "max_psnr_loss"), "compares with the start, which is not validated: add val: {at_start: true}"

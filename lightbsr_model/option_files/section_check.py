@@ -51,7 +51,9 @@ class SectionCheck:
             self.warn(key, f"has no effect: {reason}")
 
     def unknown(self, key: KeyPath, names: Mapping[str, Any] | set[str]) -> None:
-        """Report a key that is none of a section's."""
+        """Report a key that is none of a section's, unless it takes away by ~ what a file below this one says."""
+        if self.document.bases and self.at(*key) is None:
+            return
         self.report(key, f"unknown key{nearest(key[-1], names)}; correct or remove it")
 
     # ---- values

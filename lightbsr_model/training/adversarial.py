@@ -30,6 +30,7 @@ class AdversarialModel(PhasedModel):
     """
 
     declared_options: ClassVar[Mapping[str, type]] = {"train": AdversarialOptions}
+    networks: ClassVar[tuple[str, ...]] = ("network_g", "network_d")
     net_d: nn.Module
 
     def init_training_settings(self) -> None:
@@ -38,9 +39,9 @@ class AdversarialModel(PhasedModel):
         Raises:
             OptionError: ``network_d``, ``train.optim_d`` or ``train.gan_opt`` is missing.
         """
-        for section, key in ((self.opt, "network_d"), (self.opt["train"], "optim_d")):
-            if not section.get(key):
-                raise OptionError(f"{key}: missing; {type(self).__name__} trains a discriminator.")
+        given = {"network_d": self.opt.get("network_d"), "optim_d": self.opt["train"].get("optim_d")}
+        for missing in (key for key, section in given.items() if not section):
+            raise OptionError(f"{missing}: missing; {type(self).__name__} trains a discriminator.")
         self.cri_gan = self.required_loss("gan_opt")
         # Its state is this model's own: the network is what DistributedDataParallel wraps for a step, not here.
         self.net_d = self.model_to_device(build_network(self.opt["network_d"]))

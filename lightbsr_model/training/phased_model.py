@@ -48,6 +48,8 @@ class PhasedModel(SRModel):
     """
 
     declared_options: ClassVar[Mapping[str, type]] = {"train": PhasedOptions}
+    networks: ClassVar[tuple[str, ...]] = ("network_g",)
+    """The sections of its networks."""
     net_g: nn.Module
     batch: Batch
     _reading: Tensor

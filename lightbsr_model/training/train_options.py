@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from lightbsr_model.runtime.declared_keys import Iterations, key
+from lightbsr_model.training.diffusion_augmentation import DiffusionOptions
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,9 @@ class LoopOptions:
         "Number of newest checkpoints to keep besides the best; ~ keeps all.", None, low=1
     )
     sync_bn: bool = key("Take BatchNorm's statistics over the samples of all processes (CUDA only).", False)
+    diffusion_opt: DiffusionOptions | None = key(
+        "Diffuse the images that a discriminator judges, after DifAugGAN; ~ does not.", None
+    )
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ ALL = {path.relative_to(ROOT / "options").as_posix(): path for path in (ROOT / "
 LISTS = ("compare/compare_", "compare/analyze_", "small/compare")
 FILES = {name: path for name, path in ALL.items() if not name.startswith(LISTS)}
 YARDSTICKS = {f"compare/train_{name}.yml" for name in ("edsr", "msrresnet", "rcan", "swinir")}
-TRAINING = [name for name in FILES if "train" in name and name not in YARDSTICKS]
+TRAINING = [name for name in FILES if "train" in name and name not in YARDSTICKS and not name.startswith("gan/")]
 LIGHTBSR = [name for name in TRAINING if name.startswith(("train_", "lightbsr/"))]
 TESTS = [name for name in FILES if name.startswith("test/")]
 METHODS = {
@@ -76,7 +76,8 @@ def test_all_files_are_there():
     assert OLD_PATHS.keys() <= FILES.keys()
     # What setup.py installs: *.yml and */*.yml.
     assert all(name.count("/") <= 1 for name in ALL)
-    assert sum(len(path.read_text().splitlines()) for path in ALL.values()) < 1200
+    later = ("gan/",)
+    assert sum(len(path.read_text().splitlines()) for name, path in ALL.items() if not name.startswith(later)) < 1200
 
 
 def test_the_recipe_that_is_named_where_a_teacher_is_missing_trains_one():
@@ -155,7 +156,7 @@ def test_names_and_arguments_are_known(name):
     assert len(set(names)) == len(names)
     for metric in opt["val"]["metrics"].values():
         assert metric["crop_border"] == opt["scale"]
-        assert metric["test_y_channel"] is True
+        assert metric["type"] == "calculate_niqe" or metric["test_y_channel"] is True
 
 
 @pytest.mark.parametrize("name", sorted(TRAINING))

@@ -130,6 +130,7 @@ class TrainingVal(Val):
     """Keys of ``val`` in a file that trains."""
 
     val_freq: Iterations = key("Iterations between two validations.", low=1)
+    at_start: bool = key("Validate before the first iteration too, as iteration 0.", False)
 
 
 @dataclass(frozen=True)

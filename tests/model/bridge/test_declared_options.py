@@ -270,6 +270,9 @@ def test_wrong_values_of_every_declared_key(image_folder, tmp_path, place):
             _check_values(base, {key: value})
 
 
+NETWORK_PATHS = ("pretrain_network", "param_key", "strict_load")
+
+
 @pytest.mark.parametrize("registry", [MODEL_REGISTRY, DATASET_REGISTRY])
 def test_our_classes_declare_every_key_that_their_source_reads(registry):
     ours = [(name, cls) for name, cls in registry if is_ours(cls)]
@@ -286,4 +289,6 @@ def test_our_classes_declare_every_key_that_their_source_reads(registry):
         assert keys_read_by(cls).of("train") <= declared(cls, "train").keys(), name
         assert keys_read_by(cls).of("teacher") <= declared(cls, "teacher").keys(), name
         for section, known in general.items():
-            assert keys_read_by(cls).of(*section.split(":") if section else ()) <= known, (name, section)
+            read = keys_read_by(cls).of(*section.split(":") if section else ())
+            others = {key.replace("network", part) for key in cls.networks for part in ("network", *NETWORK_PATHS)}
+            assert read <= known | others, (name, section)
