@@ -9,6 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from benchmarks import plain
+from benchmarks.calibration import calibration_error
 from benchmarks.growth import exponent
 from benchmarks.side_by_side import Timing, in_turns, ratio
 from lightbsr_arch import LightBSR, LightBSRTeacher
@@ -79,3 +80,16 @@ def test_figures():
     times = in_turns({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, turns=2, warm_up=1)
     assert calls == ["a", "b"] * 3
     assert {name: len(timing.seconds) for name, timing in times.items()} == {"a": 2, "b": 2}
+
+
+def test_calibration_error_is_the_distance_to_the_share_of_real_ones():
+    is_real = torch.tensor([True, True, False, True] * 5)
+    # Three of four are real, and that is what it says.
+    assert calibration_error(torch.full((20,), 0.75), is_real) == pytest.approx(0, abs=1e-6)
+    assert calibration_error(torch.ones(20), is_real) == pytest.approx(0.25)
+    # Sure and right.
+    assert calibration_error(is_real.float(), is_real) == pytest.approx(0, abs=1e-6)
+    # Two bins: 10 at 0.9 of which 5 are real, 10 at 0.2 of which none is.
+    probability = torch.tensor([0.9] * 10 + [0.2] * 10)
+    labels = torch.tensor([True, False] * 5 + [False] * 10)
+    assert calibration_error(probability, labels) == pytest.approx(0.5 * 0.4 + 0.5 * 0.2, abs=1e-6)
