@@ -15,6 +15,7 @@ from lightbsr_arch.inference.source import Source
 from lightbsr_arch.inference.tiled_network import TiledNetwork
 from lightbsr_arch.inference.tiles import ALIGNMENT, Grid
 from lightbsr_arch.inference.traits import find_traits
+from lightbsr_arch.layers.image import reflected
 
 _CONTEXT, _PART_ALIGNMENT = 32, 16
 """LR pixels around a part whose averages are taken, and where parts begin: at multiples of any encoder's stride."""
@@ -96,16 +97,3 @@ class AnyNetwork(TiledNetwork):
         if output.shape[2] < rows or output.shape[3] < columns:
             raise ValueError(f"the network gave {tuple(output.shape)}; expected an image (N, 3, {rows}, {columns})")
         return output[:, :, :rows, :columns]
-
-
-def reflected(lq: Tensor, multiple: int) -> Tensor:
-    """Pad (N, C, H, W) at the bottom and on the right by reflection, so that its sides are multiples of a number."""
-    for dim in (2, 3):
-        side = lq.shape[dim]
-        missing = -side % multiple
-        if missing:
-            # As often back and forth as it takes, for images that are smaller than what is missing.
-            period = max(2 * side - 2, 1)
-            place = torch.arange(side + missing, device=lq.device) % period
-            lq = lq.index_select(dim, torch.minimum(place, period - place if side > 1 else place))
-    return lq
