@@ -7,7 +7,8 @@ import torch
 
 from support.method_cases import ALL, CASES
 
-KINDS = [*CASES, "SRModel", "SRGANModel"]
+ADVERSARIAL = ("SRGANModel", "BlindGANModel")
+KINDS = [*CASES, "SRModel", *ADVERSARIAL]
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +26,7 @@ def test_ranks_hold_the_same(held, kind, when):
     first, second = (values[f"{kind}, {when}"] for values in held)
     assert first.keys() == second.keys()
     assert any(key.startswith("net_g_ema.") for key in first)
-    assert any(key.startswith("net_d.") for key in first) == (kind == "SRGANModel")
+    assert any(key.startswith("net_d.") for key in first) == (kind in ADVERSARIAL)
     assert [key for key in first if not torch.equal(first[key], second[key])] == []
     if when == "first step":
         # The averaged copy starts as the network.
