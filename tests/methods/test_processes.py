@@ -53,3 +53,12 @@ def test_two_processes_equal_one_on_the_joined_batch(runs, case, phase):
         assert int(alone[pointer]) == int(first[pointer]) == 8
         torch.testing.assert_close(first[queue], alone[queue], rtol=0, atol=1e-3)
         torch.testing.assert_close(first[queue][:, :4], alone[queue][:, :4], rtol=0, atol=1e-6)
+
+
+def test_two_processes_equal_one_in_adversarial_training(runs):
+    alone, first = (runs[name]["adversarial"] for name in ("1_0", "2_0"))
+    assert alone.keys() == first.keys()
+    assert any("conv9" in key for key in alone)  # the discriminator's last layer
+    for key, value in alone.items():
+        atol = 1e-4 * float(value.abs().max()) + 1e-8
+        torch.testing.assert_close(first[key], value, rtol=1e-4, atol=atol, msg=key)

@@ -22,9 +22,10 @@ from basicsr.models import build_model
 
 from lightbsr_model.degradation import isotropic_gaussian_kernels
 from lightbsr_model.runtime.processes import init_process_group
+from lightbsr_model.training.diffusion_augmentation import DiffusedDiscriminator
 
 from support.method_cases import ALL, MethodCase
-from support.model_options import TEACHER_NETWORK, model_options
+from support.model_options import TEACHER_NETWORK, basicsr_options, model_options
 
 
 def main(out: Path, teachers: dict[str, str]) -> None:
@@ -44,7 +45,30 @@ def main(out: Path, teachers: dict[str, str]) -> None:
             # As BasicSR seeds the ranks: differently.
             torch.manual_seed(10 + rank)
             results[f"{case} {phase}"] = _two_steps(build_model(opt), case, rank, world_size)
+    results["adversarial"] = _adversarial_step(rank, world_size)
     torch.save(results, out / f"{world_size}_{rank}.pth")
+
+
+def _adversarial_step(rank: int, world_size: int) -> dict[str, torch.Tensor]:
+    """A step of the adversarial stage, whose discriminator sees diffused images."""
+    opt = basicsr_options("BlindGANModel")
+    opt.update(dist=world_size > 1, rank=rank, world_size=world_size)
+    torch.manual_seed(10)
+    model = build_model(opt)
+    diffused = DiffusedDiscriminator(model, {"p": 1.0, "beta_end": 0.1})
+    diffused.begin(1, 0)
+    generator = torch.Generator().manual_seed(1)
+    batch = {
+        "lq": torch.rand(4, 3, 8, 8, generator=generator),
+        "gt": torch.rand(4, 3, 32, 32, generator=generator),
+    }
+    # Image by image, as BasicSR's sampler shares a batch.
+    model.feed_data({key: value[rank::world_size].contiguous() for key, value in batch.items()})
+    model.optimize_parameters(1)
+    learning = [*model.net_g.named_parameters(), *model.net_d.named_parameters()]
+    result = {f"grad {name}": value.grad.clone() for name, value in learning}
+    result.update({f"log {name}": torch.tensor(value) for name, value in model.get_current_log().items()})
+    return result
 
 
 def _two_steps(model, case: MethodCase, rank: int, world_size: int) -> dict[str, torch.Tensor]:
