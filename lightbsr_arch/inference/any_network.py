@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lightbsr_arch.inference.averages import SharedAverages
-from lightbsr_arch.inference.parts import parts, sample
+from lightbsr_arch.inference.parts import Part, parts, sample
 from lightbsr_arch.inference.source import Source
 from lightbsr_arch.inference.tiled_network import TiledNetwork
 from lightbsr_arch.inference.tiles import ALIGNMENT, Grid
@@ -78,13 +78,17 @@ class AnyNetwork(TiledNetwork):
         # Twice, since libraries' convolutions take 1.2 to 1.5 times as much (measured on a CPU); and the output as floats.
         return 2 * itemsize * self.traits.values_per_pixel + 12 * self.scale**2
 
+    def run_part(self, function: Any, part: Part) -> None:
+        """Run a function of an image on a part of one."""
+        function(part.pixels.to(self.dtype))
+
     def _averages_of(self, function: Any, source: Source, tile: int) -> list[Tensor]:
         """The averages over the whole image that a function of an image takes, computed part by part."""
         totals: list[Tensor] = []
         cells: list[int] = []
         for part in parts(source, tile, _CONTEXT, _PART_ALIGNMENT):
             with SharedAverages(part=part) as averages:
-                function(part.pixels.to(self.dtype))
+                self.run_part(function, part)
             sums = [mean * count for mean, count in zip(averages.values, averages.cells, strict=True)]
             totals = [a + b for a, b in zip(totals, sums, strict=True)] if totals else sums
             cells = [a + b for a, b in zip(cells, averages.cells, strict=True)] if cells else averages.cells

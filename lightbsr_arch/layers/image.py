@@ -1,9 +1,21 @@
-"""What every network does to images: check its input, and crop a map to an image's size."""
+"""What networks do to images: check their input, crop a map to an image's size, and know where a tile lies."""
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
+
+
+class Place(NamedTuple):
+    """Where a tile lies in the image that it is a part of, in LR pixels."""
+
+    top: int
+    left: int
+    height: int
+    """Of the whole image."""
+    width: int
 
 
 def check_image(lq: Tensor) -> None:
