@@ -68,6 +68,11 @@ METHODS = (
         signature=("contrast.",),
         published=("G.afterpixshuffle.2.weight",),
     ),
+    _ours(
+        *("dssr", "DSSR"),
+        signature=("sr.hr_modulator.",),
+        published=("spatial_trans1.conv_gama.weight",),
+    ),
     _ours("bicubic", "BicubicUpsampler"),
 )
 """The methods of this package."""

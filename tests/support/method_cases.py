@@ -49,6 +49,12 @@ class MethodCase:
     """Parameters that restore an image, at the published sizes and x4."""
     gmacs: float | None = None
     """Multiply-adds of a 180x320 image, in thousand millions."""
+    recorded: tuple[str, ...] = ()
+    """Names of its inputs in the golden data, their scale first; empty for one, which is called after the recording."""
+    code: bool = True
+    """It estimates the degradation before it restores the image: ``encode`` and ``restore``."""
+    starts: bool = True
+    """It takes the arguments of a start: ``image_skip`` and so on."""
     contrast: str = ""
     """The part that holds a key encoder, which some trainers leave out of their checkpoints."""
 
@@ -87,7 +93,7 @@ class MethodCase:
     def apply(self, opt: dict[str, Any], teacher_file: Path | str | None = None) -> dict[str, Any]:
         """Make options of any training those of this network's."""
         opt.update(model_type=self.model_type, network_g=self.options())
-        for key in ("contrastive_opt", "channel_opt", "spatial_opt"):
+        for key in ("contrastive_opt", "channel_opt", "spatial_opt", "detail_opt", "checkpoint_steps"):
             opt["train"].pop(key, None)
         opt["train"].update(self.losses)
         opt["train"]["pixel_opt"] = {"type": "L1Loss", "loss_weight": self.pixel_weight, "reduction": "mean"}
@@ -184,6 +190,20 @@ CASES = {
             gain=0.7,
             millions=5.80,
             gmacs=228.6,
+        ),
+        MethodCase(
+            network="DSSR",
+            small={"num_feat": 8, "num_step": 3, "num_block": 2, "num_refine_block": 1},
+            model_type="DSSRModel",
+            losses={"detail_opt": {"type": "L1Loss"}, "checkpoint_steps": True},
+            pixel_weight=1.0,
+            recording="dssr",
+            recorded=("x4_24x20", "x4_17x31", "x2_18x25"),
+            gain=0.7,
+            millions=8.90,
+            gmacs=4643.8,
+            code=False,
+            starts=False,
         ),
     )
 }

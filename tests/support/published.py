@@ -16,11 +16,13 @@ RGB_MEAN = torch.tensor([0.4488, 0.4371, 0.4040])
 OTHER_MEANS = {"dasr": 255 * RGB_MEAN, "cdcl": torch.tensor([0.4680, 0.4484, 0.4029])}
 
 
-def published_state_dict(network: str, gain: float = 1.0, prior_channels: int = 15) -> dict[str, torch.Tensor]:
+def published_state_dict(
+    network: str, gain: float = 1.0, prior_channels: int = 15, scale: int = 4
+) -> dict[str, torch.Tensor]:
     """A state dict in the published layout; ``network`` is LightBSR's student or teacher, dasr, kdsr_student,
-    kdsr_teacher or cdcl."""
+    kdsr_teacher, cdcl or dssr."""
     method = f"lightbsr_{network}" if network in ("student", "teacher") else network
-    shapes = json.loads((GOLDEN / "state_dict_shapes.json").read_text())[f"{method}_x4"]
+    shapes = json.loads((GOLDEN / "state_dict_shapes.json").read_text())[f"{method}_x{scale}"]
     state_dict = {}
     for key, shape in shapes.items():
         if network == "teacher" and key.startswith("E.encoder_") and key.endswith(".E.0.weight"):
