@@ -35,6 +35,12 @@ METHOD = (
 )
 """In words, for the JSON."""
 
+METHOD_OF_DISTURBANCE = (
+    " The kernels are Gaussians whose every value was multiplied by 1 + U(0, kernel_disturb), and that were normalised then; "
+    "they are given as applied."
+)
+"""What is added where the preset disturbs its kernels."""
+
 METHOD_OF_JPEG = (
     " Then Pillow compresses the image as JPEG of jpeg_quality, with chroma subsampled 4:2:0 and no other setting changed, and "
     "decompresses it."
@@ -112,7 +118,7 @@ def degradation_files(recipe: Mapping[str, Any], entries: Sequence[ImageEntry]) 
     """
     images = [{"name": entry.name, "lr_size": [entry.height, entry.width], **entry.facts} for entry in entries]
     versions = {"lightbsr": __version__, "torch": torch.__version__, "numpy": np.__version__}
-    method = METHOD
+    method = METHOD + (METHOD_OF_DISTURBANCE if "kernel_disturb" in recipe["degradation"] else "")
     if "jpeg" in recipe["degradation"]:
         versions |= {"pillow": PIL.__version__, "libjpeg_turbo": str(features.version("libjpeg_turbo"))}
         method += METHOD_OF_JPEG

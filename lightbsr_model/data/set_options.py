@@ -39,7 +39,9 @@ class BlindDegradationSet:
     dataroot_lq: str | None = key("Folder or LMDB of finished LQ images, instead of preset.", None)
     filename_tmpl: str | None = key("Name of an LQ image without extension; {} is its GT image's name.", "{}")
     preset: str | None = key("Name of the degradation, such as setting1_x4, bicubic or iso_1.2.", None)
-    degradation: dict[str, Any] | None = key("Parameters of the preset to override, such as {sigma: [0.2, 3.0]}.", None)
+    degradation: dict[str, Any] | None = key(
+        "Parameters of the preset to override, such as {sigma: [0.2, 3.0]} or {kernel_disturb: 0.25}.", None
+    )
     border: Literal["clamp", "symmetric"] = key(
         "What the downsampling sees outside the image: its edge pixel (as published), or the image mirrored (MATLAB).",
         "clamp",

@@ -26,6 +26,8 @@ _HIGHEST = {"sigma": 100, "lambda_1": 100, "lambda_2": 100, "noise_level": 255, 
 
 _ALWAYS_DRAWN = RANGES[:-1]
 
+_MOST_DISTURBANCE = 10
+
 
 @dataclass(frozen=True)
 class GaussianDegradation(Degradation):
@@ -60,10 +62,14 @@ class GaussianDegradation(Degradation):
     """Standard deviation of the Gaussian noise in 0..255 units."""
     jpeg: Range = (0.0, 0.0)
     """Quality of the JPEG compression that follows the noise, integers of 1 to 100; 0 is none."""
+    kernel_disturb: float = 0.0
+    """Every value of the kernel is multiplied by 1 + U(0, this), drawn independently, then the kernel is normalised: it is no
+    longer a Gaussian exactly, as blurs that are estimated from photographs are not (KernelGAN, arXiv 1909.06581)."""
     border: Border = "clamp"
     """What the downsampling sees outside the image."""
     as_outer_products: bool = True
-    """Apply isotropic kernels as outer products, in fewer steps. The results differ by rounding errors of float32."""
+    """Apply isotropic kernels as outer products, in fewer steps, unless they are disturbed. The results differ by rounding
+    errors of float32."""
 
     def __post_init__(self) -> None:
         if self.kernel not in ("isotropic", "anisotropic"):
@@ -74,6 +80,10 @@ class GaussianDegradation(Degradation):
                 raise OptionError(f"{name}", f"expected 0 <= first <= second <= {high}, got {list(ends)}.")
         if any(not float(end).is_integer() for end in self.jpeg):
             raise OptionError("jpeg", f"expected integers, as encoders take them, got {list(self.jpeg)}.")
+        if not 0 <= self.kernel_disturb <= _MOST_DISTURBANCE:
+            raise OptionError(
+                "kernel_disturb", f"expected a number from 0 to {_MOST_DISTURBANCE}, got {self.kernel_disturb!r}."
+            )
         if self.border not in get_args(Border):
             raise OptionError("border", f"expected clamp or symmetric, got {self.border!r}.")
 
@@ -96,8 +106,9 @@ class GaussianDegradation(Degradation):
         """Draw a kernel, a noise level and a JPEG quality, in float64.
 
         Args:
-            generator: On the CPU. Every draw takes five values from it, whatever the ranges, and a sixth for JPEG if there
-                is some: without JPEG the sequence is that of the versions before it.
+            generator: On the CPU. Every draw takes five values from it, whatever the ranges, a sixth for JPEG if there is
+                some, and then one for each value of a kernel that is disturbed: without these the sequence is that of the
+                versions before them.
         """
         ends = torch.tensor([getattr(self, name) for name in _ALWAYS_DRAWN], dtype=torch.float64)
         u = torch.rand(len(_ALWAYS_DRAWN), generator=generator, dtype=torch.float64)
@@ -111,6 +122,10 @@ class GaussianDegradation(Degradation):
         if self.has_jpeg:
             low, high = self.jpeg
             quality = (low + (high - low + 1) * torch.rand((), generator=generator, dtype=torch.float64)).floor()
+        if self.kernel_disturb > 0:
+            factors = torch.rand(kernel.shape, generator=generator, dtype=torch.float64)
+            kernel = kernel * (1 + self.kernel_disturb * factors)
+            kernel = kernel / kernel.sum()
         return {
             "kernel": kernel[0],
             "noise_level": noise_level[0],
@@ -133,7 +148,7 @@ class GaussianDegradation(Degradation):
             scale,
             self.border,
             generator,
-            separable=self.as_outer_products and self.kernel == "isotropic",
+            separable=self.as_outer_products and self.kernel == "isotropic" and self.kernel_disturb == 0,
             jpeg_quality=params.get("jpeg_quality") if self.has_jpeg else None,
         )
 
@@ -142,11 +157,13 @@ class GaussianDegradation(Degradation):
 
         Returns:
             ``kernel_shape`` (``lambda_1`` and ``lambda_2`` in pixels, ``theta`` in degrees, as measured on the kernel),
-            ``noise_level``, ``jpeg_quality`` if there is JPEG, and ``kernel``, row by row.
+            ``kernel_disturb`` if the kernel is disturbed, ``noise_level``, ``jpeg_quality`` if there is JPEG, and ``kernel`` as
+            it was applied, row by row.
         """
         quality = int(params["jpeg_quality"])
         return {
             "kernel_shape": kernel_shape(params["kernel"])._asdict(),
+            **({"kernel_disturb": self.kernel_disturb} if self.kernel_disturb else {}),
             "noise_level": float(params["noise_level"]),
             **({"jpeg_quality": quality} if quality else {}),
             "kernel": params["kernel"].tolist(),
@@ -193,8 +210,9 @@ class GaussianDegradation(Degradation):
         return torch.stack([values[name] for name in self.quantities()], dim=1)
 
     def recipe(self) -> dict[str, Any]:
-        """The kind of kernels and the ranges; ``jpeg`` only where there is some."""
+        """The kind of kernels and the ranges; ``jpeg`` and ``kernel_disturb`` only where there is some."""
         names = [name for name in RANGES if name != "jpeg" or self.has_jpeg]
+        names += ["kernel_disturb"] if self.kernel_disturb else []
         return {"kernel": self.kernel, **{name: getattr(self, name) for name in names}}
 
     def covering(self, others: Sequence[Degradation]) -> GaussianDegradation:
@@ -218,7 +236,8 @@ class GaussianDegradation(Degradation):
             members = [member._as_anisotropic() for member in members]
         hulls = {name: _hull([getattr(member, name) for member in members]) for name in RANGES}
         outer = all(member.as_outer_products for member in members)
-        return replace(members[0], as_outer_products=outer, **hulls)  # type: ignore[arg-type]
+        disturbed = max(member.kernel_disturb for member in members)
+        return replace(members[0], as_outer_products=outer, kernel_disturb=disturbed, **hulls)  # type: ignore[arg-type]
 
     def _as_anisotropic(self) -> GaussianDegradation:
         if self.kernel == "anisotropic":

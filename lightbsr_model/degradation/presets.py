@@ -85,8 +85,8 @@ def get_degradation(
 
     Args:
         preset: A name in :data:`PRESETS`.
-        overrides: Fields of :class:`~lightbsr_model.degradation.gaussian.GaussianDegradation` by name, ``kernel`` or a
-            range: a number fixes a parameter, two numbers are a range.
+        overrides: Fields of :class:`~lightbsr_model.degradation.gaussian.GaussianDegradation` by name: ``kernel``, the number
+            ``kernel_disturb``, or a range: a number fixes a parameter, two numbers are a range.
         scale: The factor it is for; None leaves that open.
 
     Raises:
@@ -105,12 +105,12 @@ def get_degradation(
         raise OptionError(
             "degradation", f"expected parameters of the preset, such as {{noise_level: 5}}, got {overrides!r}."
         )
-    known = ["kernel", *RANGES]
+    known = ["kernel", *RANGES, "kernel_disturb"]
     values: dict[str, Any] = {}
     for name, value in (overrides or {}).items():
         if name not in known:
             raise OptionError(f"degradation.{name}", f"unknown parameter{_nearest(name, known)}.")
-        values[name] = value if name == "kernel" else _range(name, value)
+        values[name] = _value(name, value)
     try:
         degradation = replace(PRESETS[preset], **values)
     except OptionError as error:
@@ -136,6 +136,16 @@ def _of_another_scale(preset: str, scale: int) -> str:
         f"If x{own}'s range is meant, override it: preset: {matching if matching in PRESETS else 'bicubic'} with "
         f"degradation: {{{ranges}}}."
     )
+
+
+def _value(name: str, value: Any) -> Any:
+    if name == "kernel":
+        return value
+    if name == "kernel_disturb":
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+            raise OptionError(f"degradation.{name}", f"expected a number, got {value!r}.")
+        return float(value)
+    return _range(name, value)
 
 
 def _range(name: str, value: Any) -> Range:

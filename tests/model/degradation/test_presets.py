@@ -72,6 +72,15 @@ def test_overrides():
         (["setting1_x4"], {}, r"no degradation is named \['setting1_x4'\]"),
         ("setting1_x4", [1], r"degradation: expected parameters of the preset, .*got \[1\]"),
         ("setting2_x4", {"theta": float("inf")}, "degradation.theta: expected a number or two numbers, got inf"),
+        ("setting2_x4", {"kernel_disturb": "much"}, "degradation.kernel_disturb: expected a number, got 'much'"),
+        ("setting2_x4", {"kernel_disturb": [0, 0.25]}, r"kernel_disturb: expected a number, got \[0, 0.25\]"),
+        ("setting2_x4", {"kernel_disturb": True}, "degradation.kernel_disturb: expected a number, got True"),
+        (
+            "setting2_x4",
+            {"kernel_disturb": -0.1},
+            "degradation.kernel_disturb: expected a number from 0 to 10, got -0.1",
+        ),
+        ("setting2_x4", {"kernel_distrub": 0.1}, "did you mean kernel_disturb"),
         ("setting1_x4", {"kernel": "motion"}, "kernel: expected isotropic or anisotropic"),
     ],
 )
