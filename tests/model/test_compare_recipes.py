@@ -22,7 +22,10 @@ SMALL = {
     "RCAN": {"num_feat": 16, "num_group": 1, "num_block": 1},
     "SwinIR": {"img_size": 8, "depths": [2], "embed_dim": 12, "num_heads": [2]},
 }
-RECIPES = sorted((ROOT / "options/compare").glob("train_*.yml"))
+RECIPES = [
+    *sorted((ROOT / "options/compare").glob("train_*.yml")),
+    *(ROOT / "options/dssr" / name for name in ("train.yml", "train_setting2.yml")),
+]
 
 
 def _shrunk(path: Path, images: Path, teacher: Path) -> dict:
@@ -50,7 +53,7 @@ def _shrunk(path: Path, images: Path, teacher: Path) -> dict:
     return opt
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: f"{path.parent.name}_{path.stem}")
 def test_trains_and_tests(path, run, tmp_path, image_folder, monkeypatch):
     torch.manual_seed(0)
     torch.save({"params": CASES["KDSRTeacher"].build().state_dict()}, tmp_path / "teacher.pth")
@@ -64,7 +67,7 @@ def test_trains_and_tests(path, run, tmp_path, image_folder, monkeypatch):
     checkpoint = tmp_path / "experiments/run/models/net_g_latest.pth"
     before = torch.load(tmp_path / "experiments/run/models/net_g_4.pth")["params"]
     assert all(torch.equal(value, before[key]) for key, value in torch.load(checkpoint)["params"].items())
-    validated = results[-3:]
+    validated = results[1 - len(opt["datasets"]) :]
     results.clear()
     test_sets = {key.replace("val", "test"): value for key, value in opt["datasets"].items() if key != "train"}
     run(
@@ -77,7 +80,7 @@ def test_trains_and_tests(path, run, tmp_path, image_folder, monkeypatch):
             "val": {"save_img": False, "suffix": None, "metrics": opt["val"]["metrics"]},
         },
     )
-    assert len(validated) == len(results) == 3
+    assert len(validated) == len(results) == len(test_sets)
     # In training weights are in channels-last layout, which sums in another order: rarely a rounded pixel differs.
     for during, after in zip(validated, results, strict=True):
         assert during["psnr"] == pytest.approx(after["psnr"], abs=1e-3)

@@ -80,6 +80,7 @@ class NetworkArguments:
     scale: int = key("Factor of the network; the file's scale.", low=1, high=16)
     num_group: int = key("Number of groups of the SR network.", low=1, high=256)
     num_block: int = key("Number of blocks, per group where there are groups.", low=1, high=1024)
+    num_step: int = key("Number of steps of a recurrent network.", low=1, high=1000)
     num_: int = key("", low=1, high=16384, prefix=True)
     queue_size: int = key("Number of keys in the queue of negatives; the batch must divide it.", low=1, high=2**20)
     momentum: float = key("Share of itself that the key encoder keeps at each pass.", low=0, high=1)
