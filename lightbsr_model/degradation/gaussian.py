@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lightbsr_arch.errors import OptionError
 from lightbsr_model.degradation.base import Degradation, Params
+from lightbsr_model.degradation.exact import benchmark_lq
 from lightbsr_model.degradation.kernel_shape import kernel_shape
 from lightbsr_model.degradation.kernels import anisotropic_gaussian_kernels, isotropic_gaussian_kernels
 from lightbsr_model.degradation.pipeline import degrade
@@ -152,6 +153,11 @@ class GaussianDegradation(Degradation):
             jpeg_quality=params.get("jpeg_quality") if self.has_jpeg else None,
         )
 
+    def apply_exactly(self, gt: Tensor, params: Mapping[str, Tensor], scale: int, seed: int) -> Tensor:
+        """Degrade one image for a test, see :func:`~lightbsr_model.degradation.exact.benchmark_lq`."""
+        noise_level, quality = float(params["noise_level"]), int(params["jpeg_quality"])
+        return benchmark_lq(gt, params["kernel"], noise_level, scale, self.border, seed, quality)
+
     def describe(self, params: Mapping[str, Tensor]) -> dict[str, Any]:
         """One sample's parameters as plain values.
 
@@ -208,6 +214,18 @@ class GaussianDegradation(Degradation):
             "jpeg_quality": torch.where(quality == 0, 100.0, quality),
         }
         return torch.stack([values[name] for name in self.quantities()], dim=1)
+
+    def vector_names(self) -> tuple[str, ...]:
+        """The entries of :meth:`vector`."""
+        return ("mean sigma / 3", "stretch x / 3", "stretch y / 3", "noise level / 30", "1 - JPEG quality / 100")
+
+    def vector(self, params: Mapping[str, Tensor]) -> Tensor:
+        """Kernel, noise and JPEG in five numbers; no JPEG counts as quality 100."""
+        first, second, angle = params["axes"].float().unbind(dim=1)
+        quality, stretch = params["jpeg_quality"].float(), (first - second) / 3
+        entries = [(first + second) / 6, stretch * torch.cos(2 * angle), stretch * torch.sin(2 * angle)]
+        entries += [params["noise_level"].float() / 30, torch.where(quality == 0, 0.0, 1 - quality / 100)]
+        return torch.stack(entries, dim=1)
 
     def recipe(self) -> dict[str, Any]:
         """The kind of kernels and the ranges; ``jpeg`` and ``kernel_disturb`` only where there is some."""

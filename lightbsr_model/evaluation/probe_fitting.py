@@ -14,7 +14,7 @@ from torch import Tensor
 from lightbsr_arch.errors import OptionError
 from lightbsr_arch.weights.degradation_probe import TOGETHER, DegradationProbe, Reading
 from lightbsr_model.data.image_sources import open_all
-from lightbsr_model.degradation import GaussianDegradation, get_degradation
+from lightbsr_model.degradation import get_degradation
 from lightbsr_model.degradation.base import Degradation, as_batch, in_float32
 from lightbsr_model.evaluation.analysis.probing import split_images
 from lightbsr_model.evaluation.plotting import require
@@ -32,7 +32,7 @@ _SEEN = 0.6
 """Share of the images that the probe is fitted on."""
 
 
-def degradation_of(setting: str) -> GaussianDegradation:
+def degradation_of(setting: str) -> Degradation:
     """The degradation that a model card's setting names: a preset, perhaps ``with`` overrides as JSON.
 
     Raises:
@@ -57,7 +57,7 @@ def fit_probe(net: Any, setting: str, images: str, seed: int = 0) -> Degradation
         seed: Seed of the draws and of the split of the images.
 
     Returns:
-        Readings of what varies in the setting (:meth:`GaussianDegradation.quantities`), as far as their R^2 on unseen images
+        Readings of what varies in the setting (:meth:`Degradation.quantities`), as far as their R^2 on unseen images
         is at least ``LEAST_R2``; both of a pair or none.
 
     Raises:

@@ -16,6 +16,7 @@ def test_every_preset_of_the_method_is_there():
     sigmas = {0.6, 1.2, 1.8, 0.8, 1.6, 2.4, 3.6, 2.0, 2.2, 2.6, 2.8, 3.0, 3.2}
     expected |= {f"iso_{sigma}" for sigma in sigmas}
     expected |= {f"aniso_k{kernel}_n{noise}" for kernel in [*range(1, 10), "1old"] for noise in (0, 5, 10)}
+    expected |= {f"{name}_x{scale}" for name in ("realworld", "photo") for scale in (2, 4)}
     assert set(PRESETS) == expected
 
 

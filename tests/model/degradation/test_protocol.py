@@ -30,7 +30,15 @@ KINDS: dict[str, Degradation] = {
     "anisotropic, disturbed": get_degradation("setting2_x4", {"kernel_disturb": 0.25, "noise_level": 0}),
     "isotropic, disturbed": get_degradation("setting1_x4", {"kernel_disturb": 0.5}),
 }
-every_kind = pytest.mark.parametrize("degradation", KINDS.values(), ids=KINDS.keys())
+REAL_WORLD: dict[str, Degradation] = {
+    "real-world": get_degradation("realworld_x4"),
+    "photograph": get_degradation("photo_x4"),
+    "shuffled": get_degradation("realworld_x4", {"shuffle_prob": 1, "second_prob": 0.5}),
+}
+every_gaussian = pytest.mark.parametrize("degradation", KINDS.values(), ids=KINDS.keys())
+every_kind = pytest.mark.parametrize(
+    "degradation", [*KINDS.values(), *REAL_WORLD.values()], ids=[*KINDS.keys(), *REAL_WORLD.keys()]
+)
 
 
 def _gt(count: int, views: int = 2) -> Tensor:
@@ -52,7 +60,8 @@ def test_draws_are_the_generators_alone_and_collate(degradation):
     for one, other in zip(first, second, strict=True):
         assert tuple(one) == degradation.names
         assert all(torch.equal(one[name], other[name]) for name in one)
-    assert not torch.equal(first[0]["kernel"], first[1]["kernel"])
+    name = degradation.names[0]
+    assert not torch.equal(first[0][name], first[1][name])
     batch = default_collate([{**params, "gt_path": "x.png"} for params in first])
     params = params_of(degradation, batch)
     assert set(params) == set(degradation.names)
@@ -90,7 +99,7 @@ def test_views_share_all_parameters_but_not_the_noise():
         assert not torch.equal(quiet[0], quiet[1])
 
 
-@every_kind
+@every_gaussian
 def test_descriptions_survive_json(degradation):
     params = degradation.draw(torch.Generator().manual_seed(5))
     described = json.loads(json.dumps(degradation.describe(params)))

@@ -45,8 +45,8 @@ def test_what_the_representation_tells_is_read_on_unseen_images():
     assert fit_probe(_Seeing(), "setting1_x4", "bundled") == probe
     # And the probe says of an image what it was made to say.
     gt = torch.from_numpy(open_all("bundled").read(3).transpose(2, 0, 1).copy())[:, :256, :256]
-    from lightbsr_model.data.blind_degradation_benchmark_dataset import benchmark_lq
     from lightbsr_model.degradation import get_degradation
+    from lightbsr_model.degradation.exact import benchmark_lq
 
     told = []
     for sigma in (0.5, 2.0, 3.5):
