@@ -66,8 +66,10 @@ class PairedSet(BlindDegradationSet):
     degrade_in: Literal["device", "loader"] = key(
         "device: the model degrades whole batches; loader: finished pairs, for any other model.", "device"
     )
-    degradation_per: Literal["sample", "batch"] = key(
-        "sample: one degradation per sample; batch: all samples of a batch share the first one's.", "sample"
+    degradation_per: Literal["sample", "batch", "sizes"] = key(
+        "sample: one degradation per sample; batch: all samples of a batch share the first one's; sizes: of a real-world "
+        "one only its sizes and its order of operations, so that they are degraded together.",
+        "sample",
     )
     mix: list[Any] | None = key(
         "Several sets of images in one training, such as [{dataroot_gt: A, weight: 3}, {dataroot_gt: B}]; an entry overrides "

@@ -135,3 +135,10 @@ def as_batch(params: Mapping[str, Tensor]) -> Params:
 def shared_by_batch(params: Mapping[str, Tensor]) -> Params:
     """A batch's parameters, all samples with those of the first (``degradation_per: batch``)."""
     return {name: value[:1].expand_as(value) for name, value in params.items()}
+
+
+class SharesSizes(Protocol):
+    """A degradation whose samples have sizes and an order of operations of their own."""
+
+    def sharing_sizes(self, params: Mapping[str, Tensor]) -> Params:
+        """A batch's parameters, with the sizes and the order of the first sample (``degradation_per: sizes``)."""

@@ -10,7 +10,8 @@ from basicsr.models.sr_model import SRModel
 from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTRY, MODEL_REGISTRY
 
 from lightbsr_arch.errors import OptionError
-from lightbsr_model.data.lq_images import degradation_of_batches
+from lightbsr_model.data.lq_images import degradation_of_batches, degradation_of_section
+from lightbsr_model.data.mixing import mix_sections
 from lightbsr_model.losses import DegradationRegressionLoss
 from lightbsr_model.option_files.class_lookup import look_up
 from lightbsr_model.option_files.class_options import declared, declares, reads
@@ -20,6 +21,7 @@ from lightbsr_model.option_files.section_check import SectionCheck
 from lightbsr_model.training.blind_gan_model import BlindGANModel, perceptual_problem
 from lightbsr_model.training.diffusion_augmentation import diffusion_options, diffusion_problem
 from lightbsr_model.training.readout import readout_problem
+from lightbsr_model.training.teacher import prior_problem
 
 Misfit = tuple[KeyPath, str]
 
@@ -30,7 +32,7 @@ def misfits(check: SectionCheck) -> Iterator[Misfit]:
     Args:
         check: What was checked, value by value.
     """
-    for found in (_scales, _networks_and_losses, _data_loading, _schedule, _queue, _readout, _diffusion, _gan_stage):
+    for found in _CHECKS:
         yield from found(check)
 
 
@@ -142,6 +144,64 @@ def _queue(check: SectionCheck) -> Iterator[Misfit]:
         )
 
 
+def _degradations(check: SectionCheck) -> Iterator[Misfit]:
+    """Degradations that cannot share a batch, and ways of sharing them that they do not have."""
+    place = ("datasets", "train")
+    section = check.section("datasets").get("train")
+    if not isinstance(section, dict) or not check.is_good(*place):
+        return
+    try:
+        parts = [degradation_of_section(part) for part in mix_sections(section) if part.get("preset") is not None]
+    except OptionError:
+        return  # each is reported where it is
+    try:
+        degradation = parts[0].covering(parts[1:]) if parts else None
+    except OptionError as error:
+        yield (*place, "mix"), error.message
+        return
+    per = check.good(*place, "degradation_per") or "sample"
+    if per != "sample" and check.good(*place, "degrade_in") == "loader":
+        yield (
+            (*place, "degradation_per"),
+            f"a loader degrades each sample alone: take sample, or degrade_in: device; got {per}",
+        )
+    if per == "sizes" and not hasattr(degradation, "sharing_sizes"):
+        yield (*place, "degradation_per"), "sizes is for real-world presets (realworld_x4, photo_x4): take sample"
+
+
+def _prior(check: SectionCheck) -> Iterator[Misfit]:
+    """What a teacher is told of the degradation, in training, of a student's teacher too, and in its own validation."""
+    sections_of: list[tuple[KeyPath, list[str]]] = [
+        (("network_g",), list(check.section("datasets"))),
+        (("teacher", "network"), ["train"]),
+    ]
+    for place, names in sections_of:
+        cls = _class(check, ARCH_REGISTRY, *place, "type")
+        if cls is None or not is_ours(cls) or not check.is_good(*place):
+            continue
+        arguments, section = arguments_of(cls, "arch")[0], check.section(*place)
+        prior, channels = (
+            section.get(name, arguments[name].default) if name in arguments else None
+            for name in ("prior", "prior_channels")
+        )
+        for name in names:
+            problem = _prior_of_data(check, name, prior, channels)
+            if problem is not None:
+                yield (*place, problem[0]), f"{problem[1]} (datasets.{name})"
+                break
+
+
+def _prior_of_data(check: SectionCheck, name: str, prior: str | None, channels: int | None) -> tuple[str, str] | None:
+    section = check.section("datasets").get(name)
+    if not isinstance(section, dict) or not check.is_good("datasets", name):
+        return None
+    try:
+        degradation = degradation_of_batches(section)
+    except OptionError:
+        return None  # it is reported where it is
+    return None if degradation is None else prior_problem(prior, channels, degradation)
+
+
 def _readout(check: SectionCheck) -> Iterator[Misfit]:
     """The loss of what is read off the representation, and what it needs."""
     place, data = ("train", "degradation_opt"), ("datasets", "train")
@@ -187,3 +247,9 @@ def _gan_stage(check: SectionCheck) -> Iterator[Misfit]:
         yield ("train", "perceptual_opt"), problem.rstrip(".")
     if check.at("train", "max_psnr_loss") is not None and not check.at("val", "at_start"):
         yield ("train", "max_psnr_loss"), "compares with the start, which is not validated: add val: {at_start: true}"
+
+
+_CHECKS = (
+    *(_scales, _networks_and_losses, _data_loading, _schedule, _queue),
+    *(_degradations, _prior, _readout, _diffusion, _gan_stage),
+)

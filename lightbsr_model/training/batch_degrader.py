@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from basicsr.models.sr_model import SRModel
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lightbsr_arch.errors import OptionError
 from lightbsr_model.data.lq_images import degradation_of_batches
-from lightbsr_model.degradation.base import params_of, shared_by_batch
+from lightbsr_model.degradation.base import ON_HOST, SharesSizes, params_of, shared_by_batch
 from lightbsr_model.degradation.gaussian import ANY_GAUSSIAN
 from lightbsr_model.runtime.random_streams import derive_seed
 from lightbsr_model.training.batch import Batch
@@ -42,7 +42,7 @@ class BatchDegrader:
         degradation = degradation_of_batches(train_set)
         self.degradation = degradation or replace(ANY_GAUSSIAN, border=train_set.get("border", "clamp"))
         self.scale = train_set.get("scale")
-        self.per_batch = train_set.get("degradation_per") == "batch"
+        self.per = train_set.get("degradation_per") or "sample"
         self._noise = torch.Generator(device)
         self.iteration = self._part = 0
 
@@ -58,7 +58,7 @@ class BatchDegrader:
         """Degrade the next part of the iteration's batch.
 
         Args:
-            tensors: ``gt_views`` (N, V, 3, H, W) uint8 and the parameters of the degradation, on the device.
+            tensors: ``gt_views`` (N, V, 3, H, W) uint8 and the parameters of the degradation, as :func:`to_device` gives them.
             arrange: Changes the views before they are degraded.
         """
         params = params_of(self.degradation, tensors)
@@ -67,19 +67,27 @@ class BatchDegrader:
                 f"a batch has {', '.join(tensors)}: expected {', '.join(self.degradation.names)} beside `gt_views`."
             )
         self._part += 1
-        if self.per_batch:
+        if self.per == "batch":
             params = shared_by_batch(params)
+        elif self.per == "sizes":
+            params = cast(SharesSizes, self.degradation).sharing_sizes(params)
         gt_views = tensors["gt_views"] if arrange is None else arrange(tensors["gt_views"])
         views = self.degradation.apply(gt_views, params, self.scale, self.seeded("noise", self._noise))
         known = {
             name: value for name, value in {**tensors, **params}.items() if name in ("kernel", "noise_level", "prior")
         }
-        return Batch(views[:, 0], gt_views[:, 0].float() / 255, views, params=params, **known)
+        is_whole = all(name in params for name in self.degradation.names)
+        vector = self.degradation.vector(params).to(gt_views.device, non_blocking=True) if is_whole else None
+        return Batch(views[:, 0], gt_views[:, 0].float() / 255, views, params=params, parameters=vector, **known)
 
 
 def to_device(data: Mapping[str, Any], device: torch.device) -> dict[str, Tensor]:
-    """The tensors of a batch, on a device."""
-    return {key: value.to(device, non_blocking=True) for key, value in data.items() if torch.is_tensor(value)}
+    """The tensors of a batch, on a device, but for parameters that stay on the host (:data:`base.ON_HOST`)."""
+    return {
+        key: value if key in ON_HOST else value.to(device, non_blocking=True)
+        for key, value in data.items()
+        if torch.is_tensor(value)
+    }
 
 
 _FEED_DATA = SRModel.feed_data

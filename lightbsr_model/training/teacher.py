@@ -12,7 +12,7 @@ from lightbsr_arch.errors import MissingFileError, OptionError
 from lightbsr_arch.methods.base import Pairing
 from lightbsr_arch.methods.registry import network, pairings
 from lightbsr_arch.weights.checkpoints import load_state_dict
-from lightbsr_model.data.lq_images import degradation_of_batches
+from lightbsr_model.degradation.base import Degradation
 
 
 def pairing_of(student: type[Any] | None) -> Pairing:
@@ -73,9 +73,9 @@ def load_teacher(teacher_opt: Mapping[str, Any], pairing: Pairing) -> Any:
         whose = "a student's checkpoint" if stored_type == pairing.student else "the checkpoint of another network"
         raise OptionError("teacher.path", f"{path} is {whose} ({stored_type}), not a {name}'s.")
     differences = [
-        f"{key}: {value} in the file, {teacher.options[key]} in teacher.network"
+        f"{key}: {value} in the file, {teacher.options.get(key)} in teacher.network"
         for key, value in stored.items()
-        if value != teacher.options[key]
+        if value != teacher.options.get(key)
     ]
     if differences:
         raise OptionError("teacher.path", f"{path} does not fit teacher.network. " + "; ".join(differences) + ".")
@@ -83,13 +83,9 @@ def load_teacher(teacher_opt: Mapping[str, Any], pairing: Pairing) -> Any:
     return teacher.requires_grad_(False).eval()
 
 
-def data_are_noisy(train_set: Mapping[str, Any]) -> bool | None:
-    """Whether a training set's degradations have noise; None for a set without a preset."""
-    degradation = degradation_of_batches(train_set)
-    return None if degradation is None else degradation.is_noisy
-
-
-def check_fit(teacher: Any, student: Any, pairing: Pairing, same_network: bool, noisy_data: bool | None) -> None:
+def check_fit(
+    teacher: Any, student: Any, pairing: Pairing, same_network: bool, degradation: Degradation | None
+) -> None:
     """Check that a teacher can teach a student.
 
     Args:
@@ -98,7 +94,7 @@ def check_fit(teacher: Any, student: Any, pairing: Pairing, same_network: bool, 
         pairing: What they share.
         same_network: Whether the student starts from the teacher's weights, so that all sizes of what they share must be
             equal; else only those of the codes.
-        noisy_data: Whether the training data have noise; None if unknown.
+        degradation: What degrades the training data; None if unknown.
 
     Raises:
         OptionError: Naming all that differs.
@@ -109,16 +105,47 @@ def check_fit(teacher: Any, student: Any, pairing: Pairing, same_network: bool, 
         for key in keys
         if teacher.options[key] != student.options[key]
     ]
-    noise_channels = getattr(teacher, "num_noise_channels", None)
-    if noise_channels is not None and noisy_data is not None and noisy_data != (noise_channels > 0):
-        differences.append(
-            f"prior_channels: the teacher's prior has {noise_channels} noise channels, the training data "
-            f"{'have noise' if noisy_data else 'have no noise'}"
-        )
+    if degradation is not None:
+        differences += prior_differences(teacher, degradation)
     if differences:
         raise OptionError(
             "the teacher does not fit (teacher, network_g, datasets.train). " + "; ".join(differences) + "."
         )
+
+
+def prior_differences(teacher: Any, degradation: Degradation) -> list[str]:
+    """Why a teacher's prior is not that of some degradation; nothing of one that has no prior."""
+    told = prior_problem(
+        getattr(teacher, "prior", None), getattr(teacher, "options", {}).get("prior_channels"), degradation
+    )
+    if told is not None:
+        return [f"{told[0]}: {told[1]}"]
+    noise_channels = getattr(teacher, "num_noise_channels", None)
+    if noise_channels is None or degradation.is_noisy == (noise_channels > 0):
+        return []
+    return [
+        f"prior_channels: the teacher's prior has {noise_channels} noise channels, the training data "
+        f"{'have noise' if degradation.is_noisy else 'have no noise'}"
+    ]
+
+
+def prior_problem(prior: str | None, channels: int | None, degradation: Degradation) -> tuple[str, str] | None:
+    """What of a teacher's prior does not fit a degradation: the argument, and why; None if it fits.
+
+    Args:
+        prior: ``kernel`` or ``parameters``; None for a network that has no prior.
+        channels: Its length.
+        degradation: Of the data.
+    """
+    number = len(degradation.vector_names())
+    if prior == "parameters" and channels != number:
+        return (
+            "prior_channels",
+            f"the degradation has {number} parameters: set prior_channels: {number}, got {channels}",
+        )
+    if prior == "kernel" and "kernel" not in degradation.names:
+        return "prior", f"the degradation is more than one kernel: set prior: parameters and prior_channels: {number}"
+    return None
 
 
 def start_from_teacher(student: Any, teacher: Any, pairing: Pairing) -> None:

@@ -65,7 +65,7 @@ def test_cdcl_degrades_shifted_views_by_the_samples_own_kernel(tmp_path):
 
 def test_one_degradation_a_batch(tmp_path):
     model = build(KDSR_TEACHER, tmp_path)
-    model.degrader.per_batch = True
+    model.degrader.per = "batch"
     batch = smooth_batch(1)
     model.feed_data(batch)
     expected = degrade(batch["gt_views"], batch["kernel"][:1].expand(6, -1, -1), None, 4)

@@ -20,6 +20,7 @@ SMALL = {
     "EDSR": {"num_feat": 8, "num_block": 1},
     "MSRResNet": {"num_feat": 8, "num_block": 1},
     "RCAN": {"num_feat": 16, "num_group": 1, "num_block": 1},
+    "RRDBNet": {"num_feat": 8, "num_block": 1, "num_grow_ch": 4},
     "SwinIR": {"img_size": 8, "depths": [2], "embed_dim": 12, "num_heads": [2]},
 }
 RECIPES = [
@@ -35,6 +36,8 @@ def _shrunk(path: Path, images: Path, teacher: Path) -> dict:
         dataset.update(dataroot_gt=str(images), io_backend={"type": "disk"})
     opt["datasets"]["train"].update(gt_size=32, batch_size_per_gpu=3, num_worker_per_gpu=0, pin_memory=False)
     opt["network_g"].update(SMALL[opt["network_g"]["type"]])
+    if opt["datasets"]["train"]["type"] == "RealESRGANDataset":
+        _shrink_real_esrgan(opt, images)
     if "teacher" in opt:
         opt["teacher"]["path"] = str(teacher)
         opt["teacher"]["network"].update(SMALL["KDSRTeacher"])
@@ -51,6 +54,17 @@ def _shrunk(path: Path, images: Path, teacher: Path) -> dict:
     opt["val"]["val_freq"] = 4
     opt["logger"].update(print_freq=1, save_checkpoint_freq=4, use_tb_logger=False)
     return opt
+
+
+def _shrink_real_esrgan(opt: dict, images: Path) -> None:
+    names = images.parent / "names.txt"
+    names.write_text("".join(f"{path.name}\n" for path in sorted(images.iterdir())))
+    opt["datasets"]["train"]["meta_info"] = str(names)
+    opt.update(gt_size=32, queue_size=6)
+    opt["path"]["pretrain_network_g"] = None
+    if "network_d" in opt:
+        opt["network_d"]["num_feat"] = 4
+    opt["train"]["perceptual_opt"] = None  # its weights would be downloaded
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: f"{path.parent.name}_{path.stem}")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import inspect
+import json
+import lzma
 import math
 from pathlib import Path
 
@@ -16,10 +18,11 @@ from lightbsr_arch.methods.registry import pairings
 from lightbsr_arch.weights.model_files import DEFAULT_MODEL, bundled_model
 from lightbsr_model.data.photographs import BUNDLED_PHOTOGRAPHS, WALLPAPERS
 from lightbsr_model.degradation import PRESETS, get_degradation
-from lightbsr_model.degradation.presets import MAX_SIGMA, TEST_SIGMAS
+from lightbsr_model.degradation.presets import MAX_SIGMA, SCALES, TEST_SIGMAS
 from lightbsr_model.evaluation.comparison.settings import read_settings
 from lightbsr_model.option_files.document import force_options, parse_document, read_document
 from lightbsr_model.option_files.option_check import OptionCheck
+from lightbsr_model.option_files.section_check import names_in
 from lightbsr_model.option_files.whole_options import read_options, whole_text
 from lightbsr_model.training.schedule import TWO_PHASE_SCHEDULES
 
@@ -29,7 +32,11 @@ ALL = {path.relative_to(ROOT / "options").as_posix(): path for path in (ROOT / "
 LISTS = ("compare/compare_", "compare/analyze_", "small/compare")
 FILES = {name: path for name, path in ALL.items() if not name.startswith(LISTS)}
 YARDSTICKS = {f"compare/train_{name}.yml" for name in ("edsr", "msrresnet", "rcan", "swinir")}
-TRAINING = [name for name in FILES if "train" in name and name not in YARDSTICKS and not name.startswith("gan/")]
+BASICSRS = {f"compare/train_{name}.yml" for name in ("realesrnet", "realesrgan")}
+"""Recipes of BasicSR's own data and models."""
+TRAINING = [
+    name for name in FILES if "train" in name and name not in YARDSTICKS | BASICSRS and not name.startswith("gan/")
+]
 LIGHTBSR = [name for name in TRAINING if name.startswith(("train_", "lightbsr/"))]
 TESTS = [name for name in FILES if name.startswith("test/")]
 METHODS = {
@@ -79,7 +86,7 @@ def test_all_files_are_there():
     # What setup.py installs: *.yml and */*.yml.
     assert all(name.count("/") <= 1 for name in ALL)
     later = ("gan/", "dssr/", "mrda/", "lce/", "mimicked/")
-    assert sum(len(path.read_text().splitlines()) for name, path in ALL.items() if not name.startswith(later)) < 1250
+    assert sum(len(path.read_text().splitlines()) for name, path in ALL.items() if not name.startswith(later)) < 1450
 
 
 def test_the_recipe_that_is_named_where_a_teacher_is_missing_trains_one():
@@ -147,13 +154,14 @@ def test_recipe_of_another_scale(method, scale):
 @pytest.mark.parametrize("name", sorted(FILES))
 def test_names_and_arguments_are_known(name):
     opt = _read(name)
-    assert opt["model_type"] in MODEL_REGISTRY
+    assert opt["model_type"] in names_in(MODEL_REGISTRY)
     assert opt["num_gpu"] == "auto"
     _accepts(ARCH_REGISTRY.get(opt["network_g"]["type"]), opt["network_g"])
     assert opt["network_g"].get("scale", opt["network_g"].get("upscale")) == opt["scale"]
     for key, dataset in opt["datasets"].items():
-        assert dataset["type"] in DATASET_REGISTRY, key
-        get_degradation(dataset["preset"], dataset.get("degradation"))
+        assert dataset["type"] in names_in(DATASET_REGISTRY), key
+        if name not in BASICSRS or key != "train":
+            get_degradation(dataset["preset"], dataset.get("degradation"))
     names = [dataset["name"] for dataset in opt["datasets"].values()]
     assert len(set(names)) == len(names)
     for metric in opt["val"]["metrics"].values():
@@ -186,8 +194,11 @@ def test_training_file(name):
         assert opt["datasets"]["train"]["preset"] == teacher["datasets"]["train"]["preset"]
     elif "teacher" in name and "kdsr" not in name:
         assert opt["datasets"]["train"]["views"] == 4
-        noisy = get_degradation(opt["datasets"]["train"]["preset"]).is_noisy
-        assert opt["network_g"]["prior_channels"] == (18 if noisy else 15)
+        degradation = get_degradation(opt["datasets"]["train"]["preset"])
+        if opt["network_g"].get("prior") == "parameters":
+            assert opt["network_g"]["prior_channels"] == len(degradation.vector_names())
+        else:
+            assert opt["network_g"]["prior_channels"] == (18 if degradation.is_noisy else 15)
 
 
 @pytest.mark.parametrize("name", LIGHTBSR)
@@ -209,8 +220,47 @@ def test_published_recipe(name):
     # Written out, and equal to the constructors' defaults, which are the published sizes.
     network = ARCH_REGISTRY.get(opt["network_g"]["type"])
     for key, parameter in inspect.signature(network).parameters.items():
-        if key in opt["network_g"] and key not in ("prior_channels", "scale"):
+        if key in opt["network_g"] and key not in ("prior", "prior_channels", "scale"):
             assert opt["network_g"][key] == parameter.default, key
+
+
+@pytest.mark.parametrize(("name", "models"), [("realesrnet", "RealESRNetModel"), ("realesrgan", "RealESRGANModel")])
+def test_basicsrs_real_esrgan_has_its_published_values(name, models):
+    basicsr_options = json.loads(lzma.decompress((ROOT / "tests/model/bridge/basicsr_options.json.xz").read_bytes()))
+    ours, theirs = (
+        _read(f"compare/train_{name}.yml"),
+        basicsr_options[f"BasicSR/train/RealESRGAN/train_{name}_x4plus.yml"],
+    )
+    assert ours["model_type"] == theirs["model_type"] == models
+    data = {key: value for key, value in theirs["datasets"]["train"].items() if key not in ("name", "dataroot_gt")}
+    for key in ("meta_info", "io_backend"):
+        data.pop(key)
+    _holds_values(ours["datasets"]["train"], data)
+    _holds_values(ours["train"], theirs["train"])
+    flat = {
+        key: value for key, value in theirs.items() if isinstance(value, (int, float, list)) and key != "manual_seed"
+    }
+    _holds_values(ours, flat)
+    _holds_values(ours["network_g"], theirs["network_g"])
+
+
+def _holds_values(whole, part):
+    for key, value in part.items():
+        if isinstance(value, dict):
+            _holds_values(whole[key], value)
+        else:
+            assert whole[key] == value, key
+
+
+def test_the_preset_is_real_esrgans():
+    """Under the names of its options, of which `second_blur_prob` is `blur_prob2` here."""
+    opt, options = _read("compare/train_realesrnet.yml"), get_degradation("realworld_x4").recipe()
+    published = {**opt, **opt["datasets"]["train"]}
+    same = set(options) & set(published)
+    assert {"kernel_list", "kernel_prob2", "blur_sigma", "betap_range2", "resize_range2", "jpeg_range"} <= same
+    for key in same:
+        assert options[key] == published[key], key
+    assert options["blur_prob2"] == opt["second_blur_prob"]
 
 
 RECIPES = {  # optimiser, its rate and betas; encoder phase and both; batch, LR patch, views; pixel weight (the spec's)
@@ -298,7 +348,7 @@ def test_every_test_preset_has_its_file():
         covered[opt["scale"]] |= presets
     assert covered[2] == {"bicubic", "iso_0.6", "iso_1.2", "iso_1.8"}
     assert covered[3] == {"bicubic", "iso_0.8", "iso_1.6", "iso_2.4"}
-    fixed = {name for name in PRESETS if not name.startswith("setting")}
+    fixed = {name for name in PRESETS if name not in SCALES}
     assert covered[4] == fixed - {"iso_0.6", "iso_0.8", "iso_1.6"}
 
 

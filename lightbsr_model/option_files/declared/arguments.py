@@ -87,7 +87,12 @@ class NetworkArguments:
     layer_scale_init: float = key("Initial layer scale of every block.", above=0, high=1000)
     init_scale: float | None = key("Factor of the initial weights.", above=0, high=10)
     prior_channels: int = key(
-        "Number of values of the prior: components of the kernel, then the noise level.", low=1, high=4096
+        "Number of values of the prior: components of the kernel, then the noise level; or all parameters.",
+        low=1,
+        high=4096,
+    )
+    prior: Literal["kernel", "parameters"] = key(
+        "What the teacher is told: the blur kernel and the noise level, or all drawn parameters as a vector.", "kernel"
     )
     prior_components: int | None = key(
         "Components of the kernel in the PCA basis; ~ is 15, or prior_channels if less.", low=1, high=441

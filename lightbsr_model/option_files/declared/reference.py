@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from lightbsr_model.degradation.second_order_options import KEYS as REAL_WORLD_KEYS
 from lightbsr_model.option_files.declared import sections
 from lightbsr_model.option_files.declared.catalogue import NamedClass, classes_of, data_sets, models
 from lightbsr_model.runtime.declared_keys import Key, keys_of
@@ -26,6 +27,13 @@ Editors complete and check option files by a schema that is made of the same dec
 """
 
 
+_REAL_WORLD = """\
+The defaults are those of `realworld_x4` and `realworld_x2`; `photo_x4` and `photo_x2` differ. A number may stand for a range of
+this number alone. See [degradations.md](degradations.md).
+
+"""
+
+
 def markdown() -> str:
     """The whole page."""
     parts = [
@@ -35,6 +43,7 @@ def markdown() -> str:
         _section("datasets: any data set", {**keys_of(sections.TrainingLoader)}, "Read by the loader."),
     ]
     parts += [_section(f"datasets: {entry.name}", entry.keys) for entry in data_sets() if entry.keys]
+    parts.append("### degradation of real-world presets\n\n" + _REAL_WORLD + _table(REAL_WORLD_KEYS))
     parts.append("### io_backend\n\n" + _table(keys_of(data_sets()[0].keys["io_backend"].section or object)))
     parts.append(_section("train: any model", keys_of(LoopOptions)))
     parts.append(
