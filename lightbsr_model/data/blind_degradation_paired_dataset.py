@@ -42,6 +42,8 @@ class BlindDegradationPairedDataset(Dataset[dict[str, Any]]):
             degradation_per (str): sample (default), or batch: all samples of a batch take the first one's degradation
                 (arXiv 2211.16928); or sizes, for real-world presets: only its sizes, modes and order of operations, as in
                 BasicSR's Real-ESRGAN. The model does that, so only with ``degrade_in: device``.
+            pool (int): Samples in a pool that mixes the degradations of many batches, a multiple of the batch; the model has
+                it, so only with ``degrade_in: device``. Default: 0, none.
             mix (list[dict]): Optional: several sets of images. An entry has a ``weight`` (a number above 0, default 1) and
                 overrides keys from ``dataroot_gt`` to ``pictures``, ``use_hflip``, ``use_rot``, ``preset`` and
                 ``degradation`` above; it inherits what it does not give. A sample is of an entry with a probability of its
@@ -98,6 +100,8 @@ class BlindDegradationPairedDataset(Dataset[dict[str, Any]]):
             raise OptionError(
                 "degradation_per", f"a loader degrades each sample alone; {per} needs degrade_in: device."
             )
+        if opt.get("pool") and self.degrade_in == "loader":
+            raise OptionError("pool", "the model mixes batches that it degrades: it needs degrade_in: device.")
         self.sources = [self._open(section, number) for number, section in enumerate(mix_sections(opt))]
         self.degradation = degradation_of_batches(opt)
         """What applies a batch of samples; None if they are finished pairs."""

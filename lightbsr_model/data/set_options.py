@@ -71,6 +71,12 @@ class PairedSet(BlindDegradationSet):
         "one only its sizes and its order of operations, so that they are degraded together.",
         "sample",
     )
+    pool: int = key(
+        "Samples in a pool that mixes the degradations of many batches, a multiple of the batch; 0 is none. It is saved too.",
+        0,
+        low=0,
+        high=2**20,
+    )
     mix: list[Any] | None = key(
         "Several sets of images in one training, such as [{dataroot_gt: A, weight: 3}, {dataroot_gt: B}]; an entry overrides "
         "keys of this section.",

@@ -165,6 +165,12 @@ def _degradations(check: SectionCheck) -> Iterator[Misfit]:
             (*place, "degradation_per"),
             f"a loader degrades each sample alone: take sample, or degrade_in: device; got {per}",
         )
+    batch, accum = check.good(*place, "batch_size_per_gpu"), check.good("train", "accum_iter") or 1
+    pool = check.good(*place, "pool") or 0
+    if pool and batch and batch % accum == 0 and pool % (batch // accum):
+        yield (*place, "pool"), f"expected a multiple of the {batch // accum} samples of a batch, got {pool}"
+    if pool and check.good(*place, "degrade_in") == "loader":
+        yield (*place, "pool"), "the model mixes batches that it degrades: take degrade_in: device"
     if per == "sizes" and not hasattr(degradation, "sharing_sizes"):
         yield (*place, "degradation_per"), "sizes is for real-world presets (realworld_x4, photo_x4): take sample"
 
