@@ -23,7 +23,15 @@ from benchmarks.machine import look_at
 from benchmarks.report import Section, write
 
 _PARTS = (
-    *("start-up", "loading", "degradation", "real-world", "inference", "starts", "training", "recomputing", "growth"),
+    "start-up",
+    "loading",
+    "degradation",
+    "real-world",
+    "inference",
+    "starts",
+    "training",
+    "recomputing",
+    "growth",
 )
 
 
