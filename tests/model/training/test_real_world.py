@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import re
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,7 +15,7 @@ from lightbsr_model.bridge import launcher
 from lightbsr_model.data.blind_degradation_paired_dataset import BlindDegradationPairedDataset
 from lightbsr_model.degradation import get_degradation
 from lightbsr_model.training.batch_degrader import BatchDegrader
-from lightbsr_model.training.training_pool import TrainingPool
+from lightbsr_model.training.training_pool import TrainingPool, pool_of, pool_states
 
 from support.helpers import TINY
 from support.method_cases import CASES
@@ -241,6 +243,31 @@ def test_a_pool_goes_on_where_it_was():
         second.exchange(_samples(0, 4), generator)
     with pytest.raises(OptionError, match="pool: the samples have other shapes"):
         second.exchange({"views": torch.zeros(2, 3)}, generator)
+
+
+def _gathered(rank, meeting, queue):
+    torch.distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
+    pool = TrainingPool(2)
+    pool.exchange(_samples(10 * rank), torch.Generator())
+    states = pool_states(SimpleNamespace(degrader=SimpleNamespace(pool=pool)))
+    queue.put((rank, [state["samples"]["degradation"].flatten().tolist() for state in states]))
+    torch.distributed.destroy_process_group()
+
+
+def test_every_process_finds_its_own_pool_again(tmp_path):
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+    processes = [context.Process(target=_gathered, args=(rank, tmp_path / "meeting", queue)) for rank in range(2)]
+    for process in processes:
+        process.start()
+    found = dict(queue.get(timeout=60) for _ in processes)
+    for process in processes:
+        process.join(60)
+    assert found == {0: [[0, 1], [10, 11]], 1: [[0, 1], [10, 11]]}
+    assert pool_of(found[0], 1) == [10, 11]
+    assert pool_of(found[0], 2) is None
+    assert pool_of(None, 0) is None
+    assert pool_states(SimpleNamespace(degrader=SimpleNamespace(pool=None))) is None
 
 
 def test_nothing_is_lost_in_a_pool(image_folder):
