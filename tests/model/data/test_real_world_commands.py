@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -87,3 +89,10 @@ def test_show_draws_what_a_training_sees(tmp_path, capsys, monkeypatch, degrade_
         assert (image == cv2.imread("b.png")).all()
     # Two rows of four views, each with its LR image, and three kernels.
     assert image.shape == (2 * (192 + 2 * 22 + 8), 11 * 200 + 8, 3)
+
+
+def test_show_runs_by_itself(tmp_path):
+    """In a fresh process, where nothing has made BasicSR importable before."""
+    options = ["-opt", str(ROOT / "options/demo/train_teacher.yml"), "-o", str(tmp_path / "a.png"), "--samples", "1"]
+    subprocess.run([sys.executable, "-m", "lightbsr", "data", "show", *options], check=True)
+    assert (tmp_path / "a.png").is_file()
