@@ -111,6 +111,8 @@ def save_training_state(model: Any, epoch: int, current_iter: int) -> None:
         state["grad_scaler"] = model.grad_scaler.state_dict()
     if getattr(model, "readout", None) is not None:
         state["readout"] = model.readout.state()
+    if hasattr(model, "own_state") and (own_state := model.own_state()):
+        state["model"] = own_state
     save_atomically(state, Path(model.opt["path"]["training_states"]) / f"{current_iter}.state")
     keep = model.opt["train"].get("keep_checkpoints")
     if keep:

@@ -242,6 +242,8 @@ class Supervisor:
     def _resume_training(self, original: Callable[..., Any], state: dict[str, Any]) -> None:
         resume_readout(getattr(self.model, "readout", None), state.get("readout"))
         original(take_options_from_file(self.model, state))
+        if hasattr(self.model, "load_own_state"):
+            self.model.load_own_state(state.get("model") or {})
         self.model.completed_iter = state["iter"]
         if self.steps.scaler is not None and state.get("grad_scaler"):
             self.steps.scaler.load_state_dict(state["grad_scaler"])

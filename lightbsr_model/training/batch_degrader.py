@@ -14,6 +14,7 @@ from lightbsr_arch.errors import OptionError
 from lightbsr_model.data.lq_images import degradation_of_batches
 from lightbsr_model.degradation.base import params_of, shared_by_batch
 from lightbsr_model.degradation.gaussian import ANY_GAUSSIAN
+from lightbsr_model.runtime.processes import tensors_of_rank_0
 from lightbsr_model.runtime.random_streams import derive_seed
 from lightbsr_model.training.batch import Batch
 
@@ -43,6 +44,8 @@ class BatchDegrader:
         self.degradation = degradation or replace(ANY_GAUSSIAN, border=train_set.get("border", "clamp"))
         self.scale = train_set.get("scale")
         self.per_batch = train_set.get("degradation_per") == "batch"
+        self.is_shared = False
+        """Whether all processes take rank 0's parameters, for a model that learns something of one degradation from all."""
         self._noise = torch.Generator(device)
         self.iteration = self._part = 0
 
@@ -69,6 +72,8 @@ class BatchDegrader:
         self._part += 1
         if self.per_batch:
             params = shared_by_batch(params)
+        if self.is_shared:
+            params = tensors_of_rank_0(params)
         gt_views = tensors["gt_views"] if arrange is None else arrange(tensors["gt_views"])
         views = self.degradation.apply(gt_views, params, self.scale, self.seeded("noise", self._noise))
         known = {

@@ -9,7 +9,7 @@ from torch import nn
 
 from support.method_cases import ALL, CASES
 
-STUDENTS = [case.network for case in ALL if case.sees is None]
+STUDENTS = [case.network for case in ALL if case.is_student]
 """Their names."""
 
 
