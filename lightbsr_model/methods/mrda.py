@@ -21,7 +21,7 @@ from lightbsr_model.runtime.processes import average_over_processes
 from lightbsr_model.training.batch_degrader import to_device
 from lightbsr_model.training.distillation import DistillationModel
 from lightbsr_model.training.inner_adaptation import AdaptingModel, AdaptOptions, known_gt
-from lightbsr_model.training.phased_model import Good, PhasedModel
+from lightbsr_model.training.phased_model import CheckedOptions, PhasedModel
 from lightbsr_model.training.phases import Phase
 from lightbsr_model.training.teacher import load_part
 from lightbsr_model.training.train_options import EncoderPhaseOptions, PhasedOptions, TeacherOptions
@@ -88,11 +88,13 @@ class MRDAMetaModel(MRDABicubicModel):
     _lq_of_tasks: Tensor | None
 
     @classmethod
-    def check_options(cls, good: Good) -> Problems:
+    def check_options(cls, check: CheckedOptions) -> Problems:
         """A batch that cannot be halved or has fewer samples than tasks, and what the stage cannot do."""
-        data, batch = ("datasets", "train"), good("datasets", "train", "batch_size_per_gpu")
+        data, good = ("datasets", "train"), check.good
+        batch = good(*data, "batch_size_per_gpu")
         part = None if batch is None else batch // (good("train", "accum_iter") or 1)
-        tasks = good("train", "meta_opt", "tasks") or keys_of(MetaOptions)["tasks"].default
+        place = ("train", "meta_opt", "tasks")
+        tasks = good(*place) or (keys_of(MetaOptions)["tasks"].default if check.is_good(*place) else 0)
         if part is not None and part < 2:
             yield (
                 (*data, "batch_size_per_gpu"),
@@ -100,7 +102,7 @@ class MRDAMetaModel(MRDABicubicModel):
             )
         elif part is not None and tasks > part:
             yield (
-                ("train", "meta_opt", "tasks"),
+                place,
                 f"expected at most the batch (per process and part of accum_iter), {part}, got {tasks}: task i takes the "
                 "degradation of sample i",
             )
@@ -114,8 +116,8 @@ class MRDAMetaModel(MRDABicubicModel):
 
     def init_training_settings(self) -> None:
         """Read ``meta_opt`` too."""
-        opt = values_of(MetaOptions, self.opt["train"].get("meta_opt") or {}, "train.meta_opt")
-        self._tasks, self._rates = opt["tasks"], (opt["lr"],) * opt["steps"]
+        inner = values_of(MetaOptions, self.opt["train"].get("meta_opt") or {}, "train.meta_opt")
+        self._tasks, self._rates = inner["tasks"], (inner["lr"],) * inner["steps"]
         super().init_training_settings()
         self.degrader.is_shared = True
 
@@ -182,8 +184,9 @@ class MRDATeacherModel(AdaptingModel):
     net_g: MRDATeacher
 
     @classmethod
-    def check_options(cls, good: Good) -> Problems:
+    def check_options(cls, check: CheckedOptions) -> Problems:
         """A meta-learning network that is missing or does not fit."""
+        good = check.good
         path = good(*_META_FILE)
         if path is None:
             if good("path", "pretrain_network_g") is None and good("path", "resume_state") is None:

@@ -85,7 +85,7 @@ class OptionCheck(SectionCheck):
     def _of_the_model(self) -> Iterator[tuple[KeyPath, str]]:
         """What the model knows of its options; of a training, as a test needs none of it."""
         if self.is_train and hasattr(self.model, "check_options"):
-            yield from self.model.check_options(self.good)
+            yield from self.model.check_options(self)
 
     # ---- keys that nothing reads
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, cast
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Protocol, cast
 
 import torch
 from basicsr.losses import build_loss
@@ -25,8 +25,15 @@ from lightbsr_model.training.readout import DegradationReadout, build_readout, t
 from lightbsr_model.training.schedule import TWO_PHASE_SCHEDULES
 from lightbsr_model.training.train_options import PhasedOptions
 
-Good = Callable[..., Any]
-"""Gives a value of an option file by the path of its keys."""
+
+class CheckedOptions(Protocol):
+    """An option file whose values were checked one by one."""
+
+    def good(self, *key: str) -> Any:
+        """The value at a path of keys; None where it is missing, ~, or has a problem."""
+
+    def is_good(self, *key: str) -> bool:
+        """Whether no problem was found with it."""
 
 
 class PhasedModel(SRModel):
@@ -71,12 +78,8 @@ class PhasedModel(SRModel):
         """Whatever must happen to ``net_g`` before training starts, and before its EMA copy is made."""
 
     @classmethod
-    def check_options(cls, good: Good) -> Iterator[tuple[tuple[str, ...], str]]:
-        """What the check of an option file says before a start: keys, and what is wrong with their values together.
-
-        Args:
-            good: Gives the value at a path of keys; None where it is missing, ~, or has a problem by itself.
-        """
+    def check_options(cls, check: CheckedOptions) -> Iterator[tuple[tuple[str, ...], str]]:
+        """What the check of an option file says before a start: keys, and what is wrong with their values together."""
         yield from ()
 
     def own_state(self) -> dict[str, Any]:
