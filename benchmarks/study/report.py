@@ -144,12 +144,16 @@ def _analyse(
 
 def budget_words(budget: Budget, seeds: Sequence[int]) -> str:
     """The budget in a paragraph."""
+    encoders = (
+        f"Encoders trained by contrast alone: {budget.encoder_iterations} iterations, batch {budget.encoder_batch}. "
+        if budget.encoder_iterations
+        else ""
+    )
     return (
         f"{budget.iterations} iterations per training, batch {budget.batch}, LR patches of {budget.patch}, {budget.size} "
         f"networks with a {budget.start} start, Adam at {budget.lr:g} with a warm-up and a cosine for all, {budget.preset}; "
         f"seeds {', '.join(map(str, seeds))}. "
-        f"Encoders trained by contrast alone: {budget.encoder_iterations} iterations, batch {budget.encoder_batch}. "
-        "Values are means over seeds, with half the width of the 95 % interval by Student's t."
+        f"{encoders}Values are means over seeds, with half the width of the 95 % interval by Student's t."
     )
 
 

@@ -109,8 +109,11 @@ def test_no_graph_outlives_a_step():
     assert torch.equal(start["w"].detach(), torch.tensor([1.0, 2.0]))
     # In fp32, and with gradient, whatever is set around it.
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        _, gradients = value_and_gradients(lambda weights: (weights["w"][None] @ weights["w"][:, None]).sum(), start)
-    assert gradients["w"].tolist() == [2.0, 4.0]
+        value, gradients = value_and_gradients(
+            lambda weights: (weights["w"][None] @ weights["w"][:, None]).sum(), start
+        )
+    assert (value.dtype, gradients["w"].tolist()) == (torch.float32, [2.0, 4.0])
+    assert not gradients["w"].requires_grad
 
 
 def test_gradients_can_be_averaged_on_the_way():
