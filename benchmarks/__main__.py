@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from benchmarks import degradation, growth, inference, loading, real_world, recomputing, start_up, training
+from benchmarks import degradation, growth, inference, inner_steps, loading, real_world, recomputing, start_up, training
 from benchmarks.machine import look_at
 from benchmarks.report import Section, write
 
@@ -31,6 +31,7 @@ _PARTS = (
     "starts",
     "training",
     "recomputing",
+    "inner-steps",
     "growth",
 )
 
@@ -84,6 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "starts": lambda: [inference.measure_starts(device, turns, 180, 320)],
         "training": lambda: training.measure(device, machine, turns, count, patch, switches),
         "recomputing": lambda: [recomputing.measure(device, turns, *((128, 64) if cuda and full else (32, 48)))],
+        "inner-steps": lambda: [inner_steps.measure(device, turns, count, patch // 2)],
         "growth": lambda: [
             growth.with_the_image(device, turns, sides),
             growth.with_the_batch(device, turns, counts, patch),

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from benchmarks import plain
+from benchmarks import inner_steps, plain
 from benchmarks.calibration import calibration_error
 from benchmarks.growth import exponent
 from benchmarks.recomputing import LiveBytes, measure
@@ -69,6 +69,13 @@ def test_plain_degradation_is_the_degradation():
     difference = (plain.degrade(gt, kernels, 4) - degrade(gt, kernels, None, 4)).abs() * 255
     assert difference.max() < 1.01
     assert (difference > 0.5).float().mean() < 1e-3
+
+
+def test_inner_steps_agree_and_hold_less():
+    section = inner_steps.measure(torch.device("cpu"), 1, 2, 8, num_feat=8)
+    held = {(what, way): figure for what, way, *_, figure in section.rows}
+    for what in ("adaptation", "meta step"):
+        assert held[what, "ours"] < 0.5 * held[what, "graph kept"]
 
 
 def test_figures():

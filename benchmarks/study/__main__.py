@@ -71,7 +71,7 @@ def main() -> None:
     train_all(methods, args.seeds, budget, args.output)
     encoders = ENCODERS if args.encoder_iterations else ()
     train_all(encoders, args.seeds, budget, args.output)
-    report(methods, encoders, args.seeds, budget, sets, args.output)
+    report([method for method in methods if method.is_compared], encoders, args.seeds, budget, sets, args.output)
 
 
 if __name__ == "__main__":

@@ -118,9 +118,10 @@ def _save_training_state(model: Any, epoch: int, current_iter: int, pools: list[
         state["readout"] = model.readout.state()
     if getattr(model, "diffusion", None) is not None:
         state["diffusion"] = model.diffusion.state_dict()
-
     if pools is not None:
         state["pools"] = pools
+    if hasattr(model, "own_state") and (own_state := model.own_state()):
+        state["model"] = own_state
     save_atomically(state, Path(model.opt["path"]["training_states"]) / f"{current_iter}.state")
     keep = model.opt["train"].get("keep_checkpoints")
     if keep:

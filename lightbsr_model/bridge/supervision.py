@@ -258,6 +258,8 @@ class Supervisor:
         if hasattr(self.model, "degrader"):
             self.model.degrader.resume(self.model.saved_pool)
         original(take_options_from_file(self.model, state))
+        if hasattr(self.model, "load_own_state"):
+            self.model.load_own_state(state.get("model") or {})
         self.model.completed_iter = state["iter"]
         if self.steps.scaler is not None and state.get("grad_scaler"):
             self.steps.scaler.load_state_dict(state["grad_scaler"])

@@ -14,6 +14,7 @@ from lightbsr_arch.errors import OptionError
 from lightbsr_model.data.lq_images import degradation_of_batches
 from lightbsr_model.degradation.base import ON_HOST, Params, SharesSizes, params_of, shared_by_batch
 from lightbsr_model.degradation.gaussian import ANY_GAUSSIAN
+from lightbsr_model.runtime.processes import tensors_of_rank_0
 from lightbsr_model.runtime.random_streams import derive_seed
 from lightbsr_model.training.batch import Batch
 from lightbsr_model.training.training_pool import TrainingPool
@@ -48,6 +49,8 @@ class BatchDegrader:
         size = int(train_set.get("pool") or 0)
         self.pool = TrainingPool(size) if size else None
         """Mixes the samples of many batches; None without ``pool``."""
+        self.is_shared = False
+        """Whether all processes take rank 0's parameters, for a model that learns something of one degradation from all."""
         self.iteration = self._part = 0
 
     def begin(self, iteration: int) -> None:
@@ -75,6 +78,8 @@ class BatchDegrader:
             params = shared_by_batch(params)
         elif self.per == "sizes":
             params = cast(SharesSizes, self.degradation).sharing_sizes(params)
+        if self.is_shared:
+            params = tensors_of_rank_0(params)
         gt_views = tensors["gt_views"] if arrange is None else arrange(tensors["gt_views"])
         views = self.degradation.apply(gt_views, params, self.scale, self.seeded("noise", self._noise))
         known = {

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, cast
 
 from basicsr.utils.registry import ARCH_REGISTRY
+from torch import Tensor
 
 from lightbsr_arch import infer_options
 from lightbsr_arch.errors import MissingFileError, OptionError
 from lightbsr_arch.methods.base import Pairing
 from lightbsr_arch.methods.registry import network, pairings
 from lightbsr_arch.weights.checkpoints import load_state_dict
+from lightbsr_arch.weights.fit import differences
 from lightbsr_model.degradation.base import Degradation
 
 
@@ -64,6 +67,8 @@ def load_teacher(teacher_opt: Mapping[str, Any], pairing: Pairing) -> Any:
     if not (isinstance(cls, type) and issubclass(cls, cast(type, network(name)))):
         raise OptionError("teacher.network.type", f"expected {name}, got {teacher_opt['network'].get('type')!r}.")
     teacher: Any = cls(**network_opt)
+    for part in pairing.parts:
+        state_dict |= _part_of_teacher(teacher, part, teacher_opt, state_dict)
     try:
         stored = infer_options(state_dict)
     except ValueError as error:
@@ -81,6 +86,58 @@ def load_teacher(teacher_opt: Mapping[str, Any], pairing: Pairing) -> Any:
         raise OptionError("teacher.path", f"{path} does not fit teacher.network. " + "; ".join(differences) + ".")
     teacher.load_state_dict(state_dict)
     return teacher.requires_grad_(False).eval()
+
+
+def _part_of_teacher(
+    teacher: Any, part: str, teacher_opt: Mapping[str, Any], state_dict: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """The weights of a part that the teacher's checkpoint lacks, from a file of its own; none where it has them."""
+    key = f"{part}_path"
+    if any(name.startswith(f"{part}.") for name in state_dict):
+        return {}
+    if teacher_opt.get(key) is None:
+        raise OptionError(
+            f"teacher.{key}",
+            f"missing; {teacher_opt['path']} has no weights of the teacher's part `{part}`: name their file.",
+        )
+    weights = load_part(getattr(teacher, part), f"teacher.{key}", teacher_opt[key])
+    return {f"{part}.{name}": value for name, value in weights.items()}
+
+
+def load_part(part: Any, key: str, path: str | Path, param_key: str | None = None) -> dict[str, Tensor]:
+    """Read the weights of a network that is a part of another one.
+
+    Args:
+        part: The network; its ``options`` are what a state dict shows of it. It is not changed.
+        key: The option that names the file.
+        path: The file.
+        param_key: Entry of the checkpoint; None takes params_ema where there is one, else params.
+
+    Raises:
+        MissingFileError: There is no such file.
+        OptionError: It is of another network or of other sizes; every difference is named.
+    """
+    try:
+        state_dict = load_state_dict(path, param_key)
+    except FileNotFoundError as error:
+        raise MissingFileError(key, f"{error}.") from error
+    try:
+        stored = infer_options(state_dict)
+    except ValueError as error:
+        raise OptionError(key, f"{path}: {error}") from error
+    expected = {"type": type(part).__name__, **part.options}
+    found = [
+        f"{name}: {value} in the file, {expected.get(name)} expected"
+        for name, value in stored.items()
+        if value != expected.get(name)
+    ]
+    if stored["type"] != expected["type"]:
+        raise OptionError(
+            key, f"{path} is the checkpoint of another network, {stored['type']}, not {expected['type']}."
+        )
+    if found or (left := differences(part.state_dict(), state_dict)):
+        raise OptionError(key, f"{path} does not fit. " + ("; ".join(found) or left) + ".")
+    return state_dict
 
 
 def check_fit(

@@ -26,6 +26,7 @@ from lightbsr_model.training.diffusion_augmentation import DiffusedDiscriminator
 
 from support.method_cases import ALL, MethodCase
 from support.model_options import TEACHER_NETWORK, basicsr_options, model_options
+from support.small_models import noise_batch
 
 
 def main(out: Path, teachers: dict[str, str]) -> None:
@@ -36,7 +37,7 @@ def main(out: Path, teachers: dict[str, str]) -> None:
     results = {}
     for case in ALL:
         for phase, encoder_iter in (("encoder", 8), ("joint", 0)):
-            opt = case.apply(model_options("teacher", TEACHER_NETWORK, encoder_iter), teachers.get(case.network))
+            opt = case.apply(model_options("teacher", TEACHER_NETWORK, encoder_iter), teachers.get(str(case)))
             opt.update(dist=world_size > 1, rank=rank, world_size=world_size)
             # Images change places within a process's own share.
             opt["train"]["cyclic_shift"] = False
@@ -89,7 +90,10 @@ def _two_steps(model, case: MethodCase, rank: int, world_size: int) -> dict[str,
         }
         lq = torch.rand(4, case.views, 3, 8, 8, generator=generator)
         batch.update({"lq": lq[:, 0]} if case.views == 1 else {"views": lq})
-        model.feed_data({key: value.chunk(world_size)[rank] for key, value in batch.items()})
+        shares = {key: value.chunk(world_size)[rank] for key, value in batch.items()}
+        if case.degrades_by_itself:
+            shares = _share_of_halves(noise_batch(1, step), rank, world_size)
+        model.feed_data(shares)
         if model.readout is not None:
             sigma, none = 4 * torch.rand(4, generator=generator), torch.zeros(4)
             params = {
@@ -108,6 +112,13 @@ def _two_steps(model, case: MethodCase, rank: int, world_size: int) -> dict[str,
             result.update({f"log {name}": torch.tensor(value) for name, value in model.get_current_log().items()})
     result.update({f"state {name}": value for name, value in model.net_g.state_dict().items()})
     return result
+
+
+def _share_of_halves(batch, rank: int, world_size: int) -> dict[str, torch.Tensor]:
+    """A process's share of both halves of a batch; the kernels, which rank 0 gives to all, in their order."""
+    halves = batch["gt_views"].chunk(2)
+    gt_views = torch.cat([half.chunk(world_size)[rank] for half in halves])
+    return {"gt_views": gt_views, **{key: batch[key].chunk(world_size)[rank] for key in ("kernel", "noise_level")}}
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Every recipe of options/compare trains and tests, at a small size."""
+"""Every recipe of options/compare, and of methods without one there, trains and tests, at a small size."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from lightbsr_model.bridge import launcher
 from lightbsr_model.option_files.whole_options import read_options
 
 from support.helpers import ROOT
-from support.method_cases import CASES
+from support.method_cases import ALL, CASES
 
 SMALL = {
-    **{name: dict(case.small) for name, case in CASES.items()},
+    **{case.network: dict(case.small) for case in ALL},
     "DASR": {**CASES["DASR"].small, "queue_size": 15},  # batches of 3
     "EDSR": {"num_feat": 8, "num_block": 1},
     "MSRResNet": {"num_feat": 8, "num_block": 1},
@@ -27,9 +27,10 @@ RECIPES = [
     *sorted((ROOT / "options/compare").glob("train_*.yml")),
     *(ROOT / "options/dssr" / name for name in ("train.yml", "train_setting2.yml")),
 ]
+RECIPES += [ROOT / f"options/mrda/train_{stage}.yml" for stage in ("mln", "meta", "teacher", "student")]
 
 
-def _shrunk(path: Path, images: Path, teacher: Path) -> dict:
+def _shrunk(path: Path, images: Path, folder: Path) -> dict:
     opt = read_options(path).options
     opt.update(name="run", num_gpu=0)
     for dataset in opt["datasets"].values():
@@ -39,9 +40,15 @@ def _shrunk(path: Path, images: Path, teacher: Path) -> dict:
     if opt["datasets"]["train"]["type"] == "RealESRGANDataset":
         _shrink_real_esrgan(opt, images)
     if "teacher" in opt:
-        opt["teacher"]["path"] = str(teacher)
-        opt["teacher"]["network"].update(SMALL["KDSRTeacher"])
+        kind = opt["teacher"]["network"]["type"]
+        opt["teacher"]["path"] = _checkpoint(kind, folder)
+        opt["teacher"]["network"].update(SMALL[kind])
+    for key in ("pretrain_network_g", "pretrain_network_meta"):
+        if opt["path"].get(key):
+            opt["path"][key] = _checkpoint("MetaLearningNetwork", folder)
     train = opt["train"]
+    if "meta_opt" in train:
+        train["meta_opt"]["tasks"] = 3
     train["total_iter"] = 4
     if train.get("encoder_iter"):
         train["encoder_iter"] = 2
@@ -67,11 +74,16 @@ def _shrink_real_esrgan(opt: dict, images: Path) -> None:
     opt["train"]["perceptual_opt"] = None  # its weights would be downloaded
 
 
+def _checkpoint(network: str, folder: Path) -> str:
+    path = folder / f"{network}.pth"
+    torch.save({"params": CASES[network].build().state_dict()}, path)
+    return str(path)
+
+
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: f"{path.parent.name}_{path.stem}")
 def test_trains_and_tests(path, run, tmp_path, image_folder, monkeypatch):
     torch.manual_seed(0)
-    torch.save({"params": CASES["KDSRTeacher"].build().state_dict()}, tmp_path / "teacher.pth")
-    opt = _shrunk(path, image_folder, tmp_path / "teacher.pth")
+    opt = _shrunk(path, image_folder, tmp_path)
     results = []
     # Rows of the log have four decimals.
     monkeypatch.setattr(
@@ -81,7 +93,8 @@ def test_trains_and_tests(path, run, tmp_path, image_folder, monkeypatch):
     checkpoint = tmp_path / "experiments/run/models/net_g_latest.pth"
     before = torch.load(tmp_path / "experiments/run/models/net_g_4.pth")["params"]
     assert all(torch.equal(value, before[key]) for key, value in torch.load(checkpoint)["params"].items())
-    validated = results[1 - len(opt["datasets"]) :]
+    count = len(opt["datasets"]) - 1
+    validated = results[-count:] if count else []
     results.clear()
     test_sets = {key.replace("val", "test"): value for key, value in opt["datasets"].items() if key != "train"}
     run(
@@ -94,7 +107,7 @@ def test_trains_and_tests(path, run, tmp_path, image_folder, monkeypatch):
             "val": {"save_img": False, "suffix": None, "metrics": opt["val"]["metrics"]},
         },
     )
-    assert len(validated) == len(results) == len(test_sets)
+    assert len(validated) == len(results) == count
     # In training weights are in channels-last layout, which sums in another order: rarely a rounded pixel differs.
     for during, after in zip(validated, results, strict=True):
         assert during["psnr"] == pytest.approx(after["psnr"], abs=1e-3)

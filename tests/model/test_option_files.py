@@ -46,6 +46,7 @@ METHODS = {
     "cdcl/train": "cdcl/train",
     "dssr/train": "dssr/train",
     **{name: name for name in (f"kdsr/train_{size}_{kind}" for size in "ml" for kind in ("teacher", "student"))},
+    **{name: name for name in (f"mrda/train_{stage}" for stage in ("mln", "meta", "teacher", "student"))},
 }
 """Recipes that are given for every scale, without the end of their names, and the x4 file of each."""
 OLD_PATHS = {
@@ -137,15 +138,20 @@ def test_recipe_of_another_scale(method, scale):
     opt, x4 = _read(f"{method}_x{scale}.yml"), _read(f"{METHODS[method]}.yml")
     data = opt["datasets"]["train"]
     assert (opt["scale"], opt["name"]) == (scale, x4["name"].replace("_x4_", f"_x{scale}_"))
-    assert data["preset"] == f"setting1_x{scale}"
-    assert get_degradation(data["preset"], scale=scale).sigma == (0.2, MAX_SIGMA[scale])
     # The same LR patches.
     assert data["gt_size"] / scale == x4["datasets"]["train"]["gt_size"] / 4
     presets = [dataset["preset"] for key, dataset in opt["datasets"].items() if key != "train"]
-    assert presets == [f"iso_{sigma}" for sigma in TEST_SIGMAS[scale]]
+    if x4["datasets"]["train"]["preset"] == "bicubic":
+        assert {data["preset"], *presets} == {"bicubic"}
+    else:
+        assert data["preset"] == f"setting1_x{scale}"
+        assert get_degradation(data["preset"], scale=scale).sigma == (0.2, MAX_SIGMA[scale])
+        assert presets == [f"iso_{sigma}" for sigma in TEST_SIGMAS[scale]]
     network = {**x4["network_g"], "scale": scale}
     assert opt["network_g"] == network
     assert opt["train"] == x4["train"]
+    for key, value in x4["path"].items():
+        assert opt["path"][key] == (value.replace("_x4_", f"_x{scale}_") if isinstance(value, str) else value)
     if "teacher" in opt:
         assert opt["teacher"]["path"] == x4["teacher"]["path"].replace("_x4_", f"_x{scale}_")
         assert opt["teacher"]["network"] == {**x4["teacher"]["network"], "scale": scale}
@@ -192,7 +198,7 @@ def test_training_file(name):
             assert teacher["network_g"][key] == value, key
         assert opt["teacher"]["path"] == f"experiments/{teacher['name']}/models/net_g_latest.pth"
         assert opt["datasets"]["train"]["preset"] == teacher["datasets"]["train"]["preset"]
-    elif "teacher" in name and "kdsr" not in name:
+    elif opt["network_g"]["type"] == "LightBSRTeacher":
         assert opt["datasets"]["train"]["views"] == 4
         degradation = get_degradation(opt["datasets"]["train"]["preset"])
         if opt["network_g"].get("prior") == "parameters":
@@ -323,6 +329,47 @@ def test_recipe_without_an_encoder_phase():
     assert (degradation.lambda_1, degradation.lambda_2, degradation.theta) == ((0.6, 5), (0.6, 5), (0, 180))
     assert (degradation.kernel, degradation.kernel_disturb, degradation.is_noisy) == ("anisotropic", 0.25, False)
     assert small["datasets"]["train"]["io_backend"] == {"type": "bundled"}
+
+
+MRDA = {  # batch; epoch, number of epochs, of them the code alone, epochs after which the rate is halved (the spec's)
+    "mln": (64, 971, 600, 0, 125),
+    "meta": (32, 216, 600, 0, 150),
+    "teacher": (16, 1294, 500, 0, 125),
+    "student": (16, 647, 500, 100, 125),
+}
+
+
+@pytest.mark.parametrize("stage", MRDA)
+@pytest.mark.parametrize("setting", ["", "_setting2"])
+def test_stages_of_mrda(stage, setting):
+    if (stage, setting) == ("mln", "_setting2"):
+        return  # its images are bicubic
+    opt = _read(f"mrda/train_{stage}{setting}.yml")
+    batch, epoch, epochs, alone, halved = MRDA[stage]
+    data, train = opt["datasets"]["train"], opt["train"]
+    assert (data["batch_size_per_gpu"], data["gt_size"], data["views"]) == (batch, 256, 1)
+    assert data["preset"] == ("bicubic" if stage == "mln" else "setting2_x4" if setting else "setting1_x4")
+    assert (data.get("degradation_per") == "batch") == (stage in ("teacher", "student"))
+    assert (train["total_iter"], train["encoder_iter"] or 0) == (epochs * epoch, alone * epoch)
+    assert train["optim_g"] == {"type": "Adam", "lr": 1e-4, "weight_decay": 0, "betas": [0.9, 0.999], "fused": True}
+    assert (train["scheduler"]["joint_step"], train["scheduler"]["joint_gamma"]) == (halved * epoch, 0.5)
+    assert (train["pixel_opt"]["loss_weight"], train["ema_decay"]) == (1.0, 0)
+    rates = [1e-2, 5e-3, 5e-3, 5e-3, 5e-3]
+    if stage == "meta":
+        assert train["meta_opt"] == {"tasks": 5, "steps": 5, "lr": 1e-2}
+    elif stage != "mln":
+        assert train["adapt_opt"] == {"rates": rates, "tail": stage == "teacher", "reset": True}
+    if stage == "student":
+        assert (train["scheduler"]["encoder_step"], train["scheduler"]["encoder_gamma"]) == (60 * epoch, 0.1)
+        loss = train["channel_opt"]
+        assert (loss["loss_weight"], loss["temperature"], loss["l1_weight"]) == (1.0, 0.15, 0.1)
+        assert "spatial_opt" not in train
+    # Each stage starts from what the one before it leaves.
+    before = {"meta": "mln", "teacher": "meta"}.get(stage)
+    if before is not None:
+        key = "pretrain_network_g" if stage == "meta" else "pretrain_network_meta"
+        name = _read(f"mrda/train_{before}{'' if before == 'mln' else setting}.yml")["name"]
+        assert opt["path"][key] == f"experiments/{name}/models/net_g_latest.pth"
 
 
 @pytest.mark.parametrize("name", sorted(YARDSTICKS))

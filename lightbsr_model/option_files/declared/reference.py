@@ -12,7 +12,7 @@ from lightbsr_model.degradation.second_order_options import KEYS as REAL_WORLD_K
 from lightbsr_model.option_files.declared import sections
 from lightbsr_model.option_files.declared.catalogue import NamedClass, classes_of, data_sets, models
 from lightbsr_model.runtime.declared_keys import Key, keys_of
-from lightbsr_model.training.train_options import LoopOptions, SROptions
+from lightbsr_model.training.train_options import LoopOptions, SROptions, TeacherOptions
 
 _HEAD = """\
 # Options
@@ -49,13 +49,17 @@ def markdown() -> str:
     parts.append(
         _section("train: BasicSR's SRModel", _beyond(keys_of(SROptions), keys_of(LoopOptions)), "Besides those above.")
     )
+    for entry in (entry for entry in models("train") if entry.keys):
+        own = _beyond(entry.keys, keys_of(LoopOptions))
+        parts.append(_section(f"train: {entry.name}", own, "Besides those of any model."))
+        inner = {name: key.section for name, key in own.items() if key.section is not None}
+        parts += [f"### {name} of {entry.name}\n\n" + _table(keys_of(part)) for name, part in inner.items()]
+    parts.append(_section("teacher", keys_of(TeacherOptions), "For models that learn under a frozen teacher."))
     parts += [
-        _section(f"train: {entry.name}", _beyond(entry.keys, keys_of(LoopOptions)), "Besides those of any model.")
-        for entry in models("train")
-        if entry.keys
+        _section(f"teacher: {entry.name}", own, "Besides those of any model.")
+        for entry in models("teacher")
+        if (own := _beyond(entry.keys, keys_of(TeacherOptions)))
     ]
-    teacher = next(entry for entry in models("teacher") if entry.keys)
-    parts.append(_section("teacher", teacher.keys, "For models that learn under a frozen teacher."))
     parts.append(_section("val", {**keys_of(sections.TrainingVal), **keys_of(sections.SRVal)}))
     parts.append(_section("logger", keys_of(sections.Logger)))
     parts.append("### wandb\n\n" + _table(keys_of(sections.Wandb)))

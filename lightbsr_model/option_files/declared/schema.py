@@ -43,7 +43,8 @@ def schema() -> Schema:
     properties["train"]["patternProperties"]["^.+_opt$"] = {"anyOf": [{"$ref": "#/$defs/loss"}, {"type": "null"}]}
     properties["val"] = _object({**keys_of(sections.TrainingVal), **keys_of(sections.SRVal)}, nullable=True)
     properties["val"]["properties"]["metrics"] |= {"additionalProperties": {"$ref": "#/$defs/metric"}}
-    properties["teacher"] = _object(next(entry.keys for entry in models("teacher") if entry.keys), closed=True)
+    of_teachers = {name: key for entry in models("teacher") for name, key in entry.keys.items()}
+    properties["teacher"] = _object(of_teachers, closed=True)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Option file of BasicSR and LightBSR",

@@ -28,7 +28,7 @@ OTHERS = [name for name in STUDENTS if name != "LightBSR"]
 
 
 def test_every_network_that_needs_only_an_image_has_a_case():
-    needy = {"LightBSRTeacher", "KDSRTeacher"}
+    needy = {"LightBSRTeacher", "KDSRTeacher", "MRDATeacher", "MetaLearningNetwork"}
     assert set(STUDENTS) == set(network_names()) - needy - {"BicubicUpsampler"}
 
 
@@ -72,6 +72,18 @@ def test_info_shows_how_a_network_starts(run, tmp_path):
         "network: KDSR, x4, 8 features, 2 blocks each, image skip, tail activation lr"
         in run("info", tmp_path / "net.pth")[1]
     )
+
+
+@pytest.mark.parametrize("name", ["MRDATeacher", "MetaLearningNetwork"])
+def test_export_says_why_it_cannot(run, tmp_path, name):
+    torch.save({"params": CASES[name].build().state_dict()}, tmp_path / "net.pth")
+    status, told = run("export", tmp_path / "net.pth", "-o", tmp_path / "net.safetensors")
+    assert status == 2
+    assert f"net.pth: this is {name}, which needs the GT image" in told
+    assert "besides the LR image; a student is what restores images" in told
+    assert not (tmp_path / "net.safetensors").exists()
+    status, told = run("info", tmp_path / "net.pth")
+    assert (status, f"network: {name}, x4, 8 features" in told) == (0, True)
 
 
 def test_info_says_why_infer_cannot_run_a_teacher(run, tmp_path):

@@ -14,7 +14,7 @@ KINDS = [*CASES, "SRModel", *ADVERSARIAL]
 @pytest.fixture(scope="module")
 def held(tmp_path_factory, fork_server):
     out = tmp_path_factory.mktemp("ranks")
-    files = {case.network: str(case.save_teacher(out)) for case in ALL if case.teacher}
+    files = {str(case): str(case.save_teacher(out)) for case in ALL if case.teacher or case.meta}
     code, log = fork_server.run(out, str(out), KINDS, files, calls="rank_equality:main", ranks=2)
     assert code == 0, log[-3000:]
     return [torch.load(out / f"rank{rank}.pth") for rank in (0, 1)]
