@@ -149,10 +149,16 @@ def tensors_of_rank_0(values: Mapping[str, torch.Tensor]) -> dict[str, torch.Ten
     """Rank 0's values of tensors that have the same names and shapes on all ranks."""
     if not is_distributed():
         return dict(values)
-    copies = {name: value.clone(memory_format=torch.contiguous_format) for name, value in values.items()}
+    # NCCL takes no tensors that are on the host.
+    where = {
+        name: "cuda" if torch.distributed.get_backend() == "nccl" else value.device for name, value in values.items()
+    }
+    copies = {
+        name: value.to(where[name]).clone(memory_format=torch.contiguous_format) for name, value in values.items()
+    }
     for copy in copies.values():
         torch.distributed.broadcast(copy, 0)
-    return copies
+    return {name: copy.to(values[name].device) for name, copy in copies.items()}
 
 
 def wrap_for_processes(module: nn.Module, device: torch.device, find_unused_parameters: bool = False) -> nn.Module:

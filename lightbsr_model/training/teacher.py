@@ -28,7 +28,8 @@ def pairing_of(student: type[Any] | None) -> Pairing:
     for pairing in known:
         if student is not None and student is network(pairing.student):
             return pairing
-    names = " or ".join(pairing.student for pairing in known)
+    *first, last = (pairing.student for pairing in known)
+    names = f"{', '.join(first)} or {last}"
     got = None if student is None else student.__name__
     raise OptionError("network_g.type", f"expected {names} as the student of a teacher, got {got!r}.")
 
