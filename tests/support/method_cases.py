@@ -126,6 +126,7 @@ class MethodCase:
 
 _KDSR = {"num_feat": 8, "num_block": 2, "num_encoder_block": 1}
 _MRDA = {"num_feat": 8, "num_block": 1, "num_encoder_feat": 4}
+_DRIFT = {"rates": [0.2, 0.2], "reset": False}
 _META = MethodCase(
     network="MetaLearningNetwork",
     small={"num_feat": 8},
@@ -248,7 +249,8 @@ CASES = {
             network="MRDATeacher",
             small={**_MRDA, "num_meta_feat": 8},
             model_type="MRDATeacherModel",
-            losses={"adapt_opt": {}},
+            # Larger steps than the published ones, so that they matter.
+            losses={"adapt_opt": {"rates": [0.5, 0.5]}},
             sees="gt",
             meta="MetaLearningNetwork",
             pixel_weight=1.0,
@@ -259,7 +261,7 @@ CASES = {
             small=_MRDA,
             model_type="MRDAStudentModel",
             # As in the published code: what adapts drifts, and a resumed run goes on from there.
-            losses={"channel_opt": {"type": "ChannelDistillationLoss"}, "adapt_opt": {"reset": False}},
+            losses={"channel_opt": {"type": "ChannelDistillationLoss"}, "adapt_opt": _DRIFT},
             encoder_loss="l_channel",
             learns_first=("extractor.",),
             teacher="MRDATeacher",
