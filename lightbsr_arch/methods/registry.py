@@ -68,6 +68,7 @@ METHODS = (
         signature=("contrast.",),
         published=("G.afterpixshuffle.2.weight",),
     ),
+    _ours("lce", "LCE", signature=("sr.frequency.",)),
     _ours("bicubic", "BicubicUpsampler"),
 )
 """The methods of this package."""

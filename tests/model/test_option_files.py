@@ -36,6 +36,7 @@ METHODS = {
     "lightbsr/train_student": "train_student",
     "dasr/train": "dasr/train",
     "cdcl/train": "cdcl/train",
+    "lce/train": "lce/train",
     **{name: name for name in (f"kdsr/train_{size}_{kind}" for size in "ml" for kind in ("teacher", "student"))},
 }
 """Recipes that are given for every scale, without the end of their names, and the x4 file of each."""
@@ -76,7 +77,7 @@ def test_all_files_are_there():
     assert OLD_PATHS.keys() <= FILES.keys()
     # What setup.py installs: *.yml and */*.yml.
     assert all(name.count("/") <= 1 for name in ALL)
-    later = ("gan/",)
+    later = ("gan/", "lce/")
     assert sum(len(path.read_text().splitlines()) for name, path in ALL.items() if not name.startswith(later)) < 1200
 
 
@@ -163,7 +164,7 @@ def test_names_and_arguments_are_known(name):
 def test_training_file(name):
     opt = _read(name)
     train = opt["train"]
-    for key in ("contrastive_opt", "channel_opt", "spatial_opt", "pixel_opt"):
+    for key in ("contrastive_opt", "channel_opt", "spatial_opt", "corrector_opt", "pixel_opt"):
         if key in train:
             _accepts(LOSS_REGISTRY.get(train[key]["type"]), train[key])
     schedule = TWO_PHASE_SCHEDULES[train["scheduler"]["type"]]

@@ -39,6 +39,14 @@ class MethodCase:
     """What it is given besides the LR images: ``prior`` or ``gt``."""
     teacher: str | None = None
     """The network that teaches it."""
+    starts_freely: bool = True
+    """Whether it takes the arguments of a free start."""
+    represents: bool = True
+    """Whether it estimates the degradation: whether it has ``represent``."""
+    sees_by_tiles: bool = False
+    """Whether a tile's result depends on more of the tile than averages, which tiles share."""
+    smallest_in_graph: int = 5
+    """Smallest side in LR pixels of an image that a graph of ``torch.export`` takes."""
     pixel_weight: float = 255.0
     """``loss_weight`` of ``pixel_opt``."""
     recording: str = ""
@@ -184,6 +192,24 @@ CASES = {
             gain=0.7,
             millions=5.80,
             gmacs=228.6,
+        ),
+        MethodCase(
+            network="LCE",
+            small={
+                **{"num_feat": 8, "num_group": 1, "num_block": 2, "num_head": 2},
+                **{"num_corrector_feat": 4, "num_corrector_block": 1},
+            },
+            model_type="LCEModel",
+            losses={"corrector_opt": {"type": "L1Loss"}},
+            encoder_loss="l_corrector",
+            learns_first=("corrector.",),
+            starts_freely=False,
+            represents=False,
+            sees_by_tiles=True,
+            smallest_in_graph=9,
+            pixel_weight=1.0,
+            millions=1.45,
+            gmacs=114.8,
         ),
     )
 }
