@@ -39,14 +39,8 @@ def corrector_target(gt: Tensor, scale: int, border: Border = "clamp") -> Tensor
 class LCEOptions(EncoderPhaseOptions):
     """Keys of ``train`` for LCEModel."""
 
-    corrector_opt: dict[str, Any] | None = key(
-        "Loss between corrected LR images and bicubic downsamplings of the GT images, in both phases; needed by a network "
-        "with a corrector.",
-        None,
-        kind="loss",
-    )
-    degradation_opt: dict[str, Any] | None = key(
-        "Not used.", None, kind="loss", idle="this network estimates no degradation"
+    corrector_opt: dict[str, Any] = key(
+        "Loss between corrected LR images and bicubic downsamplings of the GT images, in both phases.", kind="loss"
     )
 
 
@@ -57,7 +51,8 @@ class LCEModel(PhasedModel):
     Options, under ``train``, besides those of :class:`PhasedModel`:
         encoder_iter (int): Length of the phase in which the corrector learns alone, in iterations; 0 for a network without
             one. The joint phase is the rest of ``total_iter``.
-        corrector_opt (dict): Loss between corrected LR images and bicubic downsamplings of the GT images, in both phases.
+        corrector_opt (dict): Loss between corrected LR images and bicubic downsamplings of the GT images, in both phases; it
+            has no part in the training of a network without a corrector.
     """
 
     declared_options: ClassVar[Mapping[str, type]] = {"train": LCEOptions}
@@ -65,8 +60,7 @@ class LCEModel(PhasedModel):
 
     def init_training_settings(self) -> None:
         """Build the corrector's loss too."""
-        if self.net_g.corrector is not None:
-            self.cri_corrector = self.required_loss("corrector_opt")
+        self.cri_corrector = self.required_loss("corrector_opt")
         super().init_training_settings()
 
     def build_phases(self) -> Sequence[Phase]:

@@ -145,7 +145,6 @@ def test_the_pixel_loss_teaches_the_corrector(tmp_path):
 def test_without_a_corrector_there_is_one_loss_and_one_phase(tmp_path):
     opt = options_of(CASE, tmp_path, encoder_iter=0)
     opt["network_g"]["correct"] = False
-    del opt["train"]["corrector_opt"]
     (log,) = train(build_model(opt), [1], lambda _: smooth_batch(1))
     assert list(log) == ["l_pix"]
     opt["train"]["encoder_iter"] = 3
