@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from lightbsr_arch import infer_options
 from lightbsr_arch.errors import OptionError
+from lightbsr_arch.export import onnx_file
 from lightbsr_arch.export.exportable import export_program
 from lightbsr_arch.inference.any_network import AnyNetwork
 from lightbsr_arch.inference.restoring import restore
@@ -206,3 +207,25 @@ def test_it_represents_no_degradation(tmp_path):
     entry = ModelEntry("LCE", network=CASE.options())
     with pytest.raises(OptionError, match=r"LCE has no `represent`: set `code` .* corrector, sr"):
         NetworkRestoration(entry, 4, torch.device("cpu")).represent({"lq": torch.rand(3, 8, 8)})
+
+
+def test_learning_passes_have_no_graph_breaks():
+    net, lq = CASE.build().train(), torch.rand(2, 3, 16, 16)
+    for call in (net.correct_lq, net.correct_and_restore):
+        compiled = torch.compile(call, fullgraph=True, backend="eager")
+        with torch.autocast("cpu", torch.bfloat16):
+            for result, expected in zip(compiled(lq), call(lq), strict=True):
+                assert torch.equal(result, expected)
+
+
+def test_16_bits_learn_nearly_the_same(tmp_path):
+    logs = [train(build(CASE, tmp_path, 3, amp=amp), range(1, 7), lambda _: smooth_batch(1)) for amp in ("off", "bf16")]
+    for whole, mixed in zip(*logs, strict=True):
+        assert whole.keys() == mixed.keys()
+        for name, loss in whole.items():
+            assert mixed[name] == pytest.approx(loss, rel=0.03)
+
+
+def test_graphs_of_16_bits_are_checked_against_torch(tmp_path):
+    pytest.importorskip("onnxscript")
+    assert 1e-6 < onnx_file.save_onnx(tmp_path / "net.onnx", tiny("LCE"), {}, "fp16") < 2e-2

@@ -1,4 +1,4 @@
-"""Every recipe of options/compare trains and tests, at a small size."""
+"""Every recipe of options/compare, and of methods without one there, trains and tests, at a small size."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ SMALL = {
     "SwinIR": {"img_size": 8, "depths": [2], "embed_dim": 12, "num_heads": [2]},
 }
 RECIPES = sorted((ROOT / "options/compare").glob("train_*.yml"))
+RECIPES += [ROOT / "options/lce/train.yml", ROOT / "options/lce/train_setting2.yml"]
 
 
 def _shrunk(path: Path, images: Path, teacher: Path) -> dict:
@@ -50,7 +51,7 @@ def _shrunk(path: Path, images: Path, teacher: Path) -> dict:
     return opt
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_trains_and_tests(path, run, tmp_path, image_folder, monkeypatch):
     torch.manual_seed(0)
     torch.save({"params": CASES["KDSRTeacher"].build().state_dict()}, tmp_path / "teacher.pth")
@@ -66,6 +67,7 @@ def test_trains_and_tests(path, run, tmp_path, image_folder, monkeypatch):
     assert all(torch.equal(value, before[key]) for key, value in torch.load(checkpoint)["params"].items())
     validated = results[-3:]
     results.clear()
+    weights = "params_ema" if opt["train"]["ema_decay"] else "params"
     test_sets = {key.replace("val", "test"): value for key, value in opt["datasets"].items() if key != "train"}
     run(
         launcher.test,
@@ -73,7 +75,7 @@ def test_trains_and_tests(path, run, tmp_path, image_folder, monkeypatch):
             **{key: opt[key] for key in ("model_type", "scale", "num_gpu", "manual_seed", "network_g")},
             "name": "test",
             "datasets": test_sets,
-            "path": {"pretrain_network_g": str(checkpoint)},
+            "path": {"pretrain_network_g": str(checkpoint), "param_key_g": weights},
             "val": {"save_img": False, "suffix": None, "metrics": opt["val"]["metrics"]},
         },
     )
