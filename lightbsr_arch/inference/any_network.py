@@ -43,7 +43,9 @@ class AnyNetwork(TiledNetwork):
     def __init__(self, net: nn.Module, scale: int | None = None, size_multiple: int | None = None) -> None:
         net = copy.deepcopy(net).eval().requires_grad_(False)
         traits = find_traits(net, scale, size_multiple)
-        alignment = math.lcm(ALIGNMENT, traits.size_multiple)
+        # A network that pads its input by itself may say how large its windows are.
+        own = getattr(net, "window_size", 1)
+        alignment = math.lcm(ALIGNMENT, traits.size_multiple, own if isinstance(own, int) else 1)
         if alignment > _LARGEST_ALIGNMENT:
             alignment = ALIGNMENT
         super().__init__(traits.scale, Grid(alignment, overlap=48, untrusted=16), traits.size_multiple)

@@ -84,6 +84,7 @@ METHODS = (
         signature=("extractor.", "feature_net."),
         published=("E_st.E.2.weight", "E.E.2.weight", ("head.0.weight", "body.0.weight", "tail.1.weight")),
     ),
+    _ours("lce", "LCE", signature=("sr.frequency.",)),
     _ours("bicubic", "BicubicUpsampler"),
 )
 """The methods of this package."""

@@ -61,8 +61,13 @@ def fit_probe(net: Any, setting: str, images: str, seed: int = 0) -> Degradation
         is at least ``LEAST_R2``; both of a pair or none.
 
     Raises:
-        OptionError: No probe is accurate enough, there are too few images, or scikit-learn is not installed.
+        OptionError: The network makes no representation, no probe is accurate enough, there are too few images, or
+            scikit-learn is not installed.
     """
+    if not callable(getattr(net, "represent", None)):
+        raise OptionError(
+            f"--probe: {type(net).__name__} makes no representation of the degradation: leave out --probe."
+        )
     degradation = degradation_of(setting)
     reader = open_all(images)
     if len(reader) < 4:

@@ -28,6 +28,7 @@ RECIPES = [
     *(ROOT / "options/dssr" / name for name in ("train.yml", "train_setting2.yml")),
 ]
 RECIPES += [ROOT / f"options/mrda/train_{stage}.yml" for stage in ("mln", "meta", "teacher", "student")]
+RECIPES += [ROOT / "options/lce/train.yml", ROOT / "options/lce/train_setting2.yml"]
 
 
 def _shrunk(path: Path, images: Path, folder: Path) -> dict:
@@ -96,6 +97,7 @@ def test_trains_and_tests(path, run, tmp_path, image_folder, monkeypatch):
     count = len(opt["datasets"]) - 1
     validated = results[-count:] if count else []
     results.clear()
+    weights = "params_ema" if opt["train"]["ema_decay"] else "params"
     test_sets = {key.replace("val", "test"): value for key, value in opt["datasets"].items() if key != "train"}
     run(
         launcher.test,
@@ -103,7 +105,7 @@ def test_trains_and_tests(path, run, tmp_path, image_folder, monkeypatch):
             **{key: opt[key] for key in ("model_type", "scale", "num_gpu", "manual_seed", "network_g")},
             "name": "test",
             "datasets": test_sets,
-            "path": {"pretrain_network_g": str(checkpoint)},
+            "path": {"pretrain_network_g": str(checkpoint), "param_key_g": weights},
             "val": {"save_img": False, "suffix": None, "metrics": opt["val"]["metrics"]},
         },
     )

@@ -45,6 +45,7 @@ METHODS = {
     "dasr/train": "dasr/train",
     "cdcl/train": "cdcl/train",
     "dssr/train": "dssr/train",
+    "lce/train": "lce/train",
     **{name: name for name in (f"kdsr/train_{size}_{kind}" for size in "ml" for kind in ("teacher", "student"))},
     **{name: name for name in (f"mrda/train_{stage}" for stage in ("mln", "meta", "teacher", "student"))},
 }
@@ -179,7 +180,7 @@ def test_names_and_arguments_are_known(name):
 def test_training_file(name):
     opt = _read(name)
     train = opt["train"]
-    for key in ("contrastive_opt", "channel_opt", "spatial_opt", "pixel_opt", "detail_opt"):
+    for key in ("contrastive_opt", "channel_opt", "spatial_opt", "corrector_opt", "pixel_opt", "detail_opt"):
         if key in train:
             _accepts(LOSS_REGISTRY.get(train[key]["type"]), train[key])
     kind = train["scheduler"]["type"]

@@ -53,6 +53,12 @@ class MethodCase:
     """Whether it learns only of images that it degrades on the device; from halves of a batch."""
     first_layer: str = "sr.head"
     """Its first layer that restores images."""
+    represents: bool = True
+    """Whether it estimates the degradation: whether it has ``represent``."""
+    sees_by_tiles: bool = False
+    """Whether a tile's result depends on more of the tile than averages, which tiles share."""
+    smallest_in_graph: int = 5
+    """Smallest side in LR pixels of an image that a graph of ``torch.export`` takes."""
     pixel_weight: float = 255.0
     """``loss_weight`` of ``pixel_opt``."""
     recording: str = ""
@@ -268,6 +274,24 @@ CASES = {
             pixel_weight=1.0,
             millions=5.84,
             gmacs=171.5,
+        ),
+        MethodCase(
+            network="LCE",
+            small={
+                **{"num_feat": 8, "num_group": 1, "num_block": 2, "num_head": 2},
+                **{"num_corrector_feat": 4, "num_corrector_block": 1},
+            },
+            model_type="LCEModel",
+            losses={"corrector_opt": {"type": "L1Loss"}},
+            encoder_loss="l_corrector",
+            learns_first=("corrector.",),
+            starts_freely=False,
+            represents=False,
+            sees_by_tiles=True,
+            smallest_in_graph=9,
+            pixel_weight=1.0,
+            millions=1.45,
+            gmacs=114.8,
         ),
     )
 }

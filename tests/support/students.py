@@ -11,6 +11,8 @@ from support.method_cases import ALL, CASES
 
 STUDENTS = [case.network for case in ALL if case.is_student]
 """Their names."""
+REPRESENTING = [name for name in STUDENTS if CASES[name].represents]
+"""Those that estimate the degradation."""
 
 
 def tiny(name: str, scale: int = 4, **arguments: Any) -> nn.Module:

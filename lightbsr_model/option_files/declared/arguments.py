@@ -82,6 +82,7 @@ class NetworkArguments:
     num_block: int = key("Number of blocks, per group where there are groups.", low=1, high=1024)
     num_step: int = key("Number of steps of a recurrent network.", low=1, high=1000)
     num_: int = key("", low=1, high=16384, prefix=True)
+    window_size: int = key("Side of the windows of an attention in LR pixels.", low=2, high=256)
     queue_size: int = key("Number of keys in the queue of negatives; the batch must divide it.", low=1, high=2**20)
     momentum: float = key("Share of itself that the key encoder keeps at each pass.", low=0, high=1)
     layer_scale_init: float = key("Initial layer scale of every block.", above=0, high=1000)

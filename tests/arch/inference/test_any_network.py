@@ -22,7 +22,7 @@ from lightbsr_arch.methods.registry import network
 from support.helpers import TINY
 from support.method_cases import CASES
 from support.published import published_state_dict
-from support.students import STUDENTS, tiny
+from support.students import REPRESENTING, STUDENTS, tiny
 
 CPU = torch.device("cpu")
 
@@ -85,7 +85,7 @@ def test_a_whole_image_is_what_the_network_gives(name, photograph):
     assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
 
 
-@pytest.mark.parametrize("name", [name for name in STUDENTS if CASES[name].code])
+@pytest.mark.parametrize("name", [name for name in STUDENTS if CASES[name].code and not CASES[name].sees_by_tiles])
 def test_tiles_share_the_averages_of_the_whole_image(name, photograph):
     """Where an image is no larger than a tile has pixels, all averages are exact; then only the far field differs."""
     net = AnyNetwork(tiny(name))
@@ -121,7 +121,7 @@ def test_a_code_that_is_an_average_is_exact_in_images_of_any_size(name, photogra
     assert np.abs(_restored(net, photograph, 96) - whole).max() < 5e-6
 
 
-@pytest.mark.parametrize("name", STUDENTS)
+@pytest.mark.parametrize("name", REPRESENTING)
 @pytest.mark.parametrize("size", [(1, 1), (33, 140), (129, 61)])
 def test_the_representation_is_that_of_the_whole_image(name, size):
     net = tiny(name)
