@@ -35,7 +35,11 @@ YARDSTICKS = {f"compare/train_{name}.yml" for name in ("edsr", "msrresnet", "rca
 BASICSRS = {f"compare/train_{name}.yml" for name in ("realesrnet", "realesrgan")}
 """Recipes of BasicSR's own data and models."""
 TRAINING = [
-    name for name in FILES if "train" in name and name not in YARDSTICKS | BASICSRS and not name.startswith("gan/")
+    name
+    for name in FILES
+    if "train" in name
+    and name not in YARDSTICKS | BASICSRS | {"small/train_encoder.yml"}
+    and not name.startswith("gan/")
 ]
 LIGHTBSR = [name for name in TRAINING if name.startswith(("train_", "lightbsr/"))]
 TESTS = [name for name in FILES if name.startswith("test/")]
@@ -268,6 +272,17 @@ def test_the_preset_is_real_esrgans():
     for key in same:
         assert options[key] == published[key], key
     assert options["blur_prob2"] == opt["second_blur_prob"]
+
+
+def test_the_small_models_encoder_is_its_students():
+    opt, student = _read("small/train_encoder.yml"), _read("small/train_student.yml")
+    for key in ("model_type", "network_g", "teacher"):
+        assert opt[key] == student[key]
+    length = opt["train"]["total_iter"]
+    assert (opt["train"]["encoder_iter"], opt["train"]["scheduler"]["periods"]) == (length, [length])
+    assert opt["train"]["degradation_opt"] == student["train"]["degradation_opt"]
+    assert student["path"]["pretrain_network_g"] == f"experiments/{opt['name']}/models/net_g_latest.pth"
+    assert opt["path"]["pretrain_network_g"] is None
 
 
 RECIPES = {  # optimiser, its rate and betas; encoder phase and both; batch, LR patch, views; pixel weight (the spec's)
