@@ -18,7 +18,6 @@ from lightbsr_model.option_files.class_options import declared, declares, reads
 from lightbsr_model.option_files.declared.kinds import arguments_of, is_basicsr, is_ours
 from lightbsr_model.option_files.document import KeyPath, sections
 from lightbsr_model.option_files.section_check import SectionCheck
-from lightbsr_model.training.blind_gan_model import BlindGANModel, perceptual_problem
 from lightbsr_model.training.diffusion_augmentation import diffusion_options, diffusion_problem
 from lightbsr_model.training.readout import readout_problem
 from lightbsr_model.training.teacher import prior_problem
@@ -243,19 +242,7 @@ def _diffusion(check: SectionCheck) -> Iterator[Misfit]:
         yield tuple(problem[0].split(".")), problem[1].rstrip(".")
 
 
-def _gan_stage(check: SectionCheck) -> Iterator[Misfit]:
-    """What the adversarial stage needs on this machine, and of the validation."""
-    model = _class(check, MODEL_REGISTRY, "model_type")
-    if model is None or not issubclass(model, BlindGANModel) or not isinstance(check.at("train"), dict):
-        return
-    perceptual = check.at("train", "perceptual_opt")
-    if isinstance(perceptual, dict) and (problem := perceptual_problem(perceptual)):
-        yield ("train", "perceptual_opt"), problem.rstrip(".")
-    if check.at("train", "max_psnr_loss") is not None and not check.at("val", "at_start"):
-        yield ("train", "max_psnr_loss"), "compares with the start, which is not validated: add val: {at_start: true}"
-
-
 _CHECKS = (
     *(_scales, _networks_and_losses, _data_loading, _schedule, _queue),
-    *(_degradations, _prior, _readout, _diffusion, _gan_stage),
+    *(_degradations, _prior, _readout, _diffusion),
 )

@@ -257,14 +257,10 @@ class PhasedModel(SRModel):
             losses["l_degradation"] = self.cri_degradation(self._reading.float(), target)
         self.precision.backward(torch.stack(list(losses.values())).sum())
         self.optimizer_g.step()
-        self.after_backward()
         # Tensors: reading one would make the host wait for the device in every iteration.
         self.log_dict = OrderedDict((name, loss.detach()) for name, loss in losses.items())
         if self.ema_decay > 0:
             self.model_ema(decay=self.ema_decay)
-
-    def after_backward(self) -> None:
-        """Whatever else steps by the gradients of the same backward pass."""
 
     def get_current_log(self) -> OrderedDict[str, float]:
         """The losses as numbers, averaged over the processes; BasicSR asks for them on all ranks when it logs."""

@@ -87,7 +87,7 @@ def test_what_is_read_off_the_representation(image_folder, run, tmp_path):
     opt["network_g"]["queue_size"] = 8
     assert problems_of(opt) == []
     assert_resumes_exactly(run, tmp_path, opt)
-    state = torch.load(tmp_path / "experiments/whole/training_states/4.state", weights_only=False)
+    state = torch.load(tmp_path / "experiments/whole/training_states/4.state")
     assert list(state["readout"]["ranges"]) == ["sigma", "noise_level", "jpeg_quality"]
 
 
