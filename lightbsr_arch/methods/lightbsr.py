@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from lightbsr_arch.layers.blind_student import BlindStudent
 from lightbsr_arch.layers.codes import Codes, IDRConverters
 from lightbsr_arch.layers.degradation_encoder import DegradationEncoder
 from lightbsr_arch.layers.degradation_prior import KERNEL_SIZE, new_prior_basis
@@ -90,7 +91,7 @@ class _Restorer(nn.Module):
         return self.sr(lq, codes)
 
 
-class LightBSR(_Restorer):
+class LightBSR(_Restorer, BlindStudent):
     """The blind super-resolution network: encodes the degradation of an LR image and restores it.
 
     At the published sizes and x4 it has 3.26 million parameters.
@@ -170,19 +171,6 @@ class LightBSR(_Restorer):
         """The implicit degradation representation as one vector per image: the map's average, (N, 4 * num_encoder_feat)."""
         check_image(lq)
         return self.encoder(lq).mean(dim=(2, 3))
-
-    def encode_and_restore(self, lq: Tensor) -> tuple[Codes, Tensor]:
-        """What :meth:`encode` gives for (N, 3, H, W), and the restored images: a learning pass of the joint phase."""
-        codes = self.encode(lq)
-        return codes, self.restore(lq, codes)
-
-    def forward(self, lq: Tensor) -> Tensor:
-        """Super-resolve (N, 3, H, W) in [0, 1] to (N, 3, scale * H, scale * W), not clamped.
-
-        Raises:
-            ValueError: ``lq`` is not a float batch of RGB images.
-        """
-        return self.restore(lq, self.encode(lq))
 
 
 def _forget_basis(teacher: Any, _: Any) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
+from lightbsr_arch.layers.blind_student import BlindStudent
 from lightbsr_arch.layers.image import check_image
 from lightbsr_arch.layers.inner_steps import Average, Weights
 from lightbsr_arch.layers.meta_learner import RATES, MetaLearner
@@ -170,7 +171,7 @@ class _Restorer(nn.Module):
         return self.sr(lq, code)
 
 
-class MRDA(_Restorer):
+class MRDA(_Restorer, BlindStudent):
     """The student, used for inference: extracts the code from the LR image alone.
 
     Args:
@@ -213,15 +214,6 @@ class MRDA(_Restorer):
         return self.extractor(lq)
 
     represent = encode
-
-    def encode_and_restore(self, lq: Tensor) -> tuple[Tensor, Tensor]:
-        """What :meth:`encode` gives for (N, 3, H, W), and the restored images: a learning pass of the joint phase."""
-        code = self.encode(lq)
-        return code, self.restore(lq, code)
-
-    def forward(self, lq: Tensor) -> Tensor:
-        """Super-resolve (N, 3, H, W) in [0, 1] to (N, 3, scale * H, scale * W), not clamped."""
-        return self.restore(lq, self.encode(lq))
 
 
 class MRDATeacher(_Restorer):
