@@ -68,6 +68,11 @@ METHODS = (
         signature=("contrast.",),
         published=("G.afterpixshuffle.2.weight",),
     ),
+    _ours(
+        *("mimicked", "MimicNet"),
+        signature=("guide.first.",),
+        published=("guide_net.0.0.weight",),
+    ),
     _ours("bicubic", "BicubicUpsampler"),
 )
 """The methods of this package."""

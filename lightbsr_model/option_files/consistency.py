@@ -11,9 +11,10 @@ from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTR
 
 from lightbsr_arch.errors import OptionError
 from lightbsr_model.data.lq_images import degradation_of_batches
-from lightbsr_model.losses import DegradationRegressionLoss
+from lightbsr_model.losses import DegradationRegressionLoss, FlowAlignedL1Loss
+from lightbsr_model.losses.flow_aligned import flow_problem
 from lightbsr_model.option_files.class_lookup import look_up
-from lightbsr_model.option_files.class_options import declared, declares, reads
+from lightbsr_model.option_files.class_options import aligns_pairs, declared, declares, reads
 from lightbsr_model.option_files.declared.kinds import arguments_of, is_basicsr, is_ours
 from lightbsr_model.option_files.document import KeyPath, sections
 from lightbsr_model.option_files.section_check import SectionCheck
@@ -30,7 +31,10 @@ def misfits(check: SectionCheck) -> Iterator[Misfit]:
     Args:
         check: What was checked, value by value.
     """
-    for found in (_scales, _networks_and_losses, _data_loading, _schedule, _queue, _readout, _diffusion, _gan_stage):
+    for found in (
+        *(_scales, _networks_and_losses, _data_loading, _schedule, _queue, _readout, _diffusion, _gan_stage),
+        *(_unequal_pairs, _flow),
+    ):
         yield from found(check)
 
 
@@ -187,3 +191,23 @@ def _gan_stage(check: SectionCheck) -> Iterator[Misfit]:
         yield ("train", "perceptual_opt"), problem.rstrip(".")
     if check.at("train", "max_psnr_loss") is not None and not check.at("val", "at_start"):
         yield ("train", "max_psnr_loss"), "compares with the start, which is not validated: add val: {at_start: true}"
+
+
+def _unequal_pairs(check: SectionCheck) -> Iterator[Misfit]:
+    """Pairs that only a model which aligns them can learn from."""
+    model, place = _class(check, MODEL_REGISTRY, "model_type"), ("datasets", "train", "unequal_pairs")
+    if check.good(*place) and (declares(model) or is_basicsr(model)) and not aligns_pairs(model):
+        yield (
+            place,
+            f"{model.__name__} takes pairs as they are and would learn to blur: leave it out, and align the pairs",
+        )
+
+
+def _flow(check: SectionCheck) -> Iterator[Misfit]:
+    """What finds the flow between the images of a pair, on this machine."""
+    for name, section in check.section("train").items():
+        place = ("train", name)
+        if not name.endswith("_opt") or not isinstance(section, dict) or not check.is_good(*place):
+            continue
+        if _class(check, LOSS_REGISTRY, *place, "type") is FlowAlignedL1Loss and (problem := flow_problem(section)):
+            yield (*place, problem[0]), problem[1].rstrip(".")

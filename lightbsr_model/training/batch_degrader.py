@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lightbsr_arch.errors import OptionError
 from lightbsr_model.data.lq_images import degradation_of_batches
-from lightbsr_model.degradation.base import params_of, shared_by_batch
+from lightbsr_model.degradation.base import params_of, shared_by_batch, without_margin
 from lightbsr_model.degradation.gaussian import ANY_GAUSSIAN
 from lightbsr_model.runtime.random_streams import derive_seed
 from lightbsr_model.training.batch import Batch
@@ -58,7 +58,7 @@ class BatchDegrader:
         """Degrade the next part of the iteration's batch.
 
         Args:
-            tensors: ``gt_views`` (N, V, 3, H, W) uint8 and the parameters of the degradation, on the device.
+            tensors: ``gt_views`` (N, V, 3, H, W) uint8, with the degradation's margin, and its parameters, on the device.
             arrange: Changes the views before they are degraded.
         """
         params = params_of(self.degradation, tensors)
@@ -74,7 +74,8 @@ class BatchDegrader:
         known = {
             name: value for name, value in {**tensors, **params}.items() if name in ("kernel", "noise_level", "prior")
         }
-        return Batch(views[:, 0], gt_views[:, 0].float() / 255, views, params=params, **known)
+        gt = without_margin(gt_views[:, 0], self.degradation, self.scale).float() / 255
+        return Batch(views[:, 0], gt, views, params=params, **known)
 
 
 def to_device(data: Mapping[str, Any], device: torch.device) -> dict[str, Tensor]:

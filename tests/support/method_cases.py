@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,11 @@ class MethodCase:
     """Parameters that restore an image, at the published sizes and x4."""
     gmacs: float | None = None
     """Multiply-adds of a 180x320 image, in thousand millions."""
+    restores_first: str = "sr.head"
+    """Beginning of the names of weights that learn whenever the SR network does."""
+    falls_to: float = 0.8
+    """Share of the pixel loss that is left after some iterations; a network that starts from the enlarged image has little
+    to lose."""
     contrast: str = ""
     """The part that holds a key encoder, which some trainers leave out of their checkpoints."""
 
@@ -190,3 +195,52 @@ CASES = {
 """By the network's name. A method without its case fails ``tests/methods/test_networks.py``."""
 
 ALL = list(CASES.values())
+
+
+@dataclass(frozen=True)
+class StrategyCase(MethodCase):
+    """A training that takes any network, on a small one of BasicSR's."""
+
+    sections: Mapping[str, Any] = field(default_factory=dict)
+    """Sections of an option file beside ``network_g``: auxiliary networks."""
+
+    def __str__(self) -> str:
+        return self.model_type
+
+    def options(self, scale: int = 4) -> dict[str, Any]:
+        """As a section of an option file."""
+        return {"type": self.network, "upscale": scale, **self.small}
+
+    def apply(self, opt: dict[str, Any], teacher_file: Path | str | None = None) -> dict[str, Any]:
+        """Make options of any training those of this one."""
+        opt = super().apply(opt, teacher_file)
+        opt.update({name: dict(section) for name, section in self.sections.items()})
+        return opt
+
+
+STRATEGIES = {
+    case.model_type: case
+    for case in (
+        StrategyCase(
+            network="MSRResNet",
+            small={"num_in_ch": 3, "num_out_ch": 3, "num_feat": 8, "num_block": 1},
+            model_type="MimickedAlignmentModel",
+            losses={
+                # Of images of noise too.
+                "align_opt": {"type": "FlowAlignedL1Loss", "min_agreement": -1.0},
+                "low_pass_opt": {"type": "LowPassL1Loss", "loss_weight": 0.01},
+            },
+            restores_first="conv_first",
+            falls_to=0.95,
+            pixel_weight=1.0,
+            sections={"network_mim": {"type": "MimicNet", "num_feat": 8}},
+        ),
+    )
+}
+"""By their models."""
+
+AUXILIARY = {section["type"] for case in STRATEGIES.values() for section in case.sections.values()}
+"""Networks that only help in a training, which the tests of networks that restore images leave out."""
+
+TRAININGS: dict[str, MethodCase] = {**CASES, **STRATEGIES}
+"""All that trains, by the name of its case."""

@@ -18,9 +18,10 @@ OTHER_MEANS = {"dasr": 255 * RGB_MEAN, "cdcl": torch.tensor([0.4680, 0.4484, 0.4
 
 def published_state_dict(network: str, gain: float = 1.0, prior_channels: int = 15) -> dict[str, torch.Tensor]:
     """A state dict in the published layout; ``network`` is LightBSR's student or teacher, dasr, kdsr_student,
-    kdsr_teacher or cdcl."""
+    kdsr_teacher, cdcl or mimicked_mim."""
     method = f"lightbsr_{network}" if network in ("student", "teacher") else network
-    shapes = json.loads((GOLDEN / "state_dict_shapes.json").read_text())[f"{method}_x4"]
+    of_all = json.loads((GOLDEN / "state_dict_shapes.json").read_text())
+    shapes = of_all.get(f"{method}_x4") or of_all[method]  # one network serves all scales
     state_dict = {}
     for key, shape in shapes.items():
         if network == "teacher" and key.startswith("E.encoder_") and key.endswith(".E.0.weight"):

@@ -5,15 +5,15 @@ from __future__ import annotations
 import pytest
 import torch
 
-from support.method_cases import ALL, CASES
+from support.method_cases import TRAININGS
 
-KINDS = [*CASES, "SRModel", "SRGANModel"]
+KINDS = [*TRAININGS, "SRModel", "SRGANModel"]
 
 
 @pytest.fixture(scope="module")
 def held(tmp_path_factory, fork_server):
     out = tmp_path_factory.mktemp("ranks")
-    files = {case.network: str(case.save_teacher(out)) for case in ALL if case.teacher}
+    files = {case.network: str(case.save_teacher(out)) for case in TRAININGS.values() if case.teacher}
     code, log = fork_server.run(out, str(out), KINDS, files, calls="rank_equality:main", ranks=2)
     assert code == 0, log[-3000:]
     return [torch.load(out / f"rank{rank}.pth") for rank in (0, 1)]
