@@ -95,6 +95,9 @@ class MimickedAlignmentModel(PhasedModel):
         self.as_published = bool(train_opt.get("published_start"))
         residual = train_opt.get("residual")
         self.residual = None if residual is None else {**{"noise": [5, 30], "jpeg": [60, 95]}, **residual}
+        for name, (low, high) in (self.residual or {}).items():
+            if low > high:
+                raise OptionError(f"train.residual.{name}", f"expected [lowest, highest], got [{low}, {high}].")
         self.net_mim = self.model_to_device(build_network(self.opt["network_mim"]))
         if not self.as_published and isinstance(self.net_mim, MimicNet):
             self.net_mim.start_at_zero()

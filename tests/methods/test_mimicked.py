@@ -209,7 +209,6 @@ def test_spynet_gives_the_flow(tmp_path):
 
 
 def _own_problems(opt):
-    opt["train"].pop("encoder_iter", None)
     opt["train"]["scheduler"] = {"type": "MultiStepLR", "milestones": [4]}
     return problems_of(opt)
 
@@ -294,6 +293,11 @@ def test_a_batch_of_another_scale_is_an_error(tmp_path):
     model.feed_data({"lq": torch.rand(1, 3, 12, 12), "gt": torch.rand(1, 3, 36, 36)})
     with pytest.raises(OptionError, match=r"LR images of 12x12 and GT images of 36x36: expected GT images of 48x48"):
         model.optimize_parameters(1)
+
+
+def test_a_range_the_wrong_way_round_is_an_error(tmp_path):
+    with pytest.raises(OptionError, match=r"train\.residual\.jpeg: expected \[lowest, highest\], got \[95, 60\]"):
+        build(CASE, tmp_path, 0, residual={"jpeg": [95, 60]})
 
 
 def test_what_is_missing_is_named(tmp_path, image_folder):

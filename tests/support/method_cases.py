@@ -214,6 +214,7 @@ class StrategyCase(MethodCase):
     def apply(self, opt: dict[str, Any], teacher_file: Path | str | None = None) -> dict[str, Any]:
         """Make options of any training those of this one."""
         opt = super().apply(opt, teacher_file)
+        opt["train"].pop("encoder_iter", None)
         opt.update({name: dict(section) for name, section in self.sections.items()})
         return opt
 

@@ -33,7 +33,7 @@ def schema() -> Schema:
         {
             "type": "object",
             "properties": {"train": _data_set(sections.TrainingLoader)},
-            "patternProperties": {"^(val|test)(_.*)?$": _data_set(sections.Loader, _LISTS)},
+            "patternProperties": {"^(val|test)(_.*)?$": _or_nothing(_data_set(sections.Loader, _LISTS))},
         },
         properties["datasets"]["description"],
     )
@@ -41,14 +41,21 @@ def schema() -> Schema:
     properties["train"] = _object({**of_models, **keys_of(SROptions), **_of_ours(models("train"))})
     properties["train"]["patternProperties"]["^.+_opt$"] = {"anyOf": [{"$ref": "#/$defs/loss"}, {"type": "null"}]}
     properties["val"] = _object({**keys_of(sections.TrainingVal), **keys_of(sections.SRVal)}, nullable=True)
-    properties["val"]["properties"]["metrics"] |= {"additionalProperties": {"$ref": "#/$defs/metric"}}
-    properties["teacher"] = _object(next(entry.keys for entry in models("teacher") if entry.keys), closed=True)
+    properties["val"]["properties"]["metrics"] |= {"additionalProperties": _or_nothing({"$ref": "#/$defs/metric"})}
+    properties["teacher"] = _object(
+        next(entry.keys for entry in models("teacher") if entry.keys), closed=True, nullable=True
+    )
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Option file of BasicSR and LightBSR",
         **top,
         "$defs": {word: _by_type(classes_of(word), word) for word in KINDS},
     }
+
+
+def _or_nothing(rule: Schema) -> Schema:
+    """What may be ~, which takes back what a base says."""
+    return {"anyOf": [rule, {"type": "null"}]}
 
 
 def _of_ours(entries: Iterable[NamedClass]) -> Mapping[str, Key]:

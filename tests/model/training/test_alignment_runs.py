@@ -19,7 +19,6 @@ MISALIGN = {"shift": 2.0, "rotation": 0.5, "zoom": 0.01, "gain": 0.1, "offset": 
 
 def _options(images, **data):
     opt = STRATEGIES["MimickedAlignmentModel"].apply(training_options(images))
-    del opt["train"]["encoder_iter"]
     opt["train"].update(scheduler={"type": "MultiStepLR", "milestones": [3]}, residual={}, grad_clip=0.01, total_iter=4)
     opt["datasets"]["train"].update(views=1, **data)
     return opt
