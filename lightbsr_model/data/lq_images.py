@@ -48,7 +48,7 @@ def degradation_or_lq_images(opt: Mapping[str, Any], gt_images: ImageReader) -> 
         if opt.get("preset") is None:
             raise OptionError("preset", "missing; give a degradation, or finished LQ images by dataroot_lq.")
         return degradation_of_section(opt)
-    for key in ("preset", "degradation", "misalign"):
+    for key in ("preset", "degradation"):
         if opt.get(key) is not None:
             raise OptionError(key, "has no effect on the finished LQ images of dataroot_lq; leave out one of the two.")
     return open_lq_images(opt, gt_images)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightbsr_arch.errors import ImageError
+from lightbsr_arch.errors import ImageError, OptionError
 from lightbsr_model.data.crops import Crop, cut_crops, draw_crop
 from lightbsr_model.data.finished_pairs import draw_pairs_of_crops
 from lightbsr_model.data.image_sources import ImageReader, open_images
@@ -17,6 +17,9 @@ from lightbsr_model.data.lq_images import degradation_or_lq_images, misaligned
 from lightbsr_model.data.row_decoding import EncodedImage
 from lightbsr_model.degradation import GaussianDegradation
 from lightbsr_model.degradation.base import Degradation, as_batch, in_float32, without_margin
+
+FINISHED = "has no effect on the finished LQ images of dataroot_lq; leave out one of the two."
+"""What is said of keys that make or change LQ images."""
 
 
 class PatchSource:
@@ -39,6 +42,8 @@ class PatchSource:
         if self.degrades_here and isinstance(source, GaussianDegradation):
             # The bits that loaders have always given: outer products differ from them in the last one.
             source = replace(source, as_outer_products=False)
+        if isinstance(source, ImageReader) and opt.get("misalign") is not None:
+            raise OptionError("misalign", FINISHED)
         self.lq_source: Degradation | ImageReader = (
             source if isinstance(source, ImageReader) else misaligned(source, opt)
         )

@@ -11,6 +11,7 @@ from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTR
 
 from lightbsr_arch.errors import OptionError
 from lightbsr_model.data.lq_images import degradation_of_batches
+from lightbsr_model.data.patches import FINISHED
 from lightbsr_model.losses import DegradationRegressionLoss, FlowAlignedL1Loss
 from lightbsr_model.losses.flow_aligned import flow_problem
 from lightbsr_model.option_files.class_lookup import look_up
@@ -194,8 +195,11 @@ def _gan_stage(check: SectionCheck) -> Iterator[Misfit]:
 
 
 def _unequal_pairs(check: SectionCheck) -> Iterator[Misfit]:
-    """Pairs that only a model which aligns them can learn from."""
-    model, place = _class(check, MODEL_REGISTRY, "model_type"), ("datasets", "train", "unequal_pairs")
+    """Pairs that only a model which aligns them can learn from, and pairs that are not moved."""
+    data = ("datasets", "train")
+    if check.good(*data, "misalign") is not None and check.at(*data, "dataroot_lq") is not None:
+        yield (*data, "misalign"), FINISHED.rstrip(".")
+    model, place = _class(check, MODEL_REGISTRY, "model_type"), (*data, "unequal_pairs")
     if check.good(*place) and (declares(model) or is_basicsr(model)) and not aligns_pairs(model):
         yield (
             place,

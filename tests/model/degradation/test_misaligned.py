@@ -133,3 +133,6 @@ def test_what_does_not_fit_is_named(image_folder, tmp_path):
     finished = {**PAIRED, "dataroot_gt": str(image_folder), "dataroot_lq": str(image_folder), "misalign": {"shift": 1}}
     with pytest.raises(OptionError, match="misalign: has no effect on the finished LQ images"):
         build_dataset(finished)
+    opt = plain_training(image_folder)
+    opt["datasets"]["train"].update(dataroot_lq=str(image_folder), preset=None, misalign={"shift": 1})
+    assert any("misalign: has no effect on the finished LQ images" in problem for problem in problems_of(opt))
