@@ -18,11 +18,11 @@ from typing import Any
 
 import torch
 
-from benchmarks import degradation, growth, inference, loading, start_up, training
+from benchmarks import alignment, degradation, growth, inference, loading, start_up, training
 from benchmarks.machine import look_at
 from benchmarks.report import Section, write
 
-_PARTS = ("start-up", "loading", "degradation", "inference", "starts", "training", "growth")
+_PARTS = ("start-up", "loading", "degradation", "inference", "starts", "training", "alignment", "growth")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -72,6 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "inference": lambda: [inference.measure(device, machine, turns, 180, 320, compiled=args.compile)],
         "starts": lambda: [inference.measure_starts(device, turns, 180, 320)],
         "training": lambda: training.measure(device, machine, turns, count, patch, switches),
+        "alignment": lambda: [alignment.measure(device, turns, count, patch)],
         "growth": lambda: [
             growth.with_the_image(device, turns, sides),
             growth.with_the_batch(device, turns, counts, patch),

@@ -15,7 +15,12 @@ from benchmarks.study.report import report
 from benchmarks.study.training import train_all
 
 
-def _set(text: str) -> tuple[str, str]:
+def named_folder(text: str) -> tuple[str, str]:
+    """Split ``NAME=FOLDER``.
+
+    Raises:
+        SystemExit: There is no such folder.
+    """
     name, separator, folder = text.partition("=")
     if not separator or not Path(folder).is_dir():
         raise SystemExit(f"--sets: expected NAME=FOLDER with a folder that exists, got {text!r}.")
@@ -66,7 +71,7 @@ def main() -> None:
         args.lr,
         start=args.start,
     )
-    sets = dict(map(_set, args.sets))
+    sets = dict(map(named_folder, args.sets))
     methods = list(with_what_they_need(args.methods))
     train_all(methods, args.seeds, budget, args.output)
     encoders = ENCODERS if args.encoder_iterations else ()

@@ -16,7 +16,7 @@ LEVELS = (4, 2, 1)
 """Averaging of the images from coarse to fine, in pixels."""
 SMALLEST_LEVEL = 12
 """Side in pixels of the smallest image that a motion is read off."""
-_STEPS, _DAMPING = 8, 1e-3
+_STEPS, _DAMPING = 4, 1e-3
 _LIKELY_CHANGE, _LIKELY_SHIFT = 0.02, 3.0
 """Standard deviations of what is expected of motions: of the matrix's linear part from the identity, and of the shift in
 pixels. What an image with texture shows outweighs them; smooth images show little, and would fit any blur by a zoom."""

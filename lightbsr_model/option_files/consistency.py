@@ -200,7 +200,8 @@ def _unequal_pairs(check: SectionCheck) -> Iterator[Misfit]:
     if check.good(*data, "misalign") is not None and check.at(*data, "dataroot_lq") is not None:
         yield (*data, "misalign"), FINISHED.rstrip(".")
     model, place = _class(check, MODEL_REGISTRY, "model_type"), (*data, "unequal_pairs")
-    if check.good(*place) and (declares(model) or is_basicsr(model)) and not aligns_pairs(model):
+    known = model is not None and (declares(model) or is_basicsr(model))
+    if check.good(*place) and known and not aligns_pairs(model):
         yield (
             place,
             f"{model.__name__} takes pairs as they are and would learn to blur: leave it out, and align the pairs",
