@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import re
 
 import pytest
 import torch
+import yaml
 from basicsr.data import build_dataset
 
 from lightbsr_arch.errors import ImageError, OptionError
@@ -16,6 +18,7 @@ from lightbsr_model.degradation.misaligned import MisalignedDegradation, Misalig
 from lightbsr_model.training.batch_degrader import BatchDegrader
 
 from support.data_sets import PAIRED, paired
+from support.helpers import run_command
 from support.option_problems import problems_of
 from support.training_files import plain_training
 
@@ -136,3 +139,24 @@ def test_what_does_not_fit_is_named(image_folder, tmp_path):
     opt = plain_training(image_folder)
     opt["datasets"]["train"].update(dataroot_lq=str(image_folder), preset=None, misalign={"shift": 1})
     assert any("misalign: has no effect on the finished LQ images" in problem for problem in problems_of(opt))
+
+
+def test_show_draws_pairs_and_says_how_they_are_moved(image_folder, tmp_path, capfd, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    opt = plain_training(image_folder)
+    opt["datasets"]["train"].update(misalign=MOST, degrade_in="device")
+    (tmp_path / "run.yml").write_text(yaml.safe_dump(opt))
+    status, told = run_command(capfd, "data", "show", "-opt", "run.yml", "--samples", 2)
+    assert status == 0
+    assert (
+        len(re.findall(r"moved by \(-?[012]\.\d\d, -?[012]\.\d\d\) LR px, -?0\.\d\d deg, x(0\.99|1\.0[01])\d", told))
+        == 2
+    )
+
+
+def test_entries_of_a_mix_are_moved_alike(image_folder):
+    mix = [{"dataroot_gt": str(image_folder)}, {"dataroot_gt": str(image_folder), "preset": "bicubic"}]
+    dataset = build_dataset({**PAIRED, "preset": "iso_2.4", "misalign": MOST, "mix": mix})
+    assert dataset.degradation.degradation.sigma == (0, 2.4)
+    assert dataset[0]["gt_views"].shape == (1, 3, 64, 64)
+    assert dataset[0]["motion"].shape == (4,)

@@ -10,6 +10,7 @@ import torch
 from lightbsr_arch.errors import OptionError
 from lightbsr_model.bridge import launcher
 
+from support.helpers import run_command
 from support.method_cases import STRATEGIES
 from support.option_problems import problems_of
 from support.training_files import as_test, assert_resumes_exactly, log_of, plain_training, training_options
@@ -70,6 +71,8 @@ def test_unequal_pairs_are_taken_where_they_are_aligned(run, tmp_path, shots, ca
     weights = str(tmp_path / "experiments/aligned/models/net_g_latest.pth")
     tested = as_test({**opt, "model_type": "SRModel"}, path={"pretrain_network_g": weights})
     run(launcher.test, tested)
+    capfd.readouterr()
+    assert run_command(capfd, "data", "check", "-opt", tmp_path / "aligned.yml")[0] == 0
     plain = plain_training(shots / "gt")
     plain["datasets"]["train"].update(finished)
     with pytest.raises(OptionError, match=r"24x20, times the scale 4, is not the 92x77 of its GT image"):
