@@ -175,6 +175,15 @@ class MimickedAlignmentModel(PhasedModel):
         self._made = self.mimic()
         return self.pixel_loss(self.learning_pass(self._made[0].detach()))
 
+    def restore_batch(self, net: Any) -> Tensor:
+        """As in :class:`PhasedModel`; images are padded to whole windows where the network has some, as BasicSR does."""
+        window = int(self.opt["network_g"].get("window_size") or 1)
+        height, width = self.lq.shape[2:]
+        padded = F.pad(self.lq, (0, -width % window, 0, -height % window), "reflect")
+        restored: Tensor = net(padded)
+        scale = restored.shape[2] // padded.shape[2]
+        return restored[:, :, : scale * height, : scale * width]
+
     def save(self, epoch: int, current_iter: int) -> None:
         """Save the auxiliary network too."""
         self.save_network(self.net_mim, "net_mim", current_iter)

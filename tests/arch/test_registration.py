@@ -9,7 +9,7 @@ import skimage.data
 import torch
 from torch.nn import functional as F
 
-from lightbsr_arch.layers.registration import AffineMotion, register_affine, warp, with_colours_of
+from lightbsr_arch.layers.registration import AffineMotion, _Level, register_affine, warp, with_colours_of
 from lightbsr_model.degradation import GaussianDegradation, bicubic_downsample
 from lightbsr_model.degradation.misaligned import MisalignedDegradation, Misalignment
 
@@ -116,6 +116,18 @@ def test_images_without_texture_have_no_motion_and_no_nan(size):
     if min(size) < 12:
         motion = register_affine(noise, noise.roll(1, 3))
         assert torch.equal(motion.matrix, torch.eye(2, 3)[None])
+
+
+def test_a_motion_that_has_run_away_finds_nothing():
+    level = _Level(*torch.rand(2, 1, 1, 24, 24).unbind(0), 1, 12.0)
+    away = torch.full((1, 8), 1e200, dtype=torch.float64)
+    gain, offset, difference, agreement = level.judged(away)
+    assert torch.isinf(difference)
+    assert float(agreement) == 0
+    assert gain.isfinite()
+    assert offset.isfinite()
+    still = level.start.expand(1, 8)
+    assert torch.equal(level.better_of(away, still), still)
 
 
 def test_other_shapes_are_refused():

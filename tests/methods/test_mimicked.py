@@ -19,12 +19,13 @@ from lightbsr_model.losses import FlowAlignedL1Loss, LowPassL1Loss
 from lightbsr_model.methods.mimicked import degraded_copy, low_gt
 
 from support.helpers import assert_close_to_reference, run_command
-from support.method_cases import STRATEGIES
+from support.method_cases import CASES, STRATEGIES
 from support.option_problems import problems_of
 from support.published import published_state_dict
-from support.small_models import build, smooth_batch, train
+from support.small_models import build, options_of, smooth_batch, train
 from support.training_files import training_options
 
+RCAN = {"num_in_ch": 3, "num_out_ch": 3, "upscale": 4}
 CASE = STRATEGIES["MimickedAlignmentModel"]
 RECORDED = pytest.mark.parametrize("name", ["m1", "m2"])
 
@@ -248,6 +249,29 @@ def test_alignment_loss_falls(tmp_path):
     # Nobody has shown it this one: the LR image at the GT image's place.
     made, _ = model.mimic()
     assert float(F.l1_loss(made, aligned)) < 0.8 * before
+
+
+@pytest.mark.parametrize("network", ["LightBSR", "RCAN", "SwinIR"])
+def test_any_network_learns(tmp_path, network):
+    sizes = {
+        "LightBSR": CASES["LightBSR"].options(),
+        "RCAN": {**RCAN, "num_feat": 16, "num_group": 1, "num_block": 1},
+        "SwinIR": {
+            **{"upscale": 4, "img_size": 8, "window_size": 8, "embed_dim": 12, "depths": [2], "num_heads": [2]},
+            **{"mlp_ratio": 2, "upsampler": "pixelshuffledirect"},
+        },
+    }
+    opt = options_of(CASE, tmp_path, 0)
+    opt["network_g"] = {**sizes[network], "type": network}
+    model = build_model(opt)
+    before = model.net_g.state_dict()["sr.head.weight" if network == "LightBSR" else "conv_first.weight"].clone()
+    pair = {"lq": torch.rand(2, 3, 16, 16), "gt": torch.rand(2, 3, 64, 64)}
+    assert train(model, [1], lambda _: pair)[0].keys() == {"l_pix", "l_align", "l_colour"}
+    after = model.net_g.state_dict()["sr.head.weight" if network == "LightBSR" else "conv_first.weight"]
+    assert not torch.equal(before, after)
+    model.feed_data({"lq": torch.rand(1, 3, 13, 18)})
+    model.test()
+    assert model.output.shape == (1, 3, 52, 72)
 
 
 def test_optimisers_and_their_schedule(tmp_path):
