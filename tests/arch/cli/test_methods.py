@@ -21,13 +21,14 @@ from lightbsr_arch.weights.model_files import ModelCard, load_model, read_metada
 
 from infer_helpers import photograph, save
 from support.helpers import TINY
+from support.method_cases import AUXILIARY
 from support.students import STUDENTS, tiny
 
 OTHERS = [name for name in STUDENTS if name != "LightBSR"]
 
 
 def test_every_network_that_needs_only_an_image_has_a_case():
-    needy = {"LightBSRTeacher", "KDSRTeacher"}
+    needy = {"LightBSRTeacher", "KDSRTeacher", *AUXILIARY}
     assert set(STUDENTS) == set(network_names()) - needy - {"BicubicUpsampler"}
 
 
