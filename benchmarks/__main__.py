@@ -18,7 +18,18 @@ from typing import Any
 
 import torch
 
-from benchmarks import degradation, growth, inference, inner_steps, loading, real_world, recomputing, start_up, training
+from benchmarks import (
+    alignment,
+    degradation,
+    growth,
+    inference,
+    inner_steps,
+    loading,
+    real_world,
+    recomputing,
+    start_up,
+    training,
+)
 from benchmarks.machine import look_at
 from benchmarks.report import Section, write
 
@@ -32,6 +43,7 @@ _PARTS = (
     "training",
     "recomputing",
     "inner-steps",
+    "alignment",
     "growth",
 )
 
@@ -86,6 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "training": lambda: training.measure(device, machine, turns, count, patch, switches),
         "recomputing": lambda: [recomputing.measure(device, turns, *((128, 64) if cuda and full else (32, 48)))],
         "inner-steps": lambda: [inner_steps.measure(device, turns, count, patch // 2)],
+        "alignment": lambda: [alignment.measure(device, turns, count, patch)],
         "growth": lambda: [
             growth.with_the_image(device, turns, sides),
             growth.with_the_batch(device, turns, counts, patch),

@@ -9,6 +9,7 @@ import subprocess
 import pytest
 import torch
 
+from benchmarks import misalignment
 from benchmarks.escape import VARIANTS, curve, escape, options
 from benchmarks.study import meta_stage
 from benchmarks.study.codeless import CodelessLightBSR
@@ -152,3 +153,29 @@ def test_interval_over_seeds_is_students():
     assert mean == 2
     assert half == pytest.approx(4.302653 / math.sqrt(3), rel=1e-5)
     assert math.isnan(over_seeds([1.0])[1])
+
+
+@pytest.mark.parametrize("variant", misalignment.VARIANTS)
+def test_trainings_on_misaligned_pairs_differ_in_what_is_compared_alone(variant, image_folder):
+    budget = misalignment.Budget(str(image_folder), {"Six": str(image_folder)}, 8, 2, patch=8)
+    opt, plain = (misalignment.options(name, 1.6, budget, 3) for name in (variant, "plain"))
+    assert check_of(opt).problems == []
+    assert (opt["network_g"], opt["manual_seed"]) == (plain["network_g"], 3)
+    data, other = opt["datasets"]["train"], plain["datasets"]["train"]
+    keys = {key for key in data.keys() | other.keys() if data.get(key) != other.get(key)}
+    moves, blurs = {"misalign"}, {"misalign", "preset", "degradation"}
+    assert keys == {"plain": set(), "mimicked": set(), "aligned": moves, "bicubic": blurs}[variant]
+    assert opt["train"]["optim_g"] == plain["train"]["optim_g"]
+    # Tested on the true blur, aligned.
+    assert opt["datasets"]["val_Six"] == plain["datasets"]["val_Six"]
+    assert opt["datasets"]["val_Six"]["degradation"] == {"sigma": 1.6}
+
+
+def test_table_of_misalignment():
+    log = "Validation Six\n\t # psnr: 20.0000\tBest: 20.0\n...\nValidation Six\n\t # psnr: 21.5000\tBest: 21.5\n"
+    assert misalignment.last_psnr(log) == {"Six": 21.5}
+    found = {("plain", 2.4, 0): {"Six": 20.0}, ("plain", 2.4, 1): {"Six": 21.0}}
+    found |= {("aligned", 2.4, 0): {"Six": 21.0}, ("aligned", 2.4, 1): {"Six": 22.0}}
+    lines = misalignment.table(found, [0, 1]).splitlines()
+    assert lines[0] == "| training | Six, sigma 2.4 | minus plain |"
+    assert lines[-1] == "| aligned | 21.50 ± 6.35 | +1.00 ± 0.00 |"

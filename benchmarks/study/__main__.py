@@ -16,7 +16,11 @@ from benchmarks.study.training import train_all
 
 
 def named_folder(text: str) -> tuple[str, str]:
-    """The two parts of NAME=FOLDER."""
+    """Split ``NAME=FOLDER``.
+
+    Raises:
+        SystemExit: There is no such folder.
+    """
     name, separator, folder = text.partition("=")
     if not separator or not Path(folder).is_dir():
         raise SystemExit(f"--sets: expected NAME=FOLDER with a folder that exists, got {text!r}.")

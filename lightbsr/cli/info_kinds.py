@@ -258,7 +258,8 @@ def _weights(path: Path, content: Mapping[Any, Any], kind: str) -> Told:
 def _network(options: Mapping[str, Any]) -> str:
     known = {key: words for key, words in _SIZES.items() if options.get(key) not in (None, False)}
     sizes = [words.format(_word(options[key])) for key, words in known.items()]
-    return f"{_word(options['type'])}, x{_word(options['scale'])}, {', '.join(sizes)}"
+    scale = [f"x{_word(options['scale'])}"] if "scale" in options else []
+    return ", ".join([_word(options["type"]), *scale, *sizes])
 
 
 def _method(network: str) -> dict[str, str]:
@@ -267,11 +268,14 @@ def _method(network: str) -> dict[str, str]:
     if method is None:
         return {}
     needed = method.needs.get(network)
-    use = (
-        "`lightbsr infer`, `export`, `test` and `compare`"
-        if needed is None
-        else f"`lightbsr test` and `compare`; it needs {needed} besides the LR image, so `lightbsr infer` cannot run it"
-    )
+    if needed is None:
+        use = "`lightbsr infer`, `export`, `test` and `compare`"
+    elif network in method.runs_by:
+        use = (
+            f"`lightbsr test` and `compare`; it needs {needed} besides the LR image, so `lightbsr infer` cannot run it"
+        )
+    else:
+        use = f"training alone: it needs {needed} besides the LR image; {method.who_restores}"
     return {"method": f"{method.name} ({method.paper})", "use": use}
 
 

@@ -26,7 +26,7 @@ def tiled_network(net: nn.Module, scale: int | None = None, size_multiple: int |
     method = method_of_network(net)
     if method is not None and (needed := method.needs.get(type(net).__name__)) is not None:
         raise OptionError(
-            f"{type(net).__name__} needs {needed} besides the LR image, which a photo lacks; a student restores photos."
+            f"{type(net).__name__} needs {needed} besides the LR image, which a photo lacks; {method.who_restores}."
         )
     if method is None or not method.tiling or scale not in (None, net.scale) or size_multiple is not None:
         # Loaded only when needed: the model in the package has tiles of its own.

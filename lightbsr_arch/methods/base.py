@@ -74,3 +74,9 @@ class Method:
     """A sentence for weights of another network that has the same name; empty for any other weights."""
     adaptations: Mapping[str, Callable[..., Adaptation]] = field(default_factory=dict)
     """Adaptations by the names that option files use, made of their arguments."""
+
+    @property
+    def who_restores(self) -> str:
+        """What restores images where one of :attr:`needs` cannot, for messages."""
+        has_student = any(name not in self.needs for name in self.networks)
+        return "a student is what restores images" if has_student else "what it helped to train is what restores images"

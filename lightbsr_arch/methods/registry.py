@@ -85,6 +85,11 @@ METHODS = (
         published=("E_st.E.2.weight", "E.E.2.weight", ("head.0.weight", "body.0.weight", "tail.1.weight")),
     ),
     _ours("lce", "LCE", signature=("sr.frequency.",)),
+    _ours(
+        *("mimicked", "MimicNet"),
+        signature=("guide.first.",),
+        published=("guide_net.0.0.weight",),
+    ),
     _ours("bicubic", "BicubicUpsampler"),
 )
 """The methods of this package."""

@@ -164,7 +164,7 @@ def _build(state_dict: Mapping[str, Tensor], options: Mapping[str, Any]) -> nn.M
         raise ValueError(f"this is {kind}, a network that is not here.")
     if kind in method.needs:
         raise ValueError(
-            f"this is {kind}, which needs {method.needs[kind]} besides the LR image; a student is what restores images."
+            f"this is {kind}, which needs {method.needs[kind]} besides the LR image; {method.who_restores}."
         )
     # Sizes are read off the weights: memory is taken only when all of them are there and fit.
     try:

@@ -29,6 +29,7 @@ from lightbsr_arch.display import printable
 from lightbsr_arch.errors import OptionError
 from lightbsr_model.bridge.run import Run
 from lightbsr_model.bridge.stopping import shield_worker
+from lightbsr_model.option_files.class_options import for_its_model
 from lightbsr_model.runtime.random_streams import derive_seed, seeded
 
 
@@ -172,7 +173,8 @@ def create_loaders(opt: dict[str, Any], logger: Any, run: Run) -> tuple[Any, ...
     train_opt = sets["train"]
     ratio = train_opt.get("dataset_enlarge_ratio", 1)
     _drop_prefetching_that_cannot_work(train_opt, logger)
-    dataset = SupervisedDataset(build_dataset(train_opt), int(train_opt.get("skip_bad_images", 0)))
+    set_opt = for_its_model(train_opt, opt.get("model_type"))
+    dataset = SupervisedDataset(build_dataset(set_opt), int(train_opt.get("skip_bad_images", 0)))
     sampler = ResumableSampler(dataset, opt["world_size"], opt["rank"], ratio, opt["manual_seed"])
     loader = build_dataloader(
         dataset,

@@ -44,6 +44,12 @@ class BlindDegradationPairedDataset(Dataset[dict[str, Any]]):
                 BasicSR's Real-ESRGAN. The model does that, so only with ``degrade_in: device``.
             pool (int): Samples in a pool that mixes the degradations of many batches, a multiple of the batch; the model has
                 it, so only with ``degrade_in: device``. Default: 0, none.
+            misalign (dict): Optional: moves and recolours the LR images against the GT images, see
+                :class:`~lightbsr_model.data.set_options.MisalignOptions`. A sample draws ``motion`` and ``colours``
+                (:mod:`lightbsr_model.degradation.misaligned`), and with ``degrade_in: device`` its ``gt_views`` are larger
+                by a margin at each side, which the model cuts off.
+            unequal_pairs (bool): Whether finished pairs may differ a little in size and position, their centres being the
+                same point: for a model that aligns them, which sets it. Default: False.
             mix (list[dict]): Optional: several sets of images. An entry has a ``weight`` (a number above 0, default 1) and
                 overrides keys from ``dataroot_gt`` to ``pictures``, ``use_hflip``, ``use_rot``, ``preset`` and
                 ``degradation`` above; it inherits what it does not give. A sample is of an entry with a probability of its

@@ -14,6 +14,7 @@ from PIL import Image
 
 from lightbsr_arch.errors import ImageError
 from lightbsr_model.data.decoding import decode_rgb
+from lightbsr_model.data.finished_pairs import are_near
 from lightbsr_model.data.image_sources import ImageReader, ImageSource
 from lightbsr_model.data.worker_pool import WorkerPool
 
@@ -92,13 +93,14 @@ def inspect_images(reader: ImageReader, workers: int) -> Findings:
     return findings
 
 
-def size_mismatches(gt: Findings, lq: Findings, scale: int) -> list[str]:
+def size_mismatches(gt: Findings, lq: Findings, scale: int, may_differ: bool = False) -> list[str]:
     """A line for each pair whose GT image is not its LQ image times the scale, but for what cropping takes away.
 
     Args:
         gt: Of the GT images.
         lq: Of the LQ images, in their order.
         scale: The factor.
+        may_differ: Whether pairs may differ a little, for a model that aligns them.
     """
     return [
         f"{low.name}: {low.width}x{low.height}, times {scale}, does not fit the {high.width}x{high.height} of {high.name}"
@@ -106,6 +108,7 @@ def size_mismatches(gt: Findings, lq: Findings, scale: int) -> list[str]:
         if high is not None
         and low is not None
         and (high.height // scale, high.width // scale) != (low.height, low.width)
+        and not (may_differ and are_near((low.height, low.width), (high.height, high.width), scale))
     ]
 
 

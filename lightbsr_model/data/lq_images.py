@@ -11,6 +11,7 @@ from lightbsr_model.data.image_sources import ImageReader, ImageSource, open_sou
 from lightbsr_model.data.mixing import mix_sections
 from lightbsr_model.degradation import GaussianDegradation, get_degradation
 from lightbsr_model.degradation.base import Degradation
+from lightbsr_model.degradation.misaligned import MisalignedDegradation, Misalignment
 
 
 class _Chosen:
@@ -81,7 +82,14 @@ def degradation_of_batches(opt: Mapping[str, Any]) -> Degradation | None:
         OptionError: Degradations that cannot share a batch, or see :func:`degradation_of_section`.
     """
     degradations = [degradation_of_section(part) for part in mix_sections(opt) if part.get("preset") is not None]
-    return degradations[0].covering(degradations[1:]) if degradations else None
+    return misaligned(degradations[0].covering(degradations[1:]), opt) if degradations else None
+
+
+def misaligned(degradation: Degradation, opt: Mapping[str, Any]) -> Degradation:
+    """A degradation with the ``misalign`` of a training section, which needs its ``gt_size`` and ``scale``; else itself."""
+    if opt.get("misalign") is None:
+        return degradation
+    return MisalignedDegradation(degradation, Misalignment(**opt["misalign"]), opt["gt_size"] // opt["scale"])
 
 
 def open_lq_images(opt: Mapping[str, Any], gt_images: ImageReader) -> ImageReader:

@@ -9,13 +9,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightbsr_arch.errors import ImageError
+from lightbsr_arch.errors import ImageError, OptionError
 from lightbsr_model.data.crops import Crop, cut_crops, draw_crop
+from lightbsr_model.data.finished_pairs import draw_pairs_of_crops
 from lightbsr_model.data.image_sources import ImageReader, open_images
-from lightbsr_model.data.lq_images import degradation_or_lq_images
+from lightbsr_model.data.lq_images import degradation_or_lq_images, misaligned
 from lightbsr_model.data.row_decoding import EncodedImage
 from lightbsr_model.degradation import GaussianDegradation
-from lightbsr_model.degradation.base import as_batch, in_float32
+from lightbsr_model.degradation.base import Degradation, as_batch, in_float32, without_margin
+
+FINISHED = "has no effect on the finished LQ images of dataroot_lq; leave out one of the two."
+"""What is said of keys that make or change LQ images."""
 
 
 class PatchSource:
@@ -33,10 +37,16 @@ class PatchSource:
         self.degrades_here = opt.get("degrade_in", "device") == "loader"
         self.use_hflip, self.use_rot = opt.get("use_hflip", True), opt.get("use_rot", True)
         self.images = open_images(opt)
-        self.lq_source = degradation_or_lq_images(opt, self.images)
-        if self.degrades_here and isinstance(self.lq_source, GaussianDegradation):
+        self.unequal_pairs = bool(opt.get("unequal_pairs"))
+        source = degradation_or_lq_images(opt, self.images)
+        if self.degrades_here and isinstance(source, GaussianDegradation):
             # The bits that loaders have always given: outer products differ from them in the last one.
-            self.lq_source = replace(self.lq_source, as_outer_products=False)
+            source = replace(source, as_outer_products=False)
+        if isinstance(source, ImageReader) and opt.get("misalign") is not None:
+            raise OptionError("misalign", FINISHED)
+        self.lq_source: Degradation | ImageReader = (
+            source if isinstance(source, ImageReader) else misaligned(source, opt)
+        )
 
     def sample(self, index: int, generator: torch.Generator) -> dict[str, Any]:
         """Draw a sample of an image.
@@ -44,32 +54,36 @@ class PatchSource:
         Raises:
             ImageError: It is too small, cannot be read, or does not fit its LQ image.
         """
-        image = self.images.open(index)
+        image, source = self.images.open(index), self.lq_source
         height, width = image.size
-        if min(height, width) < self.gt_size:
+        margin = 0 if isinstance(source, ImageReader) else self.scale * source.margin
+        if min(height, width) < self.gt_size + 2 * margin:
+            with_margin = f", with {margin} pixels around it that misalign needs" if margin else ""
             raise ImageError(
-                f"{self.images.name(index)}: {width}x{height} is too small for a crop of gt_size {self.gt_size}; "
+                f"{self.images.name(index)}: {width}x{height} is too small for a crop of gt_size {self.gt_size}{with_margin}; "
                 "leave it out, or lower gt_size."
             )
-        if isinstance(self.lq_source, ImageReader):
-            return self._finished_pair(image, self.lq_source.open(index), generator)
-        gt = cut_crops(image, self._draw_crops(image.size, self.gt_size, generator))
-        params = in_float32(self.lq_source.draw(generator))
+        if isinstance(source, ImageReader):
+            return self._finished_pair(image, source.open(index), generator)
+        gt = cut_crops(image, self._draw_crops(image.size, self.gt_size + 2 * margin, generator))
+        params = in_float32(source.draw(generator))
         if not self.degrades_here:
             return {"gt_views": gt, **params, "gt_path": image.name}
-        lq = self.lq_source.apply(gt[None], as_batch(params), self.scale, generator)[0]
-        return {**self._as_pair(lq, gt), **params, "gt_path": image.name, "lq_path": image.name}
+        lq = source.apply(gt[None], as_batch(params), self.scale, generator)[0]
+        return {
+            **self._as_pair(lq, without_margin(gt, source, self.scale)),
+            **params,
+            "gt_path": image.name,
+            "lq_path": image.name,
+        }
 
     def _finished_pair(self, image: EncodedImage, lq_image: EncodedImage, generator: torch.Generator) -> dict[str, Any]:
-        (height, width), (lq_height, lq_width) = image.size, lq_image.size
-        if (lq_height * self.scale, lq_width * self.scale) != (height, width):
-            raise ImageError(
-                f"{lq_image.name}: {lq_width}x{lq_height}, times the scale {self.scale}, is not the {width}x{height} of "
-                f"its GT image {image.name}."
-            )
-        crops = self._draw_crops(lq_image.size, self.gt_size // self.scale, generator)
-        gt = cut_crops(image, [crop.enlarged(self.scale) for crop in crops])
-        lq = cut_crops(lq_image, crops).float() / 255
+        crops = draw_pairs_of_crops(
+            *(lq_image, image, self.gt_size // self.scale, self.scale, self.unequal_pairs),
+            lambda size, side: self._draw_crops(size, side, generator),
+        )
+        gt = cut_crops(image, [high for _, high in crops])
+        lq = cut_crops(lq_image, [low for low, _ in crops]).float() / 255
         return {**self._as_pair(lq, gt), "gt_path": image.name, "lq_path": lq_image.name}
 
     def _draw_crops(self, image_size: tuple[int, int], size: int, generator: torch.Generator) -> list[Crop]:

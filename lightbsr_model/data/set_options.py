@@ -49,6 +49,17 @@ class BlindDegradationSet:
 
 
 @dataclass(frozen=True)
+class MisalignOptions:
+    """Keys of ``misalign``; each draw is uniform, around no change."""
+
+    shift: float = key("Largest shift along each axis, in LR pixels.", 0.0, low=0, high=64)
+    rotation: float = key("Largest rotation about the patch's centre, in degrees.", 0.0, low=0, high=45)
+    zoom: float = key("Largest change of the magnification; 0.01 is 0.99 to 1.01.", 0.0, low=0, high=0.5)
+    gain: float = key("Largest change of each channel's gain; 0.1 is 0.9 to 1.1.", 0.0, low=0, high=1)
+    offset: float = key("Largest offset of each channel; 1 is the whole range of values.", 0.0, low=0, high=1)
+
+
+@dataclass(frozen=True)
 class PairedSet(BlindDegradationSet):
     """Keys of a training set of type BlindDegradationPairedDataset."""
 
@@ -76,6 +87,13 @@ class PairedSet(BlindDegradationSet):
         0,
         low=0,
         high=2**20,
+    )
+    misalign: MisalignOptions | None = key(
+        "Move and recolour the LR images against the GT images, as pairs of two shots are; ~ does not.", None
+    )
+    unequal_pairs: bool | None = key(
+        "Finished pairs may differ a little in size and position; ~ is true where the model aligns them, else false.",
+        None,
     )
     mix: list[Any] | None = key(
         "Several sets of images in one training, such as [{dataroot_gt: A, weight: 3}, {dataroot_gt: B}]; an entry overrides "

@@ -39,6 +39,11 @@ class Degradation(Protocol):
     def is_noisy(self) -> bool:
         """Whether any draw can have noise."""
 
+    @property
+    def margin(self) -> int:
+        """LR pixels around the LR image that :meth:`apply` must be given too, at the scale of the HR image, and cuts off."""
+        return 0
+
     def draw(self, generator: torch.Generator | None = None) -> Params:
         """Draw the parameters of one sample, floating-point ones in float64.
 
@@ -52,7 +57,7 @@ class Degradation(Protocol):
         """Degrade a batch.
 
         Args:
-            gt: (N, C, H, W) or (N, V, C, H, W) in 0..255, uint8 or float.
+            gt: (N, C, H, W) or (N, V, C, H, W) in 0..255, uint8 or float; with the :attr:`margin`, if there is one.
             params: Each with N as first dimension, on ``gt``'s device; those of :data:`ON_HOST` on the host.
             scale: The factor.
             generator: Of the noise, on ``gt``'s device; None is torch's global one.
@@ -115,6 +120,12 @@ class Degradation(Protocol):
         Raises:
             OptionError: One is of another kind.
         """
+
+
+def without_margin(images: Tensor, degradation: Degradation, scale: int) -> Tensor:
+    """What HR images (..., H, W) show of what the LR images do, see :attr:`Degradation.margin`."""
+    cut = scale * degradation.margin
+    return images[..., cut : images.shape[-2] - cut, cut : images.shape[-1] - cut]
 
 
 def params_of(degradation: Degradation, batch: Mapping[str, Any]) -> Params:

@@ -4,6 +4,8 @@ from lightbsr_model.losses.content_decoupled import ContentDecoupledContrastiveL
 from lightbsr_model.losses.contrastive import DegradationContrastiveLoss
 from lightbsr_model.losses.degradation_regression import DegradationRegressionLoss
 from lightbsr_model.losses.distillation import ChannelDistillationLoss, SpatialDistillationLoss
+from lightbsr_model.losses.flow_aligned import FlowAlignedL1Loss
+from lightbsr_model.losses.low_pass import LowPassL1Loss
 from lightbsr_model.losses.wavelet import WaveletLoss
 
 __all__ = [
@@ -11,6 +13,8 @@ __all__ = [
     "ContentDecoupledContrastiveLoss",
     "DegradationContrastiveLoss",
     "DegradationRegressionLoss",
+    "FlowAlignedL1Loss",
+    "LowPassL1Loss",
     "SpatialDistillationLoss",
     "WaveletLoss",
 ]

@@ -9,7 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from basicsr.utils.registry import MODEL_REGISTRY
+
 from lightbsr_model.data.set_options import PairedSet
+from lightbsr_model.option_files.class_lookup import look_up
 from lightbsr_model.option_files.declared import sections
 from lightbsr_model.option_files.declared.kinds import is_foreign, is_ours
 from lightbsr_model.option_files.keys_read import keys_read_by
@@ -43,6 +46,19 @@ def reads(cls: Any, *section: str) -> set[str]:
 def may_read_more(cls: Any) -> bool:
     """Whether a class may read keys that are neither declared nor found in its source."""
     return not declares(cls) and is_foreign(cls)
+
+
+def aligns_pairs(model: Any) -> bool:
+    """Whether a model learns from finished pairs that differ a little in size and position."""
+    return bool(getattr(model, "aligns_pairs", False))
+
+
+def for_its_model(train_set: Mapping[str, Any], model_type: Any) -> Mapping[str, Any]:
+    """A training set's section, with what its model makes of finished pairs where the section leaves that open."""
+    is_open = train_set.get("dataroot_lq") is not None and train_set.get("unequal_pairs") is None
+    if is_open and aligns_pairs(look_up(MODEL_REGISTRY, model_type)):
+        return {**train_set, "unequal_pairs": True}
+    return train_set
 
 
 def sections_with(cls: Any, name: str) -> set[str]:

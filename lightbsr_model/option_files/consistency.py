@@ -12,9 +12,11 @@ from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTR
 from lightbsr_arch.errors import OptionError
 from lightbsr_model.data.lq_images import degradation_of_batches, degradation_of_section
 from lightbsr_model.data.mixing import mix_sections
-from lightbsr_model.losses import DegradationRegressionLoss
+from lightbsr_model.data.patches import FINISHED
+from lightbsr_model.losses import DegradationRegressionLoss, FlowAlignedL1Loss
+from lightbsr_model.losses.flow_aligned import flow_problem
 from lightbsr_model.option_files.class_lookup import look_up
-from lightbsr_model.option_files.class_options import declared, declares, reads
+from lightbsr_model.option_files.class_options import aligns_pairs, declared, declares, reads
 from lightbsr_model.option_files.declared.kinds import arguments_of, is_basicsr, is_ours
 from lightbsr_model.option_files.document import KeyPath, sections
 from lightbsr_model.option_files.section_check import SectionCheck
@@ -242,7 +244,32 @@ def _diffusion(check: SectionCheck) -> Iterator[Misfit]:
         yield tuple(problem[0].split(".")), problem[1].rstrip(".")
 
 
+def _unequal_pairs(check: SectionCheck) -> Iterator[Misfit]:
+    """Pairs that only a model which aligns them can learn from, and pairs that are not moved."""
+    data = ("datasets", "train")
+    if check.good(*data, "misalign") is not None and check.at(*data, "dataroot_lq") is not None:
+        yield (*data, "misalign"), FINISHED.rstrip(".")
+    model, place = _class(check, MODEL_REGISTRY, "model_type"), (*data, "unequal_pairs")
+    known = model is not None and (declares(model) or is_basicsr(model))
+    if check.good(*place) and known and not aligns_pairs(model):
+        yield (
+            place,
+            f"{model.__name__} takes pairs as they are and would learn to blur: leave it out, and align the pairs",
+        )
+
+
+def _flow(check: SectionCheck) -> Iterator[Misfit]:
+    """What finds the flow between the images of a pair, on this machine."""
+    for name, section in check.section("train").items():
+        place = ("train", name)
+        if not name.endswith("_opt") or not isinstance(section, dict) or not check.is_good(*place):
+            continue
+        if _class(check, LOSS_REGISTRY, *place, "type") is FlowAlignedL1Loss and (problem := flow_problem(section)):
+            yield (*place, problem[0]), problem[1].rstrip(".")
+
+
 _CHECKS = (
     *(_scales, _networks_and_losses, _data_loading, _schedule, _queue),
     *(_degradations, _prior, _readout, _diffusion),
+    *(_unequal_pairs, _flow),
 )

@@ -22,6 +22,7 @@ from lightbsr_model.data.image_sources import ImageReader, open_images
 from lightbsr_model.data.lmdb_file import check_whole
 from lightbsr_model.data.lq_images import degradation_of_batches, degradation_of_section, degradation_or_lq_images
 from lightbsr_model.data.mixing import mix_problems, mix_sections
+from lightbsr_model.degradation.misaligned import Misalignment
 from lightbsr_model.option_files.class_lookup import look_up
 from lightbsr_model.option_files.document import KeyPath, sections
 from lightbsr_model.option_files.dotted_names import code_of_storage
@@ -179,6 +180,9 @@ class FileCheck:
             return
         if scale and size % scale:
             yield (*place, "gt_size"), f"expected a multiple of the scale {scale}, got {size}"
+        margin = 0
+        if scale and dataset.get("misalign") and self.check.is_good(*train, "misalign"):
+            margin = 2 * scale * Misalignment(**dataset["misalign"]).margin(size // scale)
         if (dataset.get("io_backend") or {}).get("type") == "lmdb":
             return  # the sizes are in meta_info.txt only as text of whoever wrote it; the loader names an image too small
         for number in range(min(len(images), _MOST_HEADERS)):
@@ -187,10 +191,12 @@ class FileCheck:
                     smallest = min(image.size)
             except OSError:
                 continue  # whether it can be decoded at all is for the loader, and skip_bad_images, to say
-            if smallest < size:
+            if smallest < size + margin:
+                needed = f"{size} and {margin} for misalign" if margin else f"{size}"
+                found = f"{images.name(number)} is {image.size[0]}x{image.size[1]}"
                 yield (
                     (*place, "gt_size"),
-                    f"{size}, but {images.name(number)} is {image.size[0]}x{image.size[1]}: lower it, or leave the image out",
+                    f"{needed}, but {found}: lower it, or leave the image out",
                 )
                 return
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lightbsr_arch.errors import OptionError
 from lightbsr_model.data.lq_images import degradation_of_batches
-from lightbsr_model.degradation.base import ON_HOST, Params, SharesSizes, params_of, shared_by_batch
+from lightbsr_model.degradation.base import ON_HOST, Params, SharesSizes, params_of, shared_by_batch, without_margin
 from lightbsr_model.degradation.gaussian import ANY_GAUSSIAN
 from lightbsr_model.runtime.processes import tensors_of_rank_0
 from lightbsr_model.runtime.random_streams import derive_seed
@@ -65,7 +65,8 @@ class BatchDegrader:
         """Degrade the next part of the iteration's batch.
 
         Args:
-            tensors: ``gt_views`` (N, V, 3, H, W) uint8 and the parameters of the degradation, as :func:`to_device` gives them.
+            tensors: ``gt_views`` (N, V, 3, H, W) uint8, with the degradation's margin, and the parameters of the degradation,
+                as :func:`to_device` gives them.
             arrange: Changes the views before they are degraded.
         """
         params = params_of(self.degradation, tensors)
@@ -77,7 +78,7 @@ class BatchDegrader:
         if self.per == "batch":
             params = shared_by_batch(params)
         elif self.per == "sizes":
-            params = cast(SharesSizes, self.degradation).sharing_sizes(params)
+            params = {**params, **cast(SharesSizes, self.degradation).sharing_sizes(params)}
         if self.is_shared:
             params = tensors_of_rank_0(params)
         gt_views = tensors["gt_views"] if arrange is None else arrange(tensors["gt_views"])
@@ -85,7 +86,7 @@ class BatchDegrader:
         known = {
             name: value for name, value in {**tensors, **params}.items() if name in ("kernel", "noise_level", "prior")
         }
-        gt = gt_views[:, 0]
+        gt = without_margin(gt_views[:, 0], self.degradation, self.scale)
         if self.pool is not None:
             views, gt, params, known = self._pooled(self.pool, views, gt, params, known)
         is_whole = all(name in params for name in self.degradation.names)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from support.method_cases import ALL
+from support.method_cases import TRAININGS
 
 pytestmark = pytest.mark.slow
 
@@ -20,7 +20,7 @@ SCRIPT = Path(__file__).with_name("two_steps.py")
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     out = tmp_path_factory.mktemp("processes")
-    teachers = {str(case): str(case.save_teacher(out)) for case in ALL if case.teacher or case.meta}
+    teachers = {str(case): str(case.save_teacher(out)) for case in TRAININGS.values() if case.teacher or case.meta}
     arguments = [str(SCRIPT), str(out), json.dumps(teachers)]
     subprocess.run([sys.executable, *arguments], check=True)
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
@@ -29,7 +29,7 @@ def runs(tmp_path_factory):
 
 
 @pytest.mark.parametrize("phase", ["encoder", "joint"])
-@pytest.mark.parametrize("case", ALL, ids=str)
+@pytest.mark.parametrize("case", TRAININGS.values(), ids=str)
 def test_two_processes_equal_one_on_the_joined_batch(runs, case, phase):
     alone, first, second = (runs[name][f"{case} {phase}"] for name in ("1_0", "2_0", "2_1"))
     assert alone.keys() == first.keys() == second.keys()

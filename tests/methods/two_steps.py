@@ -24,7 +24,7 @@ from lightbsr_model.degradation import isotropic_gaussian_kernels
 from lightbsr_model.runtime.processes import init_process_group
 from lightbsr_model.training.diffusion_augmentation import DiffusedDiscriminator
 
-from support.method_cases import ALL, MethodCase
+from support.method_cases import TRAININGS, MethodCase
 from support.model_options import TEACHER_NETWORK, basicsr_options, model_options
 from support.small_models import noise_batch
 
@@ -35,7 +35,7 @@ def main(out: Path, teachers: dict[str, str]) -> None:
     if world_size > 1:
         init_process_group()
     results = {}
-    for case in ALL:
+    for case in TRAININGS.values():
         for phase, encoder_iter in (("encoder", 8), ("joint", 0)):
             opt = case.apply(model_options("teacher", TEACHER_NETWORK, encoder_iter), teachers.get(str(case)))
             opt.update(dist=world_size > 1, rank=rank, world_size=world_size)
@@ -111,7 +111,8 @@ def _two_steps(model, case: MethodCase, rank: int, world_size: int) -> dict[str,
             model.batch = dataclasses.replace(model.batch, params=params)
         model.optimize_parameters(step)
         if step == 1:
-            learning = [*model.net_g.named_parameters(), *(model.readout or torch.nn.Identity()).named_parameters()]
+            others = (getattr(model, name, None) or torch.nn.Identity() for name in ("readout", "net_mim"))
+            learning = [*model.net_g.named_parameters(), *(pair for net in others for pair in net.named_parameters())]
             gradients = {name: value.grad for name, value in learning if value.grad is not None}
             result.update({f"grad {name}": value.clone() for name, value in gradients.items()})
             result.update({f"log {name}": torch.tensor(value) for name, value in model.get_current_log().items()})

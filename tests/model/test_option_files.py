@@ -32,6 +32,8 @@ ALL = {path.relative_to(ROOT / "options").as_posix(): path for path in (ROOT / "
 LISTS = ("compare/compare_", "compare/analyze_", "small/compare")
 FILES = {name: path for name, path in ALL.items() if not name.startswith(LISTS)}
 YARDSTICKS = {f"compare/train_{name}.yml" for name in ("edsr", "msrresnet", "rcan", "swinir")}
+STRATEGIES = ("gan/", "mimicked/")
+"""Recipes that train any network, here a student or BasicSR's own."""
 BASICSRS = {f"compare/train_{name}.yml" for name in ("realesrnet", "realesrgan")}
 """Recipes of BasicSR's own data and models."""
 TRAINING = [
@@ -39,7 +41,7 @@ TRAINING = [
     for name in FILES
     if "train" in name
     and name not in YARDSTICKS | BASICSRS | {"small/train_encoder.yml"}
-    and not name.startswith("gan/")
+    and not name.startswith(STRATEGIES)
 ]
 LIGHTBSR = [name for name in TRAINING if name.startswith(("train_", "lightbsr/"))]
 TESTS = [name for name in FILES if name.startswith("test/")]
@@ -171,11 +173,11 @@ def test_names_and_arguments_are_known(name):
     assert opt["network_g"].get("scale", opt["network_g"].get("upscale")) == opt["scale"]
     for key, dataset in opt["datasets"].items():
         assert dataset["type"] in names_in(DATASET_REGISTRY), key
-        if name not in BASICSRS or key != "train":
+        if dataset.get("dataroot_lq") is None and (name not in BASICSRS or key != "train"):
             get_degradation(dataset["preset"], dataset.get("degradation"))
     names = [dataset["name"] for dataset in opt["datasets"].values()]
     assert len(set(names)) == len(names)
-    for metric in opt["val"]["metrics"].values():
+    for metric in filter(None, opt["val"]["metrics"].values()):
         assert metric["crop_border"] == opt["scale"]
         assert metric["type"] == "calculate_niqe" or metric["test_y_channel"] is True
 
@@ -395,6 +397,30 @@ def test_yardstick_has_the_data_and_the_budget_of_lightbsr(name):
         assert opt["datasets"]["train"][key] == ours["datasets"]["train"][key]
     assert opt["datasets"]["train"]["degrade_in"] == "loader"
     assert opt["train"]["total_iter"] == ours["train"]["total_iter"]
+
+
+MIMICKED = {name: f"mimicked/train_{name}.yml" for name in ("plain", "bicubic", "aligned", "mimicked", "real")}
+
+
+def test_recipe_of_mimicked_alignment():
+    plain, mimicked = _read(MIMICKED["plain"]), _read(MIMICKED["mimicked"])
+    for opt in map(_read, MIMICKED.values()):
+        data, train = opt["datasets"]["train"], opt["train"]
+        assert opt["network_g"] == plain["network_g"]
+        assert (data["gt_size"], data["batch_size_per_gpu"]) == (128, 32)
+        optim = {"type": "AdamW", "lr": 1e-3, "weight_decay": 0, "betas": [0.9, 0.9]}
+        assert train["optim_g"] == optim == train.get("optim_mim", optim)
+        assert train["grad_clip"] == 0.01
+        schedule = {"periods": [200000], "restart_weights": [1], "eta_min": 1e-7}
+        assert train["scheduler"] == {"type": "CosineAnnealingRestartLR", **schedule}
+        assert (train["total_iter"], train["warmup_iter"]) == (200000, -1)
+        _accepts(LOSS_REGISTRY.get(train["pixel_opt"]["type"]), train["pixel_opt"])
+    weights = [mimicked["train"][key]["loss_weight"] for key in ("pixel_opt", "align_opt", "low_pass_opt")]
+    assert weights == [1, 1, 0.01]
+    moved = {name: _read(path)["datasets"]["train"].get("misalign") for name, path in MIMICKED.items()}
+    assert moved["plain"]["shift"] == 2.0
+    assert moved["mimicked"] == moved["plain"]
+    assert [moved[name] for name in ("aligned", "bicubic", "real")] == [None] * 3
 
 
 def test_every_test_preset_has_its_file():

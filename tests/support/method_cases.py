@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +73,9 @@ class MethodCase:
     """Names of its inputs in the golden data, their scale first; empty for one, which is called after the recording."""
     code: bool = True
     """It estimates the degradation before it restores the image: ``encode`` and ``restore``."""
+    falls_to: float = 0.8
+    """Share of the pixel loss that is left after some iterations; a network that starts from the enlarged image has little
+    to lose."""
     contrast: str = ""
     """The part that holds a key encoder, which some trainers leave out of their checkpoints."""
 
@@ -298,3 +301,53 @@ CASES = {
 """By the network's name, or the case's own. A method without its case fails ``tests/methods/test_networks.py``."""
 
 ALL = list(CASES.values())
+
+
+@dataclass(frozen=True)
+class StrategyCase(MethodCase):
+    """A training that takes any network, on a small one of BasicSR's."""
+
+    sections: Mapping[str, Any] = field(default_factory=dict)
+    """Sections of an option file beside ``network_g``: auxiliary networks."""
+
+    def __str__(self) -> str:
+        return self.model_type
+
+    def options(self, scale: int = 4) -> dict[str, Any]:
+        """As a section of an option file."""
+        return {"type": self.network, "upscale": scale, **self.small}
+
+    def apply(self, opt: dict[str, Any], teacher_file: Path | str | None = None) -> dict[str, Any]:
+        """Make options of any training those of this one."""
+        opt = super().apply(opt, teacher_file)
+        opt["train"].pop("encoder_iter", None)
+        opt.update({name: dict(section) for name, section in self.sections.items()})
+        return opt
+
+
+STRATEGIES = {
+    str(case): case
+    for case in (
+        StrategyCase(
+            network="MSRResNet",
+            small={"num_in_ch": 3, "num_out_ch": 3, "num_feat": 8, "num_block": 1},
+            model_type="MimickedAlignmentModel",
+            losses={
+                # Of images of noise too.
+                "align_opt": {"type": "FlowAlignedL1Loss", "min_agreement": -1.0},
+                "low_pass_opt": {"type": "LowPassL1Loss", "loss_weight": 0.01},
+            },
+            first_layer="conv_first",
+            falls_to=0.95,
+            pixel_weight=1.0,
+            sections={"network_mim": {"type": "MimicNet", "num_feat": 8}},
+        ),
+    )
+}
+"""By their models."""
+
+AUXILIARY = {section["type"] for case in STRATEGIES.values() for section in case.sections.values()}
+"""Networks that only help in a training, which the tests of networks that restore images leave out."""
+
+TRAININGS: dict[str, MethodCase] = {**CASES, **STRATEGIES}
+"""All that trains, by the name of its case."""

@@ -25,9 +25,10 @@ def published_state_dict(
     network: str, gain: Gain = 1.0, prior_channels: int = 15, scale: int = 4
 ) -> dict[str, torch.Tensor]:
     """A state dict in the published layout; ``network`` is LightBSR's student or teacher, dasr, kdsr_student,
-    kdsr_teacher, cdcl, dssr, mrda_mln, mrda_teacher or mrda_student."""
+    kdsr_teacher, cdcl, dssr, mrda_mln, mrda_teacher, mrda_student or mimicked_mim."""
     method = f"lightbsr_{network}" if network in ("student", "teacher") else network
-    shapes = json.loads((GOLDEN / "state_dict_shapes.json").read_text())[f"{method}_x{scale}"]
+    of_all = json.loads((GOLDEN / "state_dict_shapes.json").read_text())
+    shapes = of_all.get(f"{method}_x{scale}") or of_all[method]  # one network serves all scales
     state_dict = {}
     for key, shape in shapes.items():
         if network == "teacher" and key.startswith("E.encoder_") and key.endswith(".E.0.weight"):

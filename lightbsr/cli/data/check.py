@@ -17,6 +17,7 @@ from lightbsr_model.data.inspection import Findings, inspect_images, ranges, siz
 from lightbsr_model.data.lq_images import open_lq_images
 from lightbsr_model.data.mixing import mix_sections
 from lightbsr_model.data.set_writer import names_digest
+from lightbsr_model.option_files.class_options import for_its_model
 from lightbsr_model.option_files.whole_options import read_options
 
 _LONGEST_LIST = 20
@@ -83,6 +84,8 @@ def _of_option_file(path: Path) -> Iterator[_Set]:
         raise OptionError(f"{path}: {document.problems[0] if document.problems else 'there is no section datasets'}.")
     for key, options in document.options["datasets"].items():
         scale = options.get("scale", document.options.get("scale", 1))
+        if key == "train":
+            options = for_its_model(options, document.options.get("model_type"))
         for number, part in enumerate(mix_sections(options)):
             # The least that the 21x21 kernel asks for, see the benchmark data set.
             smallest = part.get("gt_size", 1) if key == "train" else (10 + scale if "preset" in part else 1)
@@ -110,7 +113,7 @@ def _check(one: _Set, workers: int, read: dict[str, Findings]) -> int:
     if options.get("dataroot_lq") is not None:
         lq = inspect_images(open_lq_images(options, gt_images), workers)
         _describe(lq, str(options["dataroot_lq"]))
-        problems += [*lq.unreadable, *size_mismatches(gt, lq, options["scale"])]
+        problems += [*lq.unreadable, *size_mismatches(gt, lq, options["scale"], bool(options.get("unequal_pairs")))]
     if one.options.get("num_worker_per_gpu") is not None:
         count = len(gt_images) * options.get("dataset_enlarge_ratio", 1)
         loaders = max(1, options["num_worker_per_gpu"])

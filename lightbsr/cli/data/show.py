@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,10 @@ from lightbsr_arch.errors import OptionError
 from lightbsr_arch.inference.image_writing import FORMATS, write_picture
 from lightbsr_model.data.decoding import to_rgb
 from lightbsr_model.data.worker_pool import usable_cores
-from lightbsr_model.degradation.base import as_batch, params_of
+from lightbsr_model.degradation.base import as_batch, params_of, without_margin
 from lightbsr_model.degradation.kernel_shape import kernel_picture, kernel_shape
 from lightbsr_model.evaluation.data_picture import Cell, rows_picture
+from lightbsr_model.option_files.class_options import for_its_model
 from lightbsr_model.option_files.dotted_names import code_of_storage
 from lightbsr_model.option_files.whole_options import read_options
 
@@ -61,6 +63,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
     torch.set_num_threads(usable_cores())
     seed = args.seed if args.seed is not None else options.get("manual_seed") or 0
     torch.manual_seed(seed)
+    train_set = for_its_model(train_set, options.get("model_type"))
     dataset = build_dataset({"phase": "train", "scale": options.get("scale", 1), **train_set})
     order = torch.randperm(len(dataset)).repeat(-(-args.samples // len(dataset)))[: args.samples]
     rows = [_row(dataset[int(index)], dataset, int(options.get("scale", 1))) for index in order]
@@ -76,6 +79,7 @@ def _row(sample: dict[str, Any], dataset: Any, scale: int) -> tuple[str, list[Ce
         lq = sample["views"] if "views" in sample else sample["lq"][None]
     else:
         lq = dataset.degradation.apply(gt[None], as_batch(params_of(dataset.degradation, sample)), scale)[0]
+        gt = without_margin(gt, dataset.degradation, scale)
     cells = []
     for view, (high, low) in enumerate(zip(gt, lq, strict=True), 1):
         suffix = f", view {view}" if len(gt) > 1 else ""
@@ -98,4 +102,7 @@ def _row(sample: dict[str, Any], dataset: Any, scale: int) -> tuple[str, list[Ce
         for name, kernel in dataset.degradation.kernels(params).items():
             cells.append(Cell(np.repeat(kernel_picture(kernel)[:, :, None], 3, axis=2), name))
         title += f": {dataset.degradation.summary(params)}"
+    if "motion" in sample:
+        x, y, turn, zoom = sample["motion"].tolist()
+        title += f", moved by ({x:.2f}, {y:.2f}) LR px, {math.degrees(turn):.2f} deg, x{zoom:.3f}"
     return title, cells

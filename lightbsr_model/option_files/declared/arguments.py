@@ -27,6 +27,8 @@ class LossArguments:
     temperature: float = key("Divides the similarities or codes.", above=0, high=1e6)
     l1_weight: float = key("Weight of the L1 term within the loss.", low=0, high=1e9)
     eps: float = key("Added under the root.", above=0, high=1)
+    min_agreement: float = key("Correlation of registered images below which a pair adds nothing.", low=-1, high=1)
+    sigma: float = key("Standard deviation of a Gaussian in pixels.", above=0, high=1000)
 
 
 @dataclass(frozen=True)

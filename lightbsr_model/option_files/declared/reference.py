@@ -44,7 +44,7 @@ def markdown() -> str:
     ]
     parts += [_section(f"datasets: {entry.name}", entry.keys) for entry in data_sets() if entry.keys]
     parts.append("### degradation of real-world presets\n\n" + _REAL_WORLD + _table(REAL_WORLD_KEYS))
-    parts.append("### io_backend\n\n" + _table(keys_of(data_sets()[0].keys["io_backend"].section or object)))
+    parts += _inner_sections(key for entry in data_sets() for key in entry.keys.values())
     parts.append(_section("train: any model", keys_of(LoopOptions)))
     parts.append(
         _section("train: BasicSR's SRModel", _beyond(keys_of(SROptions), keys_of(LoopOptions)), "Besides those above.")
@@ -60,6 +60,7 @@ def markdown() -> str:
         for entry in models("teacher")
         if (own := _beyond(entry.keys, keys_of(TeacherOptions)))
     ]
+    parts += _inner_sections(key for entry in models("train") for key in entry.keys.values())
     parts.append(_section("val", {**keys_of(sections.TrainingVal), **keys_of(sections.SRVal)}))
     parts.append(_section("logger", keys_of(sections.Logger)))
     parts.append("### wandb\n\n" + _table(keys_of(sections.Wandb)))
@@ -81,6 +82,12 @@ def markdown() -> str:
 
 def _beyond(keys: Mapping[str, Key], known: Mapping[str, Key]) -> Mapping[str, Key]:
     return {name: key for name, key in keys.items() if known.get(name) != key}
+
+
+def _inner_sections(keys: Iterable[Key]) -> list[str]:
+    """The keys of the sections that keys hold, each section once."""
+    found = {key.name: key.section for key in keys if key.section is not None}
+    return [f"### {name}\n\n" + _table(keys_of(section)) for name, section in found.items() if section is not None]
 
 
 def _class(entry: NamedClass) -> str:

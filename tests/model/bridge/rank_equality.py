@@ -16,15 +16,15 @@ from lightbsr_model.bridge.patches import apply_patches
 from lightbsr_model.bridge.validation import dist_validation
 from lightbsr_model.runtime.processes import init_process_group
 
-from support.method_cases import CASES
+from support.method_cases import TRAININGS
 from support.model_options import TEACHER_NETWORK, basicsr_options, model_options
 from support.small_models import noise_batch
 
 
 def options_of(kind: str, teacher_file: str) -> dict[str, Any]:
     """Options of a model with an EMA copy, as parse_options leaves them on this rank."""
-    if kind in CASES:
-        opt = CASES[kind].apply(model_options("teacher", TEACHER_NETWORK, 0), teacher_file)
+    if kind in TRAININGS:
+        opt = TRAININGS[kind].apply(model_options("teacher", TEACHER_NETWORK, 0), teacher_file)
         opt.get("teacher", {})["start_student"] = False
     else:
         opt = basicsr_options(kind)
@@ -61,10 +61,10 @@ def main(out: str, kinds: list[str], teacher_files: dict[str, str]) -> None:
         model = basicsr.train.build_model(opt)
         held[f"{kind}, first step"] = values_of(model)
         model.update_learning_rate(1)
-        lq = torch.rand(4, CASES[kind].views if kind in CASES else 1, 3, 16, 16)
+        lq = torch.rand(4, TRAININGS[kind].views if kind in TRAININGS else 1, 3, 16, 16)
         batch = {"gt": torch.rand(4, 3, 64, 64), "prior": torch.rand(4, 15)}
         finished = {**batch, "lq": lq[:, 0], **({"views": lq} if lq.shape[1] > 1 else {})}
-        by_itself = kind in CASES and CASES[kind].degrades_by_itself
+        by_itself = kind in TRAININGS and TRAININGS[kind].degrades_by_itself
         model.feed_data(noise_batch(1, rank) if by_itself else finished)
         model.optimize_parameters(1)
         # Nothing to validate: what a validation would find.

@@ -10,9 +10,9 @@ from lightbsr_arch.layers.momentum_contrast import contrastive_loss
 from lightbsr_model.bridge import option_parsing
 from lightbsr_model.bridge.training_data import keep_batches_in_use
 
-from support.method_cases import ALL
+from support.method_cases import TRAININGS
 
-OURS = [case.model_type for case in ALL]
+OURS = [case.model_type for case in TRAININGS.values()]
 
 
 @pytest.mark.parametrize(("model_type", "taken"), [*((name, 1) for name in OURS), ("SRModel", 2)])

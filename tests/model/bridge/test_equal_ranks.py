@@ -5,16 +5,16 @@ from __future__ import annotations
 import pytest
 import torch
 
-from support.method_cases import ALL, CASES
+from support.method_cases import TRAININGS
 
 ADVERSARIAL = ("SRGANModel", "BlindGANModel")
-KINDS = [*CASES, "SRModel", *ADVERSARIAL]
+KINDS = [*TRAININGS, "SRModel", *ADVERSARIAL]
 
 
 @pytest.fixture(scope="module")
 def held(tmp_path_factory, fork_server):
     out = tmp_path_factory.mktemp("ranks")
-    files = {str(case): str(case.save_teacher(out)) for case in ALL if case.teacher or case.meta}
+    files = {str(case): str(case.save_teacher(out)) for case in TRAININGS.values() if case.teacher or case.meta}
     code, log = fork_server.run(out, str(out), KINDS, files, calls="rank_equality:main", ranks=2)
     assert code == 0, log[-3000:]
     return [torch.load(out / f"rank{rank}.pth") for rank in (0, 1)]

@@ -17,7 +17,7 @@ from lightbsr_model.bridge.training_data import ResumableSampler
 
 from support.helpers import TINY
 from support.lmdb_files import lmdb_of
-from support.method_cases import CASES
+from support.method_cases import CASES, TRAININGS
 from support.model_options import with_discriminator
 from support.training_files import plain_training, training_options, write_options
 
@@ -153,14 +153,14 @@ def _gan(tmp_path: Path, images: Path) -> dict[str, Any]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("case", ["SRModel", "SRGANModel", *CASES])
+@pytest.mark.parametrize("case", ["SRModel", "SRGANModel", *TRAININGS])
 def test_killed_and_resumed(tmp_path, image_folder, fork_server, case, workers):
     if case == "SRModel":
         opt = _paired(tmp_path, image_folder, plain_training(image_folder, {"type": "LightBSR", "scale": 4, **TINY}))
     elif case == "SRGANModel":
         opt = _gan(tmp_path, image_folder)
     else:
-        opt = CASES[case].apply(training_options(image_folder), CASES[case].save_teacher(tmp_path))
+        opt = TRAININGS[case].apply(training_options(image_folder), TRAININGS[case].save_teacher(tmp_path))
         # Anisotropic kernels; noise, where the prior of LightBSR's teacher has a place for it, is the other networks'.
         opt["datasets"]["train"]["preset"] = "setting2_x4"
         if case.startswith("LightBSR"):

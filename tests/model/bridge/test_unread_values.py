@@ -16,7 +16,7 @@ from lightbsr_model.bridge.run import Run
 from lightbsr_model.bridge.supervision import Supervisor
 from lightbsr_model.methods import cdcl
 
-from support.method_cases import ALL, CASES
+from support.method_cases import TRAININGS
 from support.model_options import TEACHER_NETWORK, basicsr_options, model_options
 from support.small_models import noise_batch
 
@@ -64,12 +64,12 @@ def on_the_host(monkeypatch):
 @pytest.fixture(scope="module")
 def teacher_files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("teachers")
-    return {str(case): case.save_teacher(folder) for case in ALL}
+    return {str(case): case.save_teacher(folder) for case in TRAININGS.values()}
 
 
 def _options(kind, teacher_files):
-    if kind in CASES:
-        opt = CASES[kind].apply(model_options("teacher", TEACHER_NETWORK, 2), teacher_files[kind])
+    if kind in TRAININGS:
+        opt = TRAININGS[kind].apply(model_options("teacher", TEACHER_NETWORK, 2), teacher_files[kind])
     else:
         opt = basicsr_options(kind)
     opt["train"].update(ema_decay=0.5, channels_last=True)
@@ -81,12 +81,12 @@ def _options(kind, teacher_files):
 
 def _batch(kind, seed):
     generator = torch.Generator().manual_seed(seed)
-    if kind.endswith("Model"):
+    if kind not in TRAININGS:
         return {"lq": torch.rand(4, 3, 8, 8, generator=generator), "gt": torch.rand(4, 3, 32, 32, generator=generator)}
-    return noise_batch(CASES[kind].views, seed)
+    return noise_batch(TRAININGS[kind].views, seed)
 
 
-@pytest.mark.parametrize("kind", [*CASES, "SRModel", "SRGANModel"])
+@pytest.mark.parametrize("kind", [*TRAININGS, "SRModel", "SRGANModel"])
 def test_no_step_reads_a_value(kind, teacher_files, on_the_host, monkeypatch):
     monkeypatch.setattr(StepControl, "_can_wait", lambda *_: True)  # as on a GPU
     apply_patches()

@@ -104,3 +104,35 @@ def test_pair_of_other_sizes_is_named(pairs, tmp_path):
     for dataset in (paired(pairs / "gt", **options), benchmark(pairs / "gt", **options)):
         with pytest.raises(ImageError, match=r"0\.png: 22x20, times the scale 4, .*96x80"):
             dataset[0]
+
+
+def test_unequal_pairs_are_laid_over_each_others_centre(pairs, tmp_path):
+    """GT images that lack 8 rows at the top and have 12 columns more at each side."""
+    for number in range(5):
+        gt = cv2.imread(str(pairs / f"gt/{number}.png"))
+        cv2.imwrite(str(tmp_path / f"{number}.png"), cv2.copyMakeBorder(gt[8:-8], 0, 0, 12, 12, cv2.BORDER_REPLICATE))
+    options = {"preset": None, "dataroot_lq": str(pairs / "lq"), "filename_tmpl": "{}_small"}
+    with pytest.raises(ImageError, match=r"24x20, times the scale 4, is not the 120x64 of its GT image .*0\.png\.$"):
+        paired(tmp_path, **options)[0]
+    dataset = paired(tmp_path, **options, unequal_pairs=True)
+    torch.manual_seed(0)
+    tops = set()
+    for _ in range(40):
+        sample = dataset[0]
+        assert torch.equal(sample["gt"], sample["lq"].repeat_interleave(4, dim=-1).repeat_interleave(4, dim=-2))
+        tops.add(sample["lq"].numpy().tobytes())
+    assert len(tops) > 20
+
+
+def test_unequal_pairs_that_are_too_different(pairs, tmp_path):
+    options = {"preset": None, "dataroot_lq": str(pairs / "lq"), "filename_tmpl": "{}_small", "unequal_pairs": True}
+    for number in range(5):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), np.zeros((160, 192, 3), np.uint8))
+    with pytest.raises(
+        ImageError, match=r"192x160 .*differs by more than 8 LQ pixels or 5% a side: a pair of another scale"
+    ):
+        paired(tmp_path, **options)[0]
+    for number in range(5):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), np.zeros((61, 96, 3), np.uint8))
+    with pytest.raises(ImageError, match="share no crop of 15 LQ pixels: leave the pair out, or lower gt_size"):
+        paired(tmp_path, **{**options, "gt_size": 60})[0]
