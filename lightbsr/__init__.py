@@ -24,6 +24,10 @@ _COMMANDS = {
     "infer": ("lightbsr.cli.infer", "restore and upscale images: IN... [-o OUT] [-m MODEL]"),
     "export": ("lightbsr.cli.export", "convert a training checkpoint to a model file: CHECKPOINT -o FILE"),
     "info": ("lightbsr.cli.info", "describe a model file: FILE"),
+    "finetune": (
+        "lightbsr.cli.finetune",
+        "train a model further on one's own sharp images, if that makes it better: IMAGES -o FILE [-m MODEL]",
+    ),
     "train": ("lightbsr.cli.pipelines", f"train in BasicSR's own loop. {_BASICSR_FLAGS}"),
     "test": ("lightbsr.cli.pipelines", f"test in BasicSR's own loop. {_BASICSR_FLAGS}"),
     "check": (

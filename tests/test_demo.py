@@ -12,8 +12,9 @@ import time
 import pytest
 
 from lightbsr.cli import demo_progress
-from lightbsr.cli.demo import _ITERATION, _STAGES, _STEPS, _run_step
+from lightbsr.cli.demo import _STAGES, _STEPS
 from lightbsr.cli.demo_progress import DemoProgress, Stage
+from lightbsr.cli.steps import _ITERATION, run_step
 from lightbsr.shipped_options import shipped_options
 from lightbsr_arch.errors import CommandFailed
 from lightbsr_model.option_files.whole_options import read_options
@@ -100,10 +101,10 @@ def test_progress_is_read_off_basicsr_log():
 
 
 def test_a_failed_step_ends_the_demo_with_the_end_of_its_log(tmp_path, progress, monkeypatch):
-    monkeypatch.setattr("lightbsr.cli.demo.sys.executable", "/bin/echo")
+    monkeypatch.setattr("lightbsr.cli.steps.sys.executable", "/bin/echo")
     monkeypatch.setattr("subprocess.Popen.wait", lambda self, timeout=None: setattr(self, "returncode", 3))
     with pytest.raises(CommandFailed, match=r"exited with 3\. The end of .*none\.log:\n-u -m lightbsr train -opt"):
-        _run_step("train", tmp_path / "none.yml", tmp_path, progress)
+        run_step(["train", "-opt", str(tmp_path / "none.yml")], tmp_path / "none.log", progress)
 
 
 STEP = """#!/bin/sh

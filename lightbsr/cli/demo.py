@@ -9,16 +9,12 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import os
-import re
-import subprocess
-import sys
-from collections import deque
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
 from lightbsr.cli.demo_progress import DemoProgress, Stage
+from lightbsr.cli.steps import run_step
 from lightbsr.shipped_options import shipped_options
 from lightbsr_arch.errors import CommandFailed
 from lightbsr_arch.saving import write_whole
@@ -39,9 +35,6 @@ _STEPS = (
     ("test", "test_student.yml"),
 )
 """The commands of the first stages."""
-
-_ITERATION = re.compile(r"iter:\s*([\d,]+),.*?\] ?(l_.*)$")
-"""An iteration and its losses in BasicSR's log."""
 
 
 def run(command: str, arguments: Sequence[str]) -> None:
@@ -66,7 +59,8 @@ def run(command: str, arguments: Sequence[str]) -> None:
     with DemoProgress(_STAGES) as progress:
         for verb, name in _STEPS:
             progress.begin_stage()
-            _run_step(verb, shipped_options() / "demo" / name, folder, progress)
+            option_file = shipped_options() / "demo" / name
+            run_step([verb, "-opt", str(option_file)], folder / f"{option_file.stem}.log", progress)
         progress.begin_stage()
         from lightbsr_model.evaluation.demo_figures import compare_demo
 
@@ -77,40 +71,3 @@ def run(command: str, arguments: Sequence[str]) -> None:
     print(f"Total time: {progress.elapsed:.0f} s.")
     if result.worse:
         raise CommandFailed(f"the student is not better than bicubic interpolation for {', '.join(result.worse)}.")
-
-
-def _run_step(verb: str, options: Path, folder: Path, progress: DemoProgress) -> None:
-    """Run a command in a separate process, show its progress, and log its output next to its results."""
-    log = folder / f"{options.stem}.log"
-    command = [sys.executable, "-u", "-m", "lightbsr", verb, "-opt", str(options)]
-    last: deque[str] = deque(maxlen=30)
-    with (
-        subprocess.Popen(
-            command,
-            cwd=folder,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            encoding="utf-8",
-            errors="replace",
-            env={**os.environ, "PYTHONIOENCODING": "utf-8"},
-        ) as process,
-        log.open("w", encoding="utf-8") as file,
-    ):
-        try:
-            for line in process.stdout or ():
-                file.write(line)
-                last.append(line)
-                match = _ITERATION.search(line)
-                if match:
-                    progress.show(int(match[1].replace(",", "")), match[2].strip())
-        except KeyboardInterrupt:
-            process.terminate()  # only this process received SIGTERM; a training then saves and stops
-            # What it still prints must not meet a closed pipe.
-            file.writelines(process.stdout or ())
-            process.wait()
-            raise
-    if process.returncode:
-        raise CommandFailed(
-            f"`{' '.join(command)}` exited with {process.returncode}. The end of {log}:\n{''.join(last)}"
-        )
