@@ -18,11 +18,22 @@ from typing import Any
 
 import torch
 
-from benchmarks import degradation, growth, inference, loading, start_up, training
+from benchmarks import degradation, growth, inference, inner_steps, loading, real_world, recomputing, start_up, training
 from benchmarks.machine import look_at
 from benchmarks.report import Section, write
 
-_PARTS = ("start-up", "loading", "degradation", "inference", "starts", "training", "growth")
+_PARTS = (
+    "start-up",
+    "loading",
+    "degradation",
+    "real-world",
+    "inference",
+    "starts",
+    "training",
+    "recomputing",
+    "inner-steps",
+    "growth",
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -69,9 +80,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "start-up": lambda: [start_up.measure(turns)],
         "loading": lambda: [loading.measure(turns, 32 if full else 8)],
         "degradation": lambda: [degradation.measure(device, machine, turns, 64 if cuda else 16)],
+        "real-world": lambda: [real_world.measure(device, turns)],
         "inference": lambda: [inference.measure(device, machine, turns, 180, 320, compiled=args.compile)],
         "starts": lambda: [inference.measure_starts(device, turns, 180, 320)],
         "training": lambda: training.measure(device, machine, turns, count, patch, switches),
+        "recomputing": lambda: [recomputing.measure(device, turns, *((128, 64) if cuda and full else (32, 48)))],
+        "inner-steps": lambda: [inner_steps.measure(device, turns, count, patch // 2)],
         "growth": lambda: [
             growth.with_the_image(device, turns, sides),
             growth.with_the_batch(device, turns, counts, patch),

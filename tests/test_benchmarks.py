@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from benchmarks import plain
+from benchmarks import inner_steps, plain
 from benchmarks.calibration import calibration_error
 from benchmarks.growth import exponent
+from benchmarks.recomputing import LiveBytes, measure
 from benchmarks.side_by_side import Timing, in_turns, ratio
 from lightbsr_arch import LightBSR, LightBSRTeacher
 from lightbsr_model.degradation import degrade
@@ -70,6 +71,13 @@ def test_plain_degradation_is_the_degradation():
     assert (difference > 0.5).float().mean() < 1e-3
 
 
+def test_inner_steps_agree_and_hold_less():
+    section = inner_steps.measure(torch.device("cpu"), 1, 2, 8, num_feat=8)
+    held = {(what, way): figure for what, way, *_, figure in section.rows}
+    for what in ("adaptation", "meta step"):
+        assert held[what, "ours"] < 0.5 * held[what, "graph kept"]
+
+
 def test_figures():
     assert exponent([1, 2, 4, 8], [3 * x**1.5 for x in (1, 2, 4, 8)]) == pytest.approx(1.5)
     timing = Timing((3.0, 1.0, 2.0))
@@ -93,3 +101,21 @@ def test_calibration_error_is_the_distance_to_the_share_of_real_ones():
     probability = torch.tensor([0.9] * 10 + [0.2] * 10)
     labels = torch.tensor([True, False] * 5 + [False] * 10)
     assert calibration_error(probability, labels) == pytest.approx(0.5 * 0.4 + 0.5 * 0.2, abs=1e-6)
+
+
+def test_live_bytes_are_those_of_tensors_that_are_in_use():
+    with LiveBytes() as live:
+        x = torch.ones(1000)
+        y = x.view(10, 100) + 1
+        del x
+        z = y * 2
+    # Two of the three at a time; a view is no memory.
+    assert (live.now, live.most) == (8000, 8000)
+    del y, z
+    assert live.now == 0
+
+
+def test_computing_again_takes_a_third_of_the_memory():
+    kept, again = measure(torch.device("cpu"), turns=1, num_feat=8, patch=24).rows
+    assert (kept[0], kept[2], again[0]) == ("kept", 1.0, "computed again")
+    assert again[1] < kept[1] / 3

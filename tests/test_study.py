@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 import subprocess
 
 import pytest
 import torch
 
 from benchmarks.escape import VARIANTS, curve, escape, options
+from benchmarks.study import meta_stage
 from benchmarks.study.codeless import CodelessLightBSR
 from benchmarks.study.methods import ENCODERS, FREE_START, METHODS, Budget, training_options, with_what_they_need
 from benchmarks.study.report import PRESETS, over_seeds
@@ -29,26 +31,28 @@ def test_options_are_valid_and_equal_where_they_can_be(method, budget, size):
     budget = Budget(**{**budget.__dict__, "size": size})
     options = training_options(method, budget, seed=3)
     problems = check_of(options).problems
-    # A teacher is trained first.
-    assert [problem.key for problem in problems] == ([("teacher", "path")] if method.needs else [])
-    assert all("no such checkpoint" in problem.message for problem in problems)
+    # What it starts from is trained first.
+    place = ("teacher", "path") if method.start == "teacher" else ("path", method.start)
+    assert [problem.key for problem in problems] == ([place] if method.needs else [])
+    assert all(re.search("no such checkpoint|there is no file", problem.message) for problem in problems)
     train, data = options["train"], options["datasets"]["train"]
-    assert (data["preset"], data["gt_size"], options["manual_seed"]) == ("setting1_x4", 64, 3)
+    preset = "bicubic" if method.name == "mrda_mln" else "setting1_x4"
+    assert (data["preset"], data["gt_size"], options["manual_seed"]) == (preset, 64, 3)
     assert train["optim_g"]["lr"] == 1e-3
     expected = {"no_distillation_twice": 140}.get(method.name, 100 if method in ENCODERS else 70)
     assert train["total_iter"] == expected
     assert data["batch_size_per_gpu"] == (4 if method in ENCODERS else 2)
-    phases = {"dasr", "cdcl", "teacher", "student", "student_no_contrast"}
+    phases = {"dasr", "cdcl", "teacher", "student", "student_no_contrast", "mrda_student"}
     assert train.get("encoder_iter", 0) == (100 if method in ENCODERS else 10 if method.name in phases else 0)
 
 
 def test_all_methods_of_the_field_start_alike(budget):
     free = Budget(**{**budget.__dict__, "start": "free"})
     for method in METHODS:
-        if method.name == "msrresnet":
+        if method.name == "msrresnet" or not method.is_compared:
             continue
         found = training_options(method, free, 0)
-        for network in (found["network_g"], *([found["teacher"]["network"]] if method.needs else [])):
+        for network in (found["network_g"], *([found["teacher"]["network"]] if "teacher" in found else [])):
             assert {key: network[key] for key in FREE_START} == FREE_START
         assert check_of(found).problems == [] or method.needs
         assert not FREE_START.keys() & training_options(method, budget, 0)["network_g"].keys()
@@ -82,6 +86,25 @@ def test_escapes_are_read_off_logs(budget, tmp_path):
 def test_variants_of_the_escape_are_valid(variant, budget, image_folder, monkeypatch):
     monkeypatch.setattr(dotted_names, "_local_code_is_allowed", True)
     assert check_of(options(variant, budget, 0, str(image_folder), 10)).problems == []
+
+
+def test_variants_of_the_meta_stage_differ_in_the_adaptation_alone(budget):
+    for stage in ("teacher", "student"):
+        found = {variant: meta_stage.options(stage, variant, budget, 0) for variant in meta_stage.VARIANTS}
+        adaptations = {}
+        for variant, opt in found.items():
+            place = ("path", "pretrain_network_meta") if stage == "teacher" else ("teacher", "path")
+            assert [problem.key for problem in check_of(opt).problems] == [place]
+            assert opt.pop("name") == f"mrda_{stage}_{variant}"
+            adaptations[variant] = opt["train"].pop("adapt_opt")
+            before = opt[place[0]].pop(place[1]).split("/")[1]
+            of_teacher = "mrda_mln" if variant == "no_meta" else "mrda_meta"
+            assert before == (of_teacher if stage == "teacher" else f"mrda_teacher_{variant}")
+        assert all(opt == found["reset"] for opt in found.values())
+        tail = stage == "teacher"
+        anew, drifting = {"tail": tail, "reset": True}, {"tail": tail, "reset": False}
+        assert adaptations == {"reset": anew, "no_meta": anew, "drift": drifting, "none": None}
+    assert [meta_stage.student_of(variant).trainings for variant in meta_stage.VARIANTS] == [4, 4, 4, 3]
 
 
 def test_without_codes_the_degradation_is_not_told():

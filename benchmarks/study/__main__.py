@@ -15,7 +15,8 @@ from benchmarks.study.report import report
 from benchmarks.study.training import train_all
 
 
-def _set(text: str) -> tuple[str, str]:
+def named_folder(text: str) -> tuple[str, str]:
+    """The two parts of NAME=FOLDER."""
     name, separator, folder = text.partition("=")
     if not separator or not Path(folder).is_dir():
         raise SystemExit(f"--sets: expected NAME=FOLDER with a folder that exists, got {text!r}.")
@@ -66,12 +67,12 @@ def main() -> None:
         args.lr,
         start=args.start,
     )
-    sets = dict(map(_set, args.sets))
+    sets = dict(map(named_folder, args.sets))
     methods = list(with_what_they_need(args.methods))
     train_all(methods, args.seeds, budget, args.output)
     encoders = ENCODERS if args.encoder_iterations else ()
     train_all(encoders, args.seeds, budget, args.output)
-    report(methods, encoders, args.seeds, budget, sets, args.output)
+    report([method for method in methods if method.is_compared], encoders, args.seeds, budget, sets, args.output)
 
 
 if __name__ == "__main__":

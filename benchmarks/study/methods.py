@@ -25,8 +25,14 @@ NETWORK_SIZES: dict[str, dict[str, dict[str, Any]]] = {
         "KDSR": {"num_feat": 48, "num_block": 14, "num_encoder_block": 2},
         "CdCL": {**_SMALL, "num_group": 2, "num_block": 4, "num_encoder_feat": 32},
         "MSRResNet": {"num_feat": 48, "num_block": 9},
+        "MRDA": {"num_feat": 48, "num_block": 7, "num_encoder_feat": 32},
+        # A quarter of its width: adapting it takes most of the time of two stages.
+        "MetaLearningNetwork": {"num_feat": 32},
     },
-    "published": {"LightBSR": {}, "DASR": {}, "KDSR": {}, "CdCL": {}, "MSRResNet": {}},
+    "published": {
+        **{"LightBSR": {}, "DASR": {}, "KDSR": {}, "CdCL": {}, "MSRResNet": {}, "MRDA": {}},
+        "MetaLearningNetwork": {"num_feat": 128},
+    },
 }
 SIZES = tuple(NETWORK_SIZES)
 
@@ -69,6 +75,10 @@ class Method:
     """Trainings that it needs."""
     trainings: int = 1
     """Number of trainings behind its weights, including its teacher's."""
+    start: str = "teacher"
+    """What the last of the trainings that it needs gives it: a teacher, or weights under this key of ``path``."""
+    is_compared: bool = True
+    """Whether it restores images of the study's degradations."""
 
 
 METHODS = (
@@ -77,6 +87,10 @@ METHODS = (
     Method("cdcl", "CdCL"),
     Method("kdsr_teacher", "KDSR, teacher (sees GT)"),
     Method("kdsr_student", "KDSR", ("kdsr_teacher",), 2),
+    Method("mrda_mln", "MRDA, stage 1", is_compared=False),
+    Method("mrda_meta", "MRDA, stage 2", ("mrda_mln",), 2, "pretrain_network_g", is_compared=False),
+    Method("mrda_teacher", "MRDA, teacher (adapts to GT)", ("mrda_mln", "mrda_meta"), 3, "pretrain_network_meta"),
+    Method("mrda_student", "MRDA", ("mrda_mln", "mrda_meta", "mrda_teacher"), 4),
     Method("teacher", "LightBSR, teacher (sees the kernel)"),
     Method("student", "LightBSR", ("teacher",), 2),
     Method("teacher_no_contrast", "LightBSR, teacher without contrast (sees the kernel)"),
@@ -130,7 +144,7 @@ def training_options(method: Method, budget: Budget, seed: int) -> dict[str, Any
             "optim_g": {"type": "Adam", "lr": budget.lr, "weight_decay": 0, "betas": [0.9, 0.99]},
             "pixel_opt": {
                 "type": "L1Loss",
-                "loss_weight": 1.0 if "kdsr" in method.name else 255.0,
+                "loss_weight": 1.0 if method.name.startswith(("kdsr", "mrda")) else 255.0,
                 "reduction": "mean",
             },
             **train,
@@ -158,12 +172,17 @@ def training_options(method: Method, budget: Budget, seed: int) -> dict[str, Any
                 "eta_min": 1e-6,
             },
         )
+    if method.name == "mrda_mln":
+        options["datasets"]["train"]["preset"] = "bicubic"
+    elif "adapt_opt" in options["train"]:
+        options["datasets"]["train"]["degradation_per"] = "batch"
     if method.needs:
-        teacher = method.needs[-1]
-        options["teacher"] = {
-            "path": f"experiments/{teacher}/models/net_g_latest.pth",
-            "network": _kind(teacher, budget)[1],
-        }
+        before = method.needs[-1]
+        path = f"experiments/{before}/models/net_g_latest.pth"
+        if method.start == "teacher":
+            options["teacher"] = {"path": path, "network": _kind(before, budget)[1]}
+        else:
+            options["path"][method.start] = path
     return options
 
 
@@ -198,7 +217,24 @@ def _kind(name: str, budget: Budget) -> tuple[str, dict[str, Any], dict[str, Any
     if name == "kdsr_student":
         losses = {"channel_opt": {"type": "ChannelDistillationLoss", "l1_weight": 0}}
         return "KDSRStudentModel", {"type": "KDSR", "scale": 4, **sizes["KDSR"], **start}, losses, 1, False
+    if name.startswith("mrda"):
+        return _stage_of_mrda(name, budget)
     return "SRModel", {"type": "MSRResNet", "upscale": 4, **sizes["MSRResNet"]}, {}, 1, False
+
+
+def _stage_of_mrda(name: str, budget: Budget) -> tuple[str, dict[str, Any], dict[str, Any], int, bool]:
+    sizes = NETWORK_SIZES[budget.size]
+    meta = {"type": "MetaLearningNetwork", "scale": 4, **sizes["MetaLearningNetwork"]}
+    common = {"scale": 4, **sizes["MRDA"], **STARTS[budget.start]}
+    if name == "mrda_mln":
+        return "MRDABicubicModel", meta, {}, 1, False
+    if name == "mrda_meta":
+        return "MRDAMetaModel", meta, {"meta_opt": {"tasks": min(5, budget.batch)}}, 1, False
+    if name == "mrda_teacher":
+        network = {"type": "MRDATeacher", **common, "num_meta_feat": meta["num_feat"]}
+        return "MRDATeacherModel", network, {"adapt_opt": {"tail": True}}, 1, False
+    losses = {"channel_opt": {"type": "ChannelDistillationLoss"}, "adapt_opt": {"tail": False}}
+    return "MRDAStudentModel", {"type": "MRDA", **common}, losses, 1, True
 
 
 def untrained_network(name: str, budget: Budget) -> dict[str, Any]:

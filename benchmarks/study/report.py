@@ -28,6 +28,7 @@ PAIRS = (
     ("student", "kdsr_student", "LightBSR against KDSR"),
     ("student", "dasr", "LightBSR against DASR"),
     ("student", "cdcl", "LightBSR against CdCL"),
+    ("student", "mrda_student", "LightBSR against MRDA"),
     ("student", "msrresnet", "LightBSR against a network that is not blind"),
 )
 """Reported differences: one method, the other, and what the difference measures."""
@@ -53,12 +54,12 @@ def report(
 ) -> None:
     """Compare and analyse the networks of every seed; write ``study.md`` and the pages of each seed."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    compared = {seed: _compare(methods, seed, sets, out, device) for seed in seeds}
+    compared = {seed: compare(methods, seed, sets, out, device) for seed in seeds}
     known = {seed: _analyse(methods, encoders, seed, budget, sets, out, device) for seed in seeds}
     parts = [
-        _budget_words(budget, seeds),
-        *(_quality_table(methods, compared, set_name) for set_name in sets),
-        _difference_table(methods, compared, sets),
+        budget_words(budget, seeds),
+        *(quality_table(methods, compared, set_name) for set_name in sets),
+        difference_table(methods, compared, sets),
         _knowledge_table(known),
     ]
     text = "\n\n".join(parts) + "\n"
@@ -70,7 +71,8 @@ def _checkpoint(out: Path, seed: int, name: str) -> str:
     return str(out / f"seed{seed}/experiments/{name}/models/net_g_latest.pth")
 
 
-def _compare(methods: Sequence[Method], seed: int, sets: Mapping[str, str], out: Path, device: torch.device) -> Results:
+def compare(methods: Sequence[Method], seed: int, sets: Mapping[str, str], out: Path, device: torch.device) -> Results:
+    """Compare the networks of one seed, and write its page."""
     entries = [ModelEntry("bicubic", network={"type": "BicubicUpsampler", "scale": 4})]
     for method in methods:
         # The options of BasicSR's archs cannot be inferred from their weights.
@@ -140,13 +142,18 @@ def _analyse(
     }
 
 
-def _budget_words(budget: Budget, seeds: Sequence[int]) -> str:
+def budget_words(budget: Budget, seeds: Sequence[int]) -> str:
+    """The budget in a paragraph."""
+    encoders = (
+        f"Encoders trained by contrast alone: {budget.encoder_iterations} iterations, batch {budget.encoder_batch}. "
+        if budget.encoder_iterations
+        else ""
+    )
     return (
         f"{budget.iterations} iterations per training, batch {budget.batch}, LR patches of {budget.patch}, {budget.size} "
         f"networks with a {budget.start} start, Adam at {budget.lr:g} with a warm-up and a cosine for all, {budget.preset}; "
         f"seeds {', '.join(map(str, seeds))}. "
-        f"Encoders trained by contrast alone: {budget.encoder_iterations} iterations, batch {budget.encoder_batch}. "
-        "Values are means over seeds, with half the width of the 95 % interval by Student's t."
+        f"{encoders}Values are means over seeds, with half the width of the 95 % interval by Student's t."
     )
 
 
@@ -159,7 +166,8 @@ def _mean_psnr(results: Results, name: str, set_name: str, preset: str) -> float
     return float(np.mean(results.values(set_name, preset, "psnr_y")[name]))
 
 
-def _quality_table(methods: Sequence[Method], compared: Mapping[int, Results], set_name: str) -> str:
+def quality_table(methods: Sequence[Method], compared: Mapping[int, Results], set_name: str) -> str:
+    """PSNR-Y on a set, over the seeds."""
     lines = [
         f"| {set_name}, PSNR-Y (dB) | sigma 1.2 | sigma 2.4 | sigma 3.6 | Parameters (M) | GMACs | trainings |",
         "|---|---|---|---|---|---|---|",
@@ -177,10 +185,16 @@ def _quality_table(methods: Sequence[Method], compared: Mapping[int, Results], s
     return "\n".join(lines)
 
 
-def _difference_table(methods: Sequence[Method], compared: Mapping[int, Results], sets: Mapping[str, str]) -> str:
+def difference_table(
+    methods: Sequence[Method],
+    compared: Mapping[int, Results],
+    sets: Mapping[str, str],
+    pairs: Sequence[tuple[str, str, str]] = PAIRS,
+) -> str:
+    """Differences of PSNR-Y between methods, paired by seed; of pairs that were both trained."""
     lines = ["| difference in PSNR-Y (dB) | " + " | ".join(f"{name}, mean of the sigmas" for name in sets) + " |"]
     lines.append("|---|" + "---|" * len(sets))
-    for one, other, words in PAIRS:
+    for one, other, words in pairs:
         if not (_has(methods, one) and _has(methods, other)):
             continue
         cells = [_shown([_gain(each, one, other, name) for each in compared.values()]) for name in sets]

@@ -51,6 +51,11 @@ def run(command: str, arguments: Sequence[str]) -> None:
     add(
         "--probe", metavar="IMAGES", help="folder of sharp images, or `bundled`: store what can be read off the encoder"
     )
+    add(
+        "--probe-test",
+        metavar="IMAGES",
+        help="others, not used in training, on which its error is measured (default: a share of --probe's)",
+    )
     add("--overwrite", action="store_true", help="replace files that are there")
     args = parser.parse_args(arguments)
     outputs = [path_of(output) for output in args.output]
@@ -64,7 +69,9 @@ def run(command: str, arguments: Sequence[str]) -> None:
     card = _card(model, source)
     card = replace(card, setting=args.setting or card.setting, licence=args.licence or card.licence)
     if args.probe is not None:
-        card = replace(card, probe=_probe(model, card, args.probe))
+        card = replace(card, probe=_probe(model, card, args.probe, args.probe_test))
+    elif args.probe_test is not None:
+        raise OptionError("--probe-test: names the images that a probe is tested on; give --probe too.")
     for output in outputs:
         note = _write(output, replace(model, card=card), args.precision)
         print(f"{output}: {output.stat().st_size / 1e6:.2f} MB{note}")
@@ -117,10 +124,10 @@ def _card(model: Model, source: Path) -> ModelCard:
         return model.card
 
 
-def _probe(model: Model, card: ModelCard, images: str) -> Any:
+def _probe(model: Model, card: ModelCard, images: str, test_images: str | None) -> Any:
     # Degrading is what trainings do; this package knows nothing of it.
     try:
         from lightbsr_model.evaluation.probe_fitting import fit_probe
     except ImportError as error:
         raise OptionError(f"--probe needs what trainings need: {error}") from error
-    return fit_probe(model.net, card.setting, images)
+    return fit_probe(model.net, card.setting, images, test_images=test_images)

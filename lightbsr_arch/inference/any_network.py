@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from lightbsr_arch.inference.averages import SharedAverages
-from lightbsr_arch.inference.parts import parts, sample
+from lightbsr_arch.inference.parts import Part, parts, sample
 from lightbsr_arch.inference.source import Source
 from lightbsr_arch.inference.tiled_network import TiledNetwork
 from lightbsr_arch.inference.tiles import ALIGNMENT, Grid
 from lightbsr_arch.inference.traits import find_traits
+from lightbsr_arch.layers.image import reflected
 
 _CONTEXT, _PART_ALIGNMENT = 32, 16
 """LR pixels around a part whose averages are taken, and where parts begin: at multiples of any encoder's stride."""
@@ -42,7 +43,9 @@ class AnyNetwork(TiledNetwork):
     def __init__(self, net: nn.Module, scale: int | None = None, size_multiple: int | None = None) -> None:
         net = copy.deepcopy(net).eval().requires_grad_(False)
         traits = find_traits(net, scale, size_multiple)
-        alignment = math.lcm(ALIGNMENT, traits.size_multiple)
+        # A network that pads its input by itself may say how large its windows are.
+        own = getattr(net, "window_size", 1)
+        alignment = math.lcm(ALIGNMENT, traits.size_multiple, own if isinstance(own, int) else 1)
         if alignment > _LARGEST_ALIGNMENT:
             alignment = ALIGNMENT
         super().__init__(traits.scale, Grid(alignment, overlap=48, untrusted=16), traits.size_multiple)
@@ -77,13 +80,17 @@ class AnyNetwork(TiledNetwork):
         # Twice, since libraries' convolutions take 1.2 to 1.5 times as much (measured on a CPU); and the output as floats.
         return 2 * itemsize * self.traits.values_per_pixel + 12 * self.scale**2
 
+    def run_part(self, function: Any, part: Part) -> None:
+        """Run a function of an image on a part of one."""
+        function(part.pixels.to(self.dtype))
+
     def _averages_of(self, function: Any, source: Source, tile: int) -> list[Tensor]:
         """The averages over the whole image that a function of an image takes, computed part by part."""
         totals: list[Tensor] = []
         cells: list[int] = []
         for part in parts(source, tile, _CONTEXT, _PART_ALIGNMENT):
             with SharedAverages(part=part) as averages:
-                function(part.pixels.to(self.dtype))
+                self.run_part(function, part)
             sums = [mean * count for mean, count in zip(averages.values, averages.cells, strict=True)]
             totals = [a + b for a, b in zip(totals, sums, strict=True)] if totals else sums
             cells = [a + b for a, b in zip(cells, averages.cells, strict=True)] if cells else averages.cells
@@ -96,16 +103,3 @@ class AnyNetwork(TiledNetwork):
         if output.shape[2] < rows or output.shape[3] < columns:
             raise ValueError(f"the network gave {tuple(output.shape)}; expected an image (N, 3, {rows}, {columns})")
         return output[:, :, :rows, :columns]
-
-
-def reflected(lq: Tensor, multiple: int) -> Tensor:
-    """Pad (N, C, H, W) at the bottom and on the right by reflection, so that its sides are multiples of a number."""
-    for dim in (2, 3):
-        side = lq.shape[dim]
-        missing = -side % multiple
-        if missing:
-            # As often back and forth as it takes, for images that are smaller than what is missing.
-            period = max(2 * side - 2, 1)
-            place = torch.arange(side + missing, device=lq.device) % period
-            lq = lq.index_select(dim, torch.minimum(place, period - place if side > 1 else place))
-    return lq

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from lightbsr_arch.inference.source import Source
+from lightbsr_arch.layers.image import Place
 
 _PATCH = 128
 """Side of the patches that stand for an image which is too large to be averaged over as a whole, in LR pixels."""
@@ -29,6 +30,8 @@ class Part:
     """Columns left of it."""
     height: int
     width: int
+    place: Place
+    """Where the pixels lie in the image."""
 
     def inner(self, feature_map: Tensor) -> Tensor:
         """What a feature map of ``pixels`` shows of the part itself; all of a map whose stride cannot be found."""
@@ -58,7 +61,8 @@ def parts(source: Source, tile: int, context: int, alignment: int) -> Iterator[P
             right = min(left + step, source.width)
             above, before = min(top, context), min(left, context)
             pixels = source.piece(top - above, bottom + context, left - before, right + context)
-            yield Part(pixels, above, before, bottom - top, right - left)
+            place = Place(top - above, left - before, source.height, source.width)
+            yield Part(pixels, above, before, bottom - top, right - left, place)
 
 
 def sample(source: Source, tile: int) -> Iterator[Tensor]:

@@ -45,7 +45,8 @@ def restore(
     side = max(source.height, source.width) if tile is None else tile
     rows, columns = spans(source.height, side, net.grid), spans(source.width, side, net.grid)
     shared: list[Any] = [None] * len(orientations)
-    if len(rows) * len(columns) > 1:
+    tiled = len(rows) * len(columns) > 1
+    if tiled:
         shared = [net.look_at(Source(way.apply(pixels), net.device), side) for way in orientations]
     computed, total = 0, len(rows) * len(columns) * len(orientations)
 
@@ -55,7 +56,10 @@ def restore(
         outputs: Any = 0
         for way, whole in zip(orientations, shared, strict=True):
             turned = Source(way.apply(part), net.device)
-            output = net(turned.piece(0, turned.height, 0, turned.width), whole)
+            given = None
+            if tiled:
+                given = net.share_of(whole, way.place(row, column, source.height, source.width))
+            output = net(turned.piece(0, turned.height, 0, turned.width), given)
             if not bool(output.isfinite().all()):
                 raise NotFiniteError
             outputs = outputs + way.undo(output[0].permute(1, 2, 0).float().cpu().numpy())

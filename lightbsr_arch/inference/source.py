@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lightbsr_arch.inference.tiles import Canvas
+from lightbsr_arch.inference.tiles import Canvas, Span
+from lightbsr_arch.layers.image import Place
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,14 @@ class Orientation:
         """The image (H, W, channels) that way; a view."""
         turned = np.rot90(image, self.turns)
         return turned[:, ::-1] if self.mirrored else turned
+
+    def place(self, row: Span, column: Span, height: int, width: int) -> Place:
+        """Where a tile of an upright image, of this height and width, lies in the image that way."""
+        top, bottom, left, right = row.start, row.stop, column.start, column.stop
+        for _ in range(self.turns % 4):
+            top, bottom, left, right = width - right, width - left, top, bottom
+            height, width = width, height
+        return Place(top, width - right if self.mirrored else left, height, width)
 
     def undo(self, image: Any) -> Any:
         """The image as it was; a view."""

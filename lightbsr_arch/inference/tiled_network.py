@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from lightbsr_arch.inference.source import Source
 from lightbsr_arch.inference.tiles import Grid
+from lightbsr_arch.layers.image import Place
 
 
 class TiledNetwork(nn.Module, ABC):
@@ -48,13 +49,18 @@ class TiledNetwork(nn.Module, ABC):
             tile: Side of a tile, in LR pixels; as much is computed at a time.
         """
 
+    def share_of(self, shared: Any, place: Place) -> Any:
+        """What one tile is given of what all share: the same for all, but for a network that asks where it lies."""
+        return shared
+
     @abstractmethod
     def forward(self, lq: Tensor, shared: Any = None) -> Tensor:
         """Restore an image, or a tile of one.
 
         Args:
             lq: (1, 3, H, W) in [0, 1], float32.
-            shared: What :meth:`look_at` gave for the image that ``lq`` is a tile of; None for a whole image.
+            shared: What :meth:`share_of` made of :meth:`look_at`'s result for the image that ``lq`` is a tile of; None for
+                a whole image.
 
         Returns:
             (1, 3, scale * H, scale * W), of this network's dtype, not clamped.

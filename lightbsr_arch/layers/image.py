@@ -1,9 +1,21 @@
-"""What every network does to images: check its input, and crop a map to an image's size."""
+"""What networks do to images: check their input, crop a map to an image's size, and know where a tile lies."""
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
+
+
+class Place(NamedTuple):
+    """Where a tile lies in the image that it is a part of, in LR pixels."""
+
+    top: int
+    left: int
+    height: int
+    """Of the whole image."""
+    width: int
 
 
 def check_image(lq: Tensor) -> None:
@@ -27,3 +39,16 @@ def crop(x: Tensor, height: int, width: int) -> Tensor:
             x = x.index_select(dim, torch.arange(size, device=x.device))
         return x
     return x[:, :, :height, :width]
+
+
+def reflected(lq: Tensor, multiple: int) -> Tensor:
+    """Pad (N, C, H, W) at the bottom and on the right by reflection, so that its sides are multiples of a number."""
+    for dim in (2, 3):
+        side = lq.shape[dim]
+        missing = -side % multiple
+        if missing:
+            # As often back and forth as it takes, for images that are smaller than what is missing.
+            period = max(2 * side - 2, 1)
+            place = torch.arange(side + missing, device=lq.device) % period
+            lq = lq.index_select(dim, torch.minimum(place, period - place if side > 1 else place))
+    return lq

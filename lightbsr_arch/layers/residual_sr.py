@@ -26,17 +26,23 @@ def enlarge(lq: Tensor, scale: int) -> Tensor:
 class PixelShuffleUpsampler(nn.Sequential):
     """conv3x3 + PixelShuffle: twice by 2 for x4, once by 2 or 3 for x2 and x3.
 
+    Args:
+        scale: 2, 3 or 4.
+        num_feat: Number of channels.
+        activated: Put a LeakyReLU after each pixel shuffle.
+
     Raises:
         ValueError: The scale is not 2, 3 or 4.
     """
 
-    def __init__(self, scale: int, num_feat: int) -> None:
+    def __init__(self, scale: int, num_feat: int, activated: bool = False) -> None:
         steps = {2: (2,), 3: (3,), 4: (2, 2)}.get(scale)
         if steps is None:
             raise ValueError(f"scale: expected 2, 3 or 4, got {scale!r}.")
+        shuffle = ActivatedShuffle if activated else nn.PixelShuffle
         layers: list[nn.Module] = []
         for step in steps:
-            layers += [nn.Conv2d(num_feat, step**2 * num_feat, 3, 1, 1), nn.PixelShuffle(step)]
+            layers += [nn.Conv2d(num_feat, step**2 * num_feat, 3, 1, 1), shuffle(step)]
         super().__init__(*layers)
 
 

@@ -30,6 +30,8 @@ class Pairing:
     """Options that may differ although the student starts from the teacher: those parts are initialised at random."""
     recipe: str = ""
     """Option file that trains such a teacher."""
+    parts: tuple[str, ...] = ()
+    """Modules of the teacher whose weights may lie in a file of their own, which the option ``<part>_path`` names."""
 
 
 class Adaptation(Protocol):

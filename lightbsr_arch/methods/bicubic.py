@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from lightbsr_arch.layers.upsampling import bicubic_upsample
 from lightbsr_arch.methods.base import Method
 from lightbsr_arch.methods.sizes import Sizes
 
@@ -24,13 +24,7 @@ class BicubicUpsampler(nn.Module):
 
     def forward(self, lq: Tensor) -> Tensor:
         """Upscale (N, C, H, W) to (N, C, scale * H, scale * W), not clamped."""
-        # With antialias, torch uses MATLAB's a = -0.5; the margin keeps its own border treatment out of the result.
-        margin = 3
-        padded = F.pad(lq, (margin,) * 4, mode="replicate")
-        size = [self.scale * side for side in padded.shape[2:]]
-        large = F.interpolate(padded, size=size, mode="bicubic", antialias=True, align_corners=False)
-        cut = margin * self.scale
-        return large[..., cut:-cut, cut:-cut]
+        return bicubic_upsample(lq, self.scale)
 
 
 def _sizes(_: Sizes) -> dict[str, Any]:

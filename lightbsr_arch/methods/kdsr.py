@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lightbsr_arch.layers.blind_student import BlindStudent
 from lightbsr_arch.layers.image import check_image
 from lightbsr_arch.layers.predicted_convolution import PredictedDepthwiseConv
 from lightbsr_arch.layers.residual_sr import DIV2K_MEAN, ResidualSR, TailActivation
@@ -132,7 +133,7 @@ class _Restorer(nn.Module):
         return self.sr(lq, self.estimator.compress(representation))
 
 
-class KDSR(_Restorer):
+class KDSR(_Restorer, BlindStudent):
     """The student, used for inference: estimates the degradation from the LR image alone.
 
     Args:
@@ -161,15 +162,6 @@ class KDSR(_Restorer):
         return self.estimator(lq)
 
     represent = encode
-
-    def encode_and_restore(self, lq: Tensor) -> tuple[Tensor, Tensor]:
-        """What :meth:`encode` gives for (N, 3, H, W), and the restored images: a learning pass of the joint phase."""
-        representation = self.encode(lq)
-        return representation, self.restore(lq, representation)
-
-    def forward(self, lq: Tensor) -> Tensor:
-        """Super-resolve (N, 3, H, W) in [0, 1] to (N, 3, scale * H, scale * W), not clamped."""
-        return self.restore(lq, self.encode(lq))
 
 
 class KDSRTeacher(_Restorer):

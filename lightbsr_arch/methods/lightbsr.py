@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
+from lightbsr_arch.layers.blind_student import BlindStudent
 from lightbsr_arch.layers.codes import Codes, IDRConverters
 from lightbsr_arch.layers.degradation_encoder import DegradationEncoder
 from lightbsr_arch.layers.degradation_prior import KERNEL_SIZE, new_prior_basis
@@ -90,7 +91,7 @@ class _Restorer(nn.Module):
         return self.sr(lq, codes)
 
 
-class LightBSR(_Restorer):
+class LightBSR(_Restorer, BlindStudent):
     """The blind super-resolution network: encodes the degradation of an LR image and restores it.
 
     At the published sizes and x4 it has 3.26 million parameters.
@@ -171,19 +172,6 @@ class LightBSR(_Restorer):
         check_image(lq)
         return self.encoder(lq).mean(dim=(2, 3))
 
-    def encode_and_restore(self, lq: Tensor) -> tuple[Codes, Tensor]:
-        """What :meth:`encode` gives for (N, 3, H, W), and the restored images: a learning pass of the joint phase."""
-        codes = self.encode(lq)
-        return codes, self.restore(lq, codes)
-
-    def forward(self, lq: Tensor) -> Tensor:
-        """Super-resolve (N, 3, H, W) in [0, 1] to (N, 3, scale * H, scale * W), not clamped.
-
-        Raises:
-            ValueError: ``lq`` is not a float batch of RGB images.
-        """
-        return self.restore(lq, self.encode(lq))
-
 
 def _forget_basis(teacher: Any, _: Any) -> None:
     teacher._has_basis = None
@@ -197,7 +185,8 @@ class LightBSRTeacher(_Restorer):
     Args:
         scale: 2, 3 or 4.
         prior_channels: Number of values of the prior: ``prior_components`` for the kernel, and the noise level repeated
-            over the rest. 15 for noise-free data, 18 for noisy data as published.
+            over the rest. 15 for noise-free data, 18 for noisy data as published. With ``prior: parameters`` the number that
+            the data's degradation has: 65 of real-world presets, 5 of Gaussian ones.
         prior_components: Number of PCA components of the kernel; default 15, or ``prior_channels`` if less.
         prior_max_variance: Largest variance of the kernels that the basis is computed from; 10.1 in the published code, see
             :func:`~lightbsr_arch.layers.degradation_prior.kernel_pca_basis`.
@@ -207,6 +196,9 @@ class LightBSRTeacher(_Restorer):
         temperature: Has no effect; accepted for older option files. The contrastive loss has its own.
         num_feat, num_group, num_block, num_spatial_feat, num_channel_code, num_encoder_feat: As in :class:`LightBSR`.
         layer_scale_init, image_skip, tail_activation, init_scale: As in :class:`LightBSR`.
+        prior: ``kernel``, as published: PCA components of the kernel and the noise level; or ``parameters``: the normalised
+            vector of all drawn parameters, for degradations that are more than one kernel and one noise level. It needs no
+            basis, and ``prior_components`` and what follows it have no effect.
 
     Raises:
         ValueError: A size is invalid; the message names it.
@@ -239,6 +231,7 @@ class LightBSRTeacher(_Restorer):
         image_skip: bool = False,
         tail_activation: TailActivation = None,
         init_scale: float | None = None,
+        prior: Literal["kernel", "parameters"] = "kernel",
     ) -> None:
         super().__init__(
             scale,
@@ -253,17 +246,26 @@ class LightBSRTeacher(_Restorer):
             tail_activation,
             init_scale,
         )
-        components = min(15, prior_channels) if prior_components is None else prior_components
-        if not 0 < components <= prior_channels:
-            raise ValueError(
-                f"prior_components: expected 1 to prior_channels = {prior_channels}, got {prior_components}."
-            )
+        if prior not in ("kernel", "parameters"):
+            raise ValueError(f"prior: expected kernel or parameters, got {prior!r}.")
+        self.prior = prior
+        if prior == "parameters":
+            self.options["prior"] = prior
+            components = 0
+        else:
+            components = min(15, prior_channels) if prior_components is None else prior_components
+            if not 0 < components <= prior_channels:
+                raise ValueError(
+                    f"prior_components: expected 1 to prior_channels = {prior_channels}, got {prior_components}."
+                )
         self.options.update(prior_channels=prior_channels, prior_components=components, queue_size=queue_size)
         if temperature is not None:
             warnings.warn(f"LightBSRTeacher: {self.ignored_options['temperature']}", stacklevel=2)
-        self.num_noise_channels = prior_channels - components
+        self.num_noise_channels = prior_channels - components if components else None
         self.prior_noise_divisor = prior_noise_divisor
-        self.register_buffer("prior_basis", new_prior_basis(components, prior_max_variance))
+        # Without components the buffer is empty: a state dict shows by it what the prior is made of.
+        basis = new_prior_basis(components, prior_max_variance) if components else torch.empty(KERNEL_SIZE**2, 0)
+        self.register_buffer("prior_basis", basis)
         self.momentum_contrast = MomentumContrast(3 + prior_channels, num_encoder_feat, queue_size, momentum)
         # Checked once per loaded state: reading a value makes the host wait for the device.
         self._has_basis: bool | None = None
@@ -285,9 +287,11 @@ class LightBSRTeacher(_Restorer):
             (N, prior_channels).
 
         Raises:
-            ValueError: The kernel has another size, the noise level is missing, or the teacher has no basis (published
-                checkpoints do not contain it).
+            ValueError: The kernel has another size, the noise level is missing, the teacher has no basis (published
+                checkpoints do not contain it), or its prior is not made of kernels.
         """
+        if self.num_noise_channels is None:
+            raise ValueError("This teacher's prior is the vector of all parameters, not made of kernels.")
         if kernel.shape[-2:].numel() != self.prior_basis.shape[0]:
             raise ValueError(f"kernel: expected (N, {KERNEL_SIZE}, {KERNEL_SIZE}), got {tuple(kernel.shape)}.")
         if self._has_basis is None:
@@ -388,6 +392,8 @@ def _sizes(sizes: Sizes) -> dict[str, Any]:
     if teacher:
         options["prior_channels"] = sizes.shape(f"{encoder}.layers.0.weight")[1] - 3
         options["prior_components"] = sizes.shape("prior_basis")[1]
+        if options["prior_components"] == 0:
+            options["prior"] = "parameters"
         options.update(sizes.queue())
     return options
 

@@ -23,6 +23,8 @@ class PublishedLayout:
     """A key that modulated blocks have and the plain block at the end of a group lacks, if there is one."""
     finish: Callable[[dict[str, Tensor]], dict[str, Tensor]] | None = None
     """Changes the renamed weights where other values are needed."""
+    apart: tuple[str, ...] = ()
+    """Prefixes of weights of ours that the published code keeps in a file of their own."""
     add_prior_basis: Callable[[dict[str, Tensor], Tensor | None], dict[str, Tensor]] | None = None
     """Adds the basis of a teacher's prior, which published checkpoints do not hold; None for a method without one."""
 

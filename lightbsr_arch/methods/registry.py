@@ -33,8 +33,9 @@ class Registered:
     """Names of its networks."""
     signature: tuple[str, ...]
     """Key prefixes that occur in every state dict of the method and in no other method's."""
-    published_signature: tuple[str, ...] = ()
-    """Keys that occur in every published state dict of the method and in no other method's."""
+    published_signature: tuple[str | tuple[str, ...], ...] = ()
+    """Keys that occur in every published state dict of the method and in no other method's. Of keys that are telling only
+    together, a tuple."""
 
     def load(self) -> Method:
         """Import the method."""
@@ -42,7 +43,12 @@ class Registered:
         return method
 
 
-def _ours(name: str, *networks: str, signature: tuple[str, ...] = (), published: tuple[str, ...] = ()) -> Registered:
+def _ours(
+    name: str,
+    *networks: str,
+    signature: tuple[str, ...] = (),
+    published: tuple[str | tuple[str, ...], ...] = (),
+) -> Registered:
     training = f"lightbsr_model.methods.{name}" if signature else ""
     return Registered(f"lightbsr_arch.methods.{name}", training, networks, signature, published)
 
@@ -56,7 +62,7 @@ METHODS = (
     _ours(
         *("dasr", "DASR"),
         signature=("sr.compress.",),
-        published=("G.body.0.body.0.da_conv2.conv.weight",),
+        published=("G.body.0.body.0.da_conv1.ca.conv_du.0.weight",),
     ),
     _ours(
         *("kdsr", "KDSR", "KDSRTeacher"),
@@ -68,6 +74,17 @@ METHODS = (
         signature=("contrast.",),
         published=("G.afterpixshuffle.2.weight",),
     ),
+    _ours(
+        *("dssr", "DSSR"),
+        signature=("sr.hr_modulator.",),
+        published=("spatial_trans1.conv_gama.weight",),
+    ),
+    _ours(
+        *("mrda", "MRDA", "MRDATeacher", "MetaLearningNetwork"),
+        signature=("extractor.", "feature_net."),
+        published=("E_st.E.2.weight", "E.E.2.weight", ("head.0.weight", "body.0.weight", "tail.1.weight")),
+    ),
+    _ours("lce", "LCE", signature=("sr.frequency.",)),
     _ours("bicubic", "BicubicUpsampler"),
 )
 """The methods of this package."""
@@ -112,8 +129,9 @@ def method_of_weights(names: Collection[str]) -> Method | None:
 def method_of_published_weights(names: Collection[str]) -> Method | None:
     """The method whose published state dicts have these keys; None if it is unknown."""
     for method in registered():
-        if any(name in names for name in method.published_signature):
-            return method.load()
+        for entry in method.published_signature:
+            if all(name in names for name in ((entry,) if isinstance(entry, str) else entry)):
+                return method.load()
     return None
 
 

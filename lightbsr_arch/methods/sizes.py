@@ -40,11 +40,24 @@ class Sizes:
             ValueError: The upsampler is not one of x2, x3 and x4.
         """
         num_feat = self.shape("sr.head.weight")[0]
-        growth = self.shape("sr.upsampler.0.weight")[0] // max(num_feat, 1)
-        scale = {(4, 1): 2, (9, 1): 3, (4, 2): 4}.get((growth, self.count(r"sr\.upsampler\.(\d+)\.weight")))
+        return {"scale": self.scale(num_feat), "num_feat": num_feat}
+
+    def scale(self, num_feat: int, prefix: str = "sr.") -> int:
+        """The scale that an upsampler of pixel shuffles has.
+
+        Args:
+            num_feat: Number of channels of its input.
+            prefix: What its weights' names have before ``upsampler``.
+
+        Raises:
+            ValueError: It is not one of x2, x3 and x4.
+        """
+        growth = self.shape(f"{prefix}upsampler.0.weight")[0] // max(num_feat, 1)
+        number = self.count(rf"{re.escape(prefix)}upsampler\.(\d+)\.weight")
+        scale = {(4, 1): 2, (9, 1): 3, (4, 2): 4}.get((growth, number))
         if scale is None:
             raise ValueError("not a state dict of a known method: its upsampler is not x2, x3 or x4.")
-        return {"scale": scale, "num_feat": num_feat}
+        return scale
 
     def start(self) -> dict[str, Any]:
         """``image_skip`` and ``tail_activation`` of a network that can be built with them."""

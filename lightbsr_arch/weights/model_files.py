@@ -200,11 +200,12 @@ def _check_fit(state_dict: Mapping[str, Tensor], expected: Mapping[str, Tensor],
 
 
 def _representation_length(options: Mapping[str, Any]) -> int:
-    """Values of the representation that a network makes of an image; 0 for one that sees more than an image."""
+    """Values of the representation that a network makes of an image; 0 for one that sees more than an image, or makes none."""
     arguments = dict(options)
-    method = method_with(arguments.pop("type"))
-    if method is None or options["type"] in method.needs:
+    kind = arguments.pop("type")
+    method = method_with(kind)
+    if method is None or kind in method.needs or not hasattr(method.networks[kind], "represent"):
         return 0
-    net: Any = method.networks[options["type"]](**arguments).eval()
+    net: Any = method.networks[kind](**arguments).eval()
     with torch.inference_mode():
         return int(net.represent(torch.zeros(1, 3, 4, 4)).shape[1])

@@ -21,6 +21,7 @@ from lightbsr_arch.saving import WriteFailed, new_file
 from lightbsr_arch.weights.checkpoints import read_checkpoint
 from lightbsr_model.bridge import run_lock
 from lightbsr_model.runtime.plain_values import plain
+from lightbsr_model.training.training_pool import pool_states
 
 META_KEY = "lightbsr"
 """Entry of a checkpoint or state that describes it."""
@@ -90,11 +91,15 @@ def save_network(model: Any, net: Any, net_label: str, current_iter: int, param_
     files.setdefault(current_iter, []).append(name)
 
 
-@master_only  # type: ignore[untyped-decorator]
 def save_training_state(model: Any, epoch: int, current_iter: int) -> None:
     """Replaces ``BaseModel.save_training_state``: also saves the best metrics, then prunes old checkpoints."""
-    if current_iter == -1:
-        return
+    if current_iter != -1:
+        # Every process has a pool of its own.
+        _save_training_state(model, epoch, current_iter, pool_states(model))
+
+
+@master_only  # type: ignore[untyped-decorator]
+def _save_training_state(model: Any, epoch: int, current_iter: int, pools: list[dict[str, Any]] | None) -> None:
     _confirm_lock(model)
     state = {
         "epoch": epoch,
@@ -113,6 +118,10 @@ def save_training_state(model: Any, epoch: int, current_iter: int) -> None:
         state["readout"] = model.readout.state()
     if getattr(model, "diffusion", None) is not None:
         state["diffusion"] = model.diffusion.state_dict()
+    if pools is not None:
+        state["pools"] = pools
+    if hasattr(model, "own_state") and (own_state := model.own_state()):
+        state["model"] = own_state
     save_atomically(state, Path(model.opt["path"]["training_states"]) / f"{current_iter}.state")
     keep = model.opt["train"].get("keep_checkpoints")
     if keep:

@@ -25,6 +25,7 @@ from basicsr.utils.file_client import LmdbBackend
 from lightbsr_arch.errors import OptionError
 from lightbsr_model.bridge import (
     checkpoint_saving,
+    cuda_requests,
     lmdb_backend,
     loading,
     optimiser_steps,
@@ -62,6 +63,7 @@ def apply_patches() -> None:
     BaseModel.save_training_state = checkpoint_saving.save_training_state
     for model in (SRModel, SwinIRModel):
         model.test = _test_unwrapped(model.test)
+    cuda_requests.stay_on_their_device()
     SRModel.feed_data = batch_degrader.feed_data
     SRModel.dist_validation = validation.dist_validation
     MultiStepRestartLR.get_lr = schedules.multistep_rates

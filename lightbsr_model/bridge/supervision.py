@@ -29,6 +29,7 @@ from lightbsr_model.bridge.training_data import batch_names
 from lightbsr_model.runtime.random_streams import derive_seed, seed_everything
 from lightbsr_model.training.diffusion_augmentation import DiffusedDiscriminator
 from lightbsr_model.training.readout import resume_readout
+from lightbsr_model.training.training_pool import pool_of
 
 
 class Supervisor:
@@ -251,7 +252,14 @@ class Supervisor:
         resume_readout(getattr(self.model, "readout", None), state.get("readout"))
         if self.model.diffusion is not None and state.get("diffusion"):
             self.model.diffusion.load_state_dict(state["diffusion"])
+
+        # BasicSR's models make their degrader with the first batch.
+        self.model.saved_pool = pool_of(state.get("pools"), self.opt["rank"])
+        if hasattr(self.model, "degrader"):
+            self.model.degrader.resume(self.model.saved_pool)
         original(take_options_from_file(self.model, state))
+        if hasattr(self.model, "load_own_state"):
+            self.model.load_own_state(state.get("model") or {})
         self.model.completed_iter = state["iter"]
         if self.steps.scaler is not None and state.get("grad_scaler"):
             self.steps.scaler.load_state_dict(state["grad_scaler"])

@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from basicsr.utils.registry import DATASET_REGISTRY
-from torch import Tensor
 from torch.utils.data import Dataset
 
 from lightbsr_arch.errors import ImageError
@@ -17,47 +16,7 @@ from lightbsr_model.data.decoding import RGBImage
 from lightbsr_model.data.image_sources import ImageReader, open_images
 from lightbsr_model.data.lq_images import degradation_or_lq_images
 from lightbsr_model.data.set_options import BenchmarkSet
-from lightbsr_model.degradation import blur_and_downsample, quantise
-from lightbsr_model.degradation.base import Degradation, Params, in_float32
-from lightbsr_model.degradation.jpeg import encode_and_decode_jpeg
-
-_SNAP = 2.0**20
-
-
-def benchmark_lq(
-    gt: Tensor, kernel: Tensor, noise_level: float, scale: int, border: str, seed: int, jpeg_quality: int = 0
-) -> Tensor:
-    """Degrade one HR image so that every machine, thread count and device gives the same bits.
-
-    The arithmetic is float64, and values are snapped to a grid of 2^-20 grey levels before the noise and the rounding,
-    so that sums taken in another order do not fall on the other side of a half. The noise is NumPy's ``RandomState``,
-    whose stream NumPy's compatibility policy freezes. JPEG is a real encoder's (Pillow's), as in the files that users have;
-    training has BasicSR's DiffJPEG on the device instead, see :mod:`lightbsr_model.degradation.jpeg`. Its bits are those of the
-    libjpeg-turbo that Pillow brings: the same on every machine with one version of it.
-
-    Args:
-        gt: (3, H, W), 0..255.
-        kernel: (21, 21), float64.
-        noise_level: In 0..255 units.
-        scale: The factor.
-        border: What the downsampling sees outside the image, see :mod:`lightbsr_model.degradation.resize`.
-        seed: Of the noise.
-        jpeg_quality: 1 to 100; 0 is no JPEG.
-
-    Returns:
-        (3, H / scale, W / scale), float32 in [0, 1], multiples of 1/255.
-    """
-    low = blur_and_downsample(gt[None].double(), kernel[None].to(gt.device), scale, border)[0]  # type: ignore[arg-type]
-    low = (low * _SNAP).round() / _SNAP
-    if noise_level > 0:
-        noise = np.random.RandomState(seed).standard_normal(tuple(low.shape))
-        low = low + noise_level * torch.from_numpy(noise).to(low.device)
-    lq = quantise(low).float()
-    if jpeg_quality:
-        pixels = (lq * 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
-        decoded = encode_and_decode_jpeg(pixels, jpeg_quality)
-        lq = torch.from_numpy(decoded.transpose(2, 0, 1).copy()).to(lq) / 255
-    return lq
+from lightbsr_model.degradation.base import Degradation, Params, as_batch, in_float32
 
 
 @DATASET_REGISTRY.register()
@@ -76,9 +35,10 @@ class BlindDegradationBenchmarkDataset(Dataset[dict[str, Any]]):
             seed (int): Of the noise and of parameters that are a range. Each image has a stream of its own, which
                 depends on the seed and on the image's name alone. Default: 0.
 
-    A sample has ``lq`` (3, H / scale, W / scale) and ``gt`` (3, H, W), float32 in [0, 1], RGB; ``kernel`` (21, 21),
-    ``noise_level`` (scalar, 0..255) and ``jpeg_quality`` (scalar, 1 to 100, 0 for none), float32; ``gt_path`` and
-    ``lq_path``, which carries the preset's name, so that images saved under several presets do not overwrite each other. With
+    A sample has ``lq`` (3, H / scale, W / scale) and ``gt`` (3, H, W), float32 in [0, 1], RGB; the parameters of its
+    degradation, float32: ``kernel`` (21, 21), ``noise_level`` (scalar, 0..255) and ``jpeg_quality`` (scalar, 1 to 100, 0 for
+    none), or of a real-world one ``degradation``; ``parameters``, all as a normalised vector; ``gt_path``; ``lq_path``, which
+    carries the preset's name, so that images saved under several presets do not overwrite each other. With
     ``dataroot_lq`` it has no parameters of a degradation, ``lq_path`` is the file's, and the GT image is cut to the LQ image's
     size times the scale, as BasicSR does.
 
@@ -92,7 +52,6 @@ class BlindDegradationBenchmarkDataset(Dataset[dict[str, Any]]):
         super().__init__()
         self.opt = opt
         self.scale = int(opt["scale"])
-        self.border = opt.get("border", "clamp")
         self.seed = int(opt.get("seed", 0))
         self.images = open_images(opt)
         self.lq_source = degradation_or_lq_images(opt, self.images)
@@ -113,11 +72,11 @@ class BlindDegradationBenchmarkDataset(Dataset[dict[str, Any]]):
             )
         gt = torch.from_numpy(np.ascontiguousarray(image[:height, :width].transpose(2, 0, 1)))
         seed, params = self.drawn(index)
-        noise_level, quality = float(params["noise_level"]), int(params["jpeg_quality"])
         return {
-            "lq": benchmark_lq(gt, params["kernel"], noise_level, self.scale, self.border, seed, quality),
+            "lq": self._degradation.apply_exactly(gt, params, self.scale, seed),
             "gt": gt.float() / 255,
             **in_float32(params),
+            "parameters": self._degradation.vector(as_batch(params))[0],
             "lq_path": f"{self.images.stem(index)}_{self.opt['preset']}.png",
             "gt_path": path,
         }

@@ -39,8 +39,11 @@ class BlindDegradationPairedDataset(Dataset[dict[str, Any]]):
             border (str): What the downsampling sees outside a patch: clamp (default) or symmetric.
             degrade_in (str): ``device`` (default) leaves the degrading to the model, in whole batches; ``loader`` gives
                 finished pairs that any model trains on, whatever it makes of a batch.
-            degradation_per (str): sample (default), or batch: all samples of a batch take the first one's kernel and
-                noise level (arXiv 2211.16928); the model does that, so only with ``degrade_in: device``.
+            degradation_per (str): sample (default), or batch: all samples of a batch take the first one's degradation
+                (arXiv 2211.16928); or sizes, for real-world presets: only its sizes, modes and order of operations, as in
+                BasicSR's Real-ESRGAN. The model does that, so only with ``degrade_in: device``.
+            pool (int): Samples in a pool that mixes the degradations of many batches, a multiple of the batch; the model has
+                it, so only with ``degrade_in: device``. Default: 0, none.
             mix (list[dict]): Optional: several sets of images. An entry has a ``weight`` (a number above 0, default 1) and
                 overrides keys from ``dataroot_gt`` to ``pictures``, ``use_hflip``, ``use_rot``, ``preset`` and
                 ``degradation`` above; it inherits what it does not give. A sample is of an entry with a probability of its
@@ -60,8 +63,9 @@ class BlindDegradationPairedDataset(Dataset[dict[str, Any]]):
     with ``degrade_in: device``: ``gt_views`` (views, 3, gt_size, gt_size), uint8;
     with ``degrade_in: loader`` or ``dataroot_lq``: ``lq`` (3, gt_size / scale, gt_size / scale) and ``gt``
     (3, gt_size, gt_size), float32 in [0, 1], RGB, and ``lq_path``; with more than one view they are those of the first
-    view, and ``views`` and ``gt_views`` have those of all. With a ``preset`` it has ``kernel`` (21, 21), ``noise_level``
-    (scalar, 0..255) and ``jpeg_quality`` (scalar, 1 to 100, 0 for none) too, float32.
+    view, and ``views`` and ``gt_views`` have those of all. With a ``preset`` it has the degradation's parameters too, float32:
+    ``kernel`` (21, 21), ``noise_level`` (scalar, 0..255) and ``jpeg_quality`` (scalar, 1 to 100, 0 for none), or of a
+    real-world one ``degradation``, a vector of numbers.
 
     Images are decoded only as far as the crops need, see :mod:`lightbsr_model.data.row_decoding`.
 
@@ -89,13 +93,22 @@ class BlindDegradationPairedDataset(Dataset[dict[str, Any]]):
             raise OptionError("views", f"expected 1 or more, got {self.views}.")
         if self.degrade_in not in ("device", "loader"):
             raise OptionError("degrade_in", f"expected device or loader, got {self.degrade_in!r}.")
-        if opt.get("degradation_per", "sample") not in ("sample", "batch"):
-            raise OptionError("degradation_per", f"expected sample or batch, got {opt['degradation_per']!r}.")
-        if opt.get("degradation_per") == "batch" and self.degrade_in == "loader":
-            raise OptionError("degradation_per", "a loader degrades each sample alone; batch needs degrade_in: device.")
+        per = opt.get("degradation_per", "sample")
+        if per not in ("sample", "batch", "sizes"):
+            raise OptionError("degradation_per", f"expected sample, batch or sizes, got {per!r}.")
+        if per != "sample" and self.degrade_in == "loader":
+            raise OptionError(
+                "degradation_per", f"a loader degrades each sample alone; {per} needs degrade_in: device."
+            )
+        if opt.get("pool") and self.degrade_in == "loader":
+            raise OptionError("pool", "the model mixes batches that it degrades: it needs degrade_in: device.")
         self.sources = [self._open(section, number) for number, section in enumerate(mix_sections(opt))]
         self.degradation = degradation_of_batches(opt)
         """What applies a batch of samples; None if they are finished pairs."""
+        if per == "sizes" and not hasattr(self.degradation, "sharing_sizes"):
+            raise OptionError(
+                "degradation_per", "sizes is for real-world presets (realworld_x4, photo_x4): take sample."
+            )
         self.images: ImageReader | ImageMix = self.sources[0].images
         if opt.get("mix") is not None:
             weights = [entry.get("weight", 1) for entry in opt["mix"]]

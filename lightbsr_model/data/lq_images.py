@@ -30,7 +30,7 @@ class _Chosen:
         return self._source.stamp(self._places[index])
 
 
-def degradation_or_lq_images(opt: Mapping[str, Any], gt_images: ImageReader) -> GaussianDegradation | ImageReader:
+def degradation_or_lq_images(opt: Mapping[str, Any], gt_images: ImageReader) -> Degradation | ImageReader:
     """Look up the degradation of ``preset``, or open the images of ``dataroot_lq``.
 
     Args:
@@ -53,17 +53,22 @@ def degradation_or_lq_images(opt: Mapping[str, Any], gt_images: ImageReader) -> 
     return open_lq_images(opt, gt_images)
 
 
-def degradation_of_section(opt: Mapping[str, Any]) -> GaussianDegradation:
+def degradation_of_section(opt: Mapping[str, Any]) -> Degradation:
     """The degradation of a section with a ``preset``.
 
     Args:
         opt: ``preset``; optionally ``degradation`` (overrides), ``scale`` and ``border``.
 
     Raises:
-        OptionError: See :func:`~lightbsr_model.degradation.presets.get_degradation`.
+        OptionError: See :func:`~lightbsr_model.degradation.presets.get_degradation`; or a border that has no effect.
     """
     degradation = get_degradation(opt["preset"], opt.get("degradation"), opt.get("scale"))
-    return replace(degradation, border=opt.get("border", "clamp"))
+    border: Any = opt.get("border") or "clamp"
+    if isinstance(degradation, GaussianDegradation):
+        return replace(degradation, border=border)
+    if border != "clamp":
+        raise OptionError("border", f"has no effect on {opt['preset']}, whose blurs reflect: leave it out.")
+    return degradation
 
 
 def degradation_of_batches(opt: Mapping[str, Any]) -> Degradation | None:

@@ -39,7 +39,9 @@ class BlindDegradationSet:
     dataroot_lq: str | None = key("Folder or LMDB of finished LQ images, instead of preset.", None)
     filename_tmpl: str | None = key("Name of an LQ image without extension; {} is its GT image's name.", "{}")
     preset: str | None = key("Name of the degradation, such as setting1_x4, bicubic or iso_1.2.", None)
-    degradation: dict[str, Any] | None = key("Parameters of the preset to override, such as {sigma: [0.2, 3.0]}.", None)
+    degradation: dict[str, Any] | None = key(
+        "Parameters of the preset to override, such as {sigma: [0.2, 3.0]} or {kernel_disturb: 0.25}.", None
+    )
     border: Literal["clamp", "symmetric"] = key(
         "What the downsampling sees outside the image: its edge pixel (as published), or the image mirrored (MATLAB).",
         "clamp",
@@ -64,8 +66,16 @@ class PairedSet(BlindDegradationSet):
     degrade_in: Literal["device", "loader"] = key(
         "device: the model degrades whole batches; loader: finished pairs, for any other model.", "device"
     )
-    degradation_per: Literal["sample", "batch"] = key(
-        "sample: one degradation per sample; batch: all samples of a batch share the first one's.", "sample"
+    degradation_per: Literal["sample", "batch", "sizes"] = key(
+        "sample: one degradation per sample; batch: all samples of a batch share the first one's; sizes: of a real-world "
+        "one only its sizes and its order of operations, so that they are degraded together.",
+        "sample",
+    )
+    pool: int = key(
+        "Samples in a pool that mixes the degradations of many batches, a multiple of the batch; 0 is none. It is saved too.",
+        0,
+        low=0,
+        high=2**20,
     )
     mix: list[Any] | None = key(
         "Several sets of images in one training, such as [{dataroot_gt: A, weight: 3}, {dataroot_gt: B}]; an entry overrides "

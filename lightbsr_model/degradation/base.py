@@ -11,6 +11,9 @@ from torch import Tensor
 Params = dict[str, Tensor]
 """Parameters of a degradation by name: of one sample, as drawn, or of a batch, with the batch as first dimension."""
 
+ON_HOST = frozenset({"degradation"})
+"""Parameters that stay on the host, because they decide sizes: reading them from a device would make the host wait for it."""
+
 
 class Degradation(Protocol):
     """A distribution over degradations, and the way to apply them.
@@ -50,13 +53,26 @@ class Degradation(Protocol):
 
         Args:
             gt: (N, C, H, W) or (N, V, C, H, W) in 0..255, uint8 or float.
-            params: Each with N as first dimension, on ``gt``'s device.
+            params: Each with N as first dimension, on ``gt``'s device; those of :data:`ON_HOST` on the host.
             scale: The factor.
             generator: Of the noise, on ``gt``'s device; None is torch's global one.
 
         Returns:
             LR images in [0, 1], multiples of 1/255: (N, C, H / scale, W / scale), or with V. A kind that makes several frames
             of one GT image has them before C.
+        """
+
+    def apply_exactly(self, gt: Tensor, params: Mapping[str, Tensor], scale: int, seed: int) -> Tensor:
+        """Degrade one image for a test, with the same bits on every machine, thread count and device.
+
+        Args:
+            gt: (C, H, W) in 0..255.
+            params: Of this sample, in float64.
+            scale: The factor.
+            seed: Of the noise.
+
+        Returns:
+            (C, H / scale, W / scale), float32 in [0, 1], multiples of 1/255.
         """
 
     def describe(self, params: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -73,6 +89,19 @@ class Degradation(Protocol):
 
         Returns:
             (N, number of quantities) in float32, on the parameters' device.
+        """
+
+    def vector_names(self) -> tuple[str, ...]:
+        """The entries of :meth:`vector`, in their order. They are the same for every degradation of a kind."""
+
+    def vector(self, params: Mapping[str, Tensor]) -> Tensor:
+        """All parameters in numbers of about -1 to 1, divided by what does not depend on the ranges (``prior: parameters``).
+
+        Args:
+            params: Of a batch.
+
+        Returns:
+            (N, number of entries) in float32, on the parameters' device.
         """
 
     def recipe(self) -> dict[str, Any]:
@@ -106,3 +135,10 @@ def as_batch(params: Mapping[str, Tensor]) -> Params:
 def shared_by_batch(params: Mapping[str, Tensor]) -> Params:
     """A batch's parameters, all samples with those of the first (``degradation_per: batch``)."""
     return {name: value[:1].expand_as(value) for name, value in params.items()}
+
+
+class SharesSizes(Protocol):
+    """A degradation whose samples have sizes and an order of operations of their own."""
+
+    def sharing_sizes(self, params: Mapping[str, Tensor]) -> Params:
+        """A batch's parameters, with the sizes and the order of the first sample (``degradation_per: sizes``)."""

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lightbsr_arch.errors import OptionError
 from lightbsr_model.degradation.base import Degradation, Params
+from lightbsr_model.degradation.exact import benchmark_lq
 from lightbsr_model.degradation.kernel_shape import kernel_shape
 from lightbsr_model.degradation.kernels import anisotropic_gaussian_kernels, isotropic_gaussian_kernels
 from lightbsr_model.degradation.pipeline import degrade
@@ -25,6 +26,8 @@ RANGES = ("sigma", "lambda_1", "lambda_2", "theta", "noise_level", "jpeg")
 _HIGHEST = {"sigma": 100, "lambda_1": 100, "lambda_2": 100, "noise_level": 255, "jpeg": 100}
 
 _ALWAYS_DRAWN = RANGES[:-1]
+
+_MOST_DISTURBANCE = 10
 
 
 @dataclass(frozen=True)
@@ -60,10 +63,14 @@ class GaussianDegradation(Degradation):
     """Standard deviation of the Gaussian noise in 0..255 units."""
     jpeg: Range = (0.0, 0.0)
     """Quality of the JPEG compression that follows the noise, integers of 1 to 100; 0 is none."""
+    kernel_disturb: float = 0.0
+    """Every value of the kernel is multiplied by 1 + U(0, this), drawn independently, then the kernel is normalised: it is no
+    longer a Gaussian exactly, as blurs that are estimated from photographs are not (KernelGAN, arXiv 1909.06581)."""
     border: Border = "clamp"
     """What the downsampling sees outside the image."""
     as_outer_products: bool = True
-    """Apply isotropic kernels as outer products, in fewer steps. The results differ by rounding errors of float32."""
+    """Apply isotropic kernels as outer products, in fewer steps, unless they are disturbed. The results differ by rounding
+    errors of float32."""
 
     def __post_init__(self) -> None:
         if self.kernel not in ("isotropic", "anisotropic"):
@@ -74,6 +81,10 @@ class GaussianDegradation(Degradation):
                 raise OptionError(f"{name}", f"expected 0 <= first <= second <= {high}, got {list(ends)}.")
         if any(not float(end).is_integer() for end in self.jpeg):
             raise OptionError("jpeg", f"expected integers, as encoders take them, got {list(self.jpeg)}.")
+        if not 0 <= self.kernel_disturb <= _MOST_DISTURBANCE:
+            raise OptionError(
+                "kernel_disturb", f"expected a number from 0 to {_MOST_DISTURBANCE}, got {self.kernel_disturb!r}."
+            )
         if self.border not in get_args(Border):
             raise OptionError("border", f"expected clamp or symmetric, got {self.border!r}.")
 
@@ -96,8 +107,9 @@ class GaussianDegradation(Degradation):
         """Draw a kernel, a noise level and a JPEG quality, in float64.
 
         Args:
-            generator: On the CPU. Every draw takes five values from it, whatever the ranges, and a sixth for JPEG if there
-                is some: without JPEG the sequence is that of the versions before it.
+            generator: On the CPU. Every draw takes five values from it, whatever the ranges, a sixth for JPEG if there is
+                some, and then one for each value of a kernel that is disturbed: without these the sequence is that of the
+                versions before them.
         """
         ends = torch.tensor([getattr(self, name) for name in _ALWAYS_DRAWN], dtype=torch.float64)
         u = torch.rand(len(_ALWAYS_DRAWN), generator=generator, dtype=torch.float64)
@@ -111,6 +123,10 @@ class GaussianDegradation(Degradation):
         if self.has_jpeg:
             low, high = self.jpeg
             quality = (low + (high - low + 1) * torch.rand((), generator=generator, dtype=torch.float64)).floor()
+        if self.kernel_disturb > 0:
+            factors = torch.rand(kernel.shape, generator=generator, dtype=torch.float64)
+            kernel = kernel * (1 + self.kernel_disturb * factors)
+            kernel = kernel / kernel.sum()
         return {
             "kernel": kernel[0],
             "noise_level": noise_level[0],
@@ -133,20 +149,27 @@ class GaussianDegradation(Degradation):
             scale,
             self.border,
             generator,
-            separable=self.as_outer_products and self.kernel == "isotropic",
+            separable=self.as_outer_products and self.kernel == "isotropic" and self.kernel_disturb == 0,
             jpeg_quality=params.get("jpeg_quality") if self.has_jpeg else None,
         )
+
+    def apply_exactly(self, gt: Tensor, params: Mapping[str, Tensor], scale: int, seed: int) -> Tensor:
+        """Degrade one image for a test, see :func:`~lightbsr_model.degradation.exact.benchmark_lq`."""
+        noise_level, quality = float(params["noise_level"]), int(params["jpeg_quality"])
+        return benchmark_lq(gt, params["kernel"], noise_level, scale, self.border, seed, quality)
 
     def describe(self, params: Mapping[str, Tensor]) -> dict[str, Any]:
         """One sample's parameters as plain values.
 
         Returns:
             ``kernel_shape`` (``lambda_1`` and ``lambda_2`` in pixels, ``theta`` in degrees, as measured on the kernel),
-            ``noise_level``, ``jpeg_quality`` if there is JPEG, and ``kernel``, row by row.
+            ``kernel_disturb`` if the kernel is disturbed, ``noise_level``, ``jpeg_quality`` if there is JPEG, and ``kernel`` as
+            it was applied, row by row.
         """
         quality = int(params["jpeg_quality"])
         return {
             "kernel_shape": kernel_shape(params["kernel"])._asdict(),
+            **({"kernel_disturb": self.kernel_disturb} if self.kernel_disturb else {}),
             "noise_level": float(params["noise_level"]),
             **({"jpeg_quality": quality} if quality else {}),
             "kernel": params["kernel"].tolist(),
@@ -192,9 +215,22 @@ class GaussianDegradation(Degradation):
         }
         return torch.stack([values[name] for name in self.quantities()], dim=1)
 
+    def vector_names(self) -> tuple[str, ...]:
+        """The entries of :meth:`vector`."""
+        return ("mean sigma / 3", "stretch x / 3", "stretch y / 3", "noise level / 30", "1 - JPEG quality / 100")
+
+    def vector(self, params: Mapping[str, Tensor]) -> Tensor:
+        """Kernel, noise and JPEG in five numbers; no JPEG counts as quality 100."""
+        first, second, angle = params["axes"].float().unbind(dim=1)
+        quality, stretch = params["jpeg_quality"].float(), (first - second) / 3
+        entries = [(first + second) / 6, stretch * torch.cos(2 * angle), stretch * torch.sin(2 * angle)]
+        entries += [params["noise_level"].float() / 30, torch.where(quality == 0, 0.0, 1 - quality / 100)]
+        return torch.stack(entries, dim=1)
+
     def recipe(self) -> dict[str, Any]:
-        """The kind of kernels and the ranges; ``jpeg`` only where there is some."""
+        """The kind of kernels and the ranges; ``jpeg`` and ``kernel_disturb`` only where there is some."""
         names = [name for name in RANGES if name != "jpeg" or self.has_jpeg]
+        names += ["kernel_disturb"] if self.kernel_disturb else []
         return {"kernel": self.kernel, **{name: getattr(self, name) for name in names}}
 
     def covering(self, others: Sequence[Degradation]) -> GaussianDegradation:
@@ -218,7 +254,8 @@ class GaussianDegradation(Degradation):
             members = [member._as_anisotropic() for member in members]
         hulls = {name: _hull([getattr(member, name) for member in members]) for name in RANGES}
         outer = all(member.as_outer_products for member in members)
-        return replace(members[0], as_outer_products=outer, **hulls)  # type: ignore[arg-type]
+        disturbed = max(member.kernel_disturb for member in members)
+        return replace(members[0], as_outer_products=outer, kernel_disturb=disturbed, **hulls)  # type: ignore[arg-type]
 
     def _as_anisotropic(self) -> GaussianDegradation:
         if self.kernel == "anisotropic":

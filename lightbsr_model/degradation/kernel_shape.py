@@ -40,7 +40,7 @@ def kernel_shape(kernel: Tensor) -> KernelShape:
 
 
 def kernel_picture(kernel: Tensor, zoom: int = 9) -> NDArray[np.uint8]:
-    """Draw a kernel, its largest value white.
+    """Draw a kernel, its largest value white, and what is below 0 black.
 
     Args:
         kernel: (k, k).
@@ -49,5 +49,5 @@ def kernel_picture(kernel: Tensor, zoom: int = 9) -> NDArray[np.uint8]:
     Returns:
         (k * zoom, k * zoom), 0..255.
     """
-    values = (kernel / kernel.max()).mul(255).round().to(torch.uint8).numpy()
+    values = (kernel / kernel.max()).clamp_min(0).mul(255).round().to(torch.uint8).numpy()
     return values.repeat(zoom, axis=0).repeat(zoom, axis=1)

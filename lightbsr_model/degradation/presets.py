@@ -1,4 +1,4 @@
-"""Named degradations for training (ranges) and for tests (points), with overrides (LightBSR, section 2)."""
+"""Named degradations for training (ranges) and for tests (points), with overrides (LightBSR, section 2; real-world ones)."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from typing import Any
 
 from lightbsr_arch.errors import OptionError
 from lightbsr_model.degradation.gaussian import RANGES, GaussianDegradation, Range
+from lightbsr_model.degradation.second_order import SecondOrderDegradation
+
+Preset = GaussianDegradation | SecondOrderDegradation
 
 
 def _fixed(value: float) -> Range:
@@ -49,8 +52,35 @@ TEST_NOISE_LEVELS = (0, 5, 10)
 """Noise levels of setting 2's tests."""
 
 
-def _all_presets() -> dict[str, GaussianDegradation]:
-    presets = {}
+PHOTO_SIGMA = {2: 1.2, 4: 2.4}
+"""The strongest blur of a mild photograph at each scale: 0.6 LR pixels."""
+
+
+def _photo(scale: int) -> SecondOrderDegradation:
+    """A photograph of a phone or from the web: sharp lens, little noise, one JPEG compression, shrunk without aliasing."""
+    return SecondOrderDegradation(
+        {
+            "second_prob": 0.0,
+            "antialias": True,
+            "blur_prob": 0.8,
+            "kernel_list": ["iso", "aniso"],
+            "kernel_prob": [0.7, 0.3],
+            "sinc_prob": 0.0,
+            "blur_sigma": [0.2, PHOTO_SIGMA[scale]],
+            "resize_prob": [0.0, 0.0, 1.0],
+            "noise_prob": 0.8,
+            "noise_range": [0.0, 10.0],
+            "poisson_scale_range": [0.0, 1.0],
+            "jpeg_prob": 0.9,
+            "jpeg_range": [60, 95],
+            "final_sinc_prob": 0.0,
+            "jpeg_first_prob": 0.0,
+        }
+    )
+
+
+def _all_presets() -> dict[str, Preset]:
+    presets: dict[str, Preset] = {}
     for scale, most in MAX_SIGMA.items():
         presets[f"setting1_x{scale}"] = GaussianDegradation("isotropic", sigma=(0.2, most))
         presets[f"setting2_x{scale}"] = GaussianDegradation(
@@ -65,28 +95,32 @@ def _all_presets() -> dict[str, GaussianDegradation]:
     for noise in TEST_NOISE_LEVELS:
         # The earlier papers' tables have 0.2 where later ones have 0.5.
         presets[f"aniso_k1old_n{noise}"] = _anisotropic(2, 0.2, 0, noise)
+    for scale in PHOTO_SIGMA:
+        presets[f"realworld_x{scale}"] = SecondOrderDegradation({})
+        presets[f"photo_x{scale}"] = _photo(scale)
     return presets
 
 
 SCALES = {f"setting{number}_x{scale}": scale for number in (1, 2) for scale in MAX_SIGMA}
+SCALES |= {f"{name}_x{scale}": scale for name in ("realworld", "photo") for scale in PHOTO_SIGMA}
 """The scale of each preset that is made for one: the training ranges. All others are points, at any scale."""
 
 PRESETS = _all_presets()
 """Every preset by name.
 
-``setting1_x2|x3|x4`` and ``setting2_x2|x3|x4`` are for training; ``bicubic`` (no blur), ``iso_<sigma>``,
+``setting1_x2|x3|x4`` and ``setting2_x2|x3|x4`` are for training, as are ``realworld_x2|x4``, Real-ESRGAN's published two orders
+(at both scales the same), and ``photo_x2|x4``, one mild order; ``bicubic`` (no blur), ``iso_<sigma>``,
 ``aniso_k<1..9>_n<0|5|10>`` and ``aniso_k1old_n<0|5|10>`` are for tests."""
 
 
-def get_degradation(
-    preset: str, overrides: Mapping[str, Any] | None = None, scale: int | None = None
-) -> GaussianDegradation:
+def get_degradation(preset: str, overrides: Mapping[str, Any] | None = None, scale: int | None = None) -> Preset:
     """Look a preset up and override some of its parameters.
 
     Args:
         preset: A name in :data:`PRESETS`.
-        overrides: Fields of :class:`~lightbsr_model.degradation.gaussian.GaussianDegradation` by name, ``kernel`` or a
-            range: a number fixes a parameter, two numbers are a range.
+        overrides: Fields of :class:`~lightbsr_model.degradation.gaussian.GaussianDegradation` by name: ``kernel``, the number
+            ``kernel_disturb``, or a range: a number fixes a parameter, two numbers are a range. Of real-world presets their
+            options, see :mod:`~lightbsr_model.degradation.second_order_options`.
         scale: The factor it is for; None leaves that open.
 
     Raises:
@@ -105,14 +139,20 @@ def get_degradation(
         raise OptionError(
             "degradation", f"expected parameters of the preset, such as {{noise_level: 5}}, got {overrides!r}."
         )
-    known = ["kernel", *RANGES]
+    found = PRESETS[preset]
+    if isinstance(found, SecondOrderDegradation):
+        try:
+            return found.with_options(overrides or {})
+        except OptionError as error:
+            raise error.within("degradation") from error
+    known = ["kernel", *RANGES, "kernel_disturb"]
     values: dict[str, Any] = {}
     for name, value in (overrides or {}).items():
         if name not in known:
             raise OptionError(f"degradation.{name}", f"unknown parameter{_nearest(name, known)}.")
-        values[name] = value if name == "kernel" else _range(name, value)
+        values[name] = _value(name, value)
     try:
-        degradation = replace(PRESETS[preset], **values)
+        degradation = replace(found, **values)
     except OptionError as error:
         raise error.within("degradation") from error
     idle = ("lambda_1", "lambda_2", "theta") if degradation.kernel == "isotropic" else ("sigma",)
@@ -129,13 +169,28 @@ def get_degradation(
 def _of_another_scale(preset: str, scale: int) -> str:
     own = SCALES[preset]
     matching = preset.replace(f"_x{own}", f"_x{scale}")
-    names = ("sigma",) if PRESETS[preset].kernel == "isotropic" else ("lambda_1", "lambda_2")
-    ranges = ", ".join(f"{name}: {list(getattr(PRESETS[preset], name))}" for name in names)
+    found = PRESETS[preset]
+    if isinstance(found, SecondOrderDegradation):
+        return (
+            f"{preset} is made for x{own}, but scale is {scale}: take {matching if matching in PRESETS else 'another'}."
+        )
+    names = ("sigma",) if found.kernel == "isotropic" else ("lambda_1", "lambda_2")
+    ranges = ", ".join(f"{name}: {list(getattr(found, name))}" for name in names)
     return (
         f"{preset} is the range of x{own}, but scale is {scale}: take {matching if matching in PRESETS else 'another'}. "
         f"If x{own}'s range is meant, override it: preset: {matching if matching in PRESETS else 'bicubic'} with "
         f"degradation: {{{ranges}}}."
     )
+
+
+def _value(name: str, value: Any) -> Any:
+    if name == "kernel":
+        return value
+    if name == "kernel_disturb":
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+            raise OptionError(f"degradation.{name}", f"expected a number, got {value!r}.")
+        return float(value)
+    return _range(name, value)
 
 
 def _range(name: str, value: Any) -> Range:

@@ -1,4 +1,4 @@
-"""MATLAB's antialiased bicubic downsampling."""
+"""MATLAB's antialiased bicubic downsampling, and resizing to any size."""
 
 from __future__ import annotations
 
@@ -58,3 +58,31 @@ def _mirrored(size: int, margin: int, device: torch.device) -> Tensor:
     """Indices of a symmetric extension by ``margin`` on both sides: 1 0 | 0 1 2 ... n-1 | n-1 n-2."""
     index = torch.arange(-margin, size + margin, device=device).remainder(2 * size)
     return torch.minimum(index, 2 * size - 1 - index)
+
+
+Mode = Literal["area", "bilinear", "bicubic"]
+
+
+def resize(images: Tensor, size: tuple[int, int], mode: Mode, antialias: bool = False) -> Tensor:
+    """Resize images up or down, or leave them as they are (torch's ``interpolate``, corners not aligned).
+
+    Args:
+        images: (N, C, H, W).
+        size: Height and width of the result, each >= 1.
+        mode: ``area`` averages what a new pixel covers.
+        antialias: Widen the window of ``bilinear`` and ``bicubic`` when shrinking, as Pillow and MATLAB do; without it, as
+            OpenCV and BasicSR's Real-ESRGAN, pixels in between are not seen.
+
+    Returns:
+        (N, C, *size), not clamped.
+
+    Raises:
+        ValueError: An unknown mode.
+    """
+    if mode not in get_args(Mode):
+        raise ValueError(f"mode: expected {', '.join(get_args(Mode))}, got {mode!r}.")
+    if tuple(images.shape[-2:]) == tuple(size):
+        return images
+    if mode == "area":
+        return F.interpolate(images, size=size, mode="area")
+    return F.interpolate(images, size=size, mode=mode, align_corners=False, antialias=antialias)

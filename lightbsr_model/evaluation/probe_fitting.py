@@ -14,7 +14,7 @@ from torch import Tensor
 from lightbsr_arch.errors import OptionError
 from lightbsr_arch.weights.degradation_probe import TOGETHER, DegradationProbe, Reading
 from lightbsr_model.data.image_sources import open_all
-from lightbsr_model.degradation import GaussianDegradation, get_degradation
+from lightbsr_model.degradation import get_degradation
 from lightbsr_model.degradation.base import Degradation, as_batch, in_float32
 from lightbsr_model.evaluation.analysis.probing import split_images
 from lightbsr_model.evaluation.plotting import require
@@ -25,6 +25,9 @@ LEAST_R2 = 0.5
 _DRAWS = 16
 """Number of degradations drawn per image."""
 
+_MOST = 4000
+"""Number of samples, about, at which fewer are drawn per image."""
+
 _PATCH = 192
 """Largest side of the patch that is cut from an image per draw, in HR pixels."""
 
@@ -32,7 +35,7 @@ _SEEN = 0.6
 """Share of the images that the probe is fitted on."""
 
 
-def degradation_of(setting: str) -> GaussianDegradation:
+def degradation_of(setting: str) -> Degradation:
     """The degradation that a model card's setting names: a preset, perhaps ``with`` overrides as JSON.
 
     Raises:
@@ -47,7 +50,7 @@ def degradation_of(setting: str) -> GaussianDegradation:
         ) from error
 
 
-def fit_probe(net: Any, setting: str, images: str, seed: int = 0) -> DegradationProbe:
+def fit_probe(net: Any, setting: str, images: str, seed: int = 0, test_images: str | None = None) -> DegradationProbe:
     """Fit linear probes that predict the degradation from a network's representation, and keep the accurate ones.
 
     Args:
@@ -55,35 +58,34 @@ def fit_probe(net: Any, setting: str, images: str, seed: int = 0) -> Degradation
         setting: The degradations that it was trained for, see :func:`degradation_of`.
         images: Folder or LMDB of HR images, or ``bundled``; at least four, preferably not used in training.
         seed: Seed of the draws and of the split of the images.
+        test_images: Others, which the network was not trained on: the probe is fitted on all of ``images``, which may then
+            be the network's own, and its errors are those on these. None splits ``images``.
 
     Returns:
-        Readings of what varies in the setting (:meth:`GaussianDegradation.quantities`), as far as their R^2 on unseen images
+        Readings of what varies in the setting (:meth:`Degradation.quantities`), as far as their R^2 on unseen images
         is at least ``LEAST_R2``; both of a pair or none.
 
     Raises:
-        OptionError: No probe is accurate enough, there are too few images, or scikit-learn is not installed.
+        OptionError: The network makes no representation, no probe is accurate enough, there are too few images, or
+            scikit-learn is not installed.
     """
+    if not callable(getattr(net, "represent", None)):
+        raise OptionError(
+            f"--probe: {type(net).__name__} makes no representation of the degradation: leave out --probe."
+        )
     degradation = degradation_of(setting)
-    reader = open_all(images)
-    if len(reader) < 4:
-        raise OptionError(f"--probe {images}: expected at least 4 images, some of them to test on; got {len(reader)}.")
     names = list(degradation.quantities())
     if not names:
         raise OptionError(f"--probe: nothing varies in setting {setting}, there is nothing to read: leave out --probe.")
-    vectors, targets, image = [], [], []
     generator = torch.Generator().manual_seed(seed)
-    for number in range(len(reader)):
-        gt = torch.from_numpy(reader.read(number).transpose(2, 0, 1).copy())
-        for lq, target in _samples(gt, degradation, net.scale, generator):
-            with torch.inference_mode():
-                vectors.append(net.represent(lq[None])[0].double().numpy())
-            targets.append(target)
-            image.append(number)
-    learning, _ = split_images(len(reader), _SEEN, seed)
-    values = np.array(targets)
-    readings = {
-        name: _fit(np.stack(vectors), values[:, column], np.array(image), learning) for column, name in enumerate(names)
-    }
+    count, vectors, values, image = _coded(net, degradation, images, "--probe", generator)
+    if test_images is None:
+        seen = np.isin(image, split_images(count, _SEEN, seed)[0])
+    else:
+        _, others, their_values, _ = _coded(net, degradation, test_images, "--probe-test", generator)
+        seen = np.arange(len(vectors) + len(others)) < len(vectors)
+        vectors, values = np.concatenate([vectors, others]), np.concatenate([values, their_values])
+    readings = {name: _fit(vectors, values[:, column], image, seen) for column, name in enumerate(names)}
     good = {name: reading for name, reading in readings.items() if reading.r2 >= LEAST_R2}
     for pair in TOGETHER:
         if not all(name in good for name in pair):
@@ -97,11 +99,29 @@ def fit_probe(net: Any, setting: str, images: str, seed: int = 0) -> Degradation
     return DegradationProbe(good)
 
 
+def _coded(
+    net: Any, degradation: Degradation, images: str, flag: str, generator: torch.Generator
+) -> tuple[int, NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
+    """Number of images, and the representation of each sample, its quantities and its image."""
+    reader = open_all(images)
+    if len(reader) < 4:
+        raise OptionError(f"{flag} {images}: expected at least 4 images, some of them to test on; got {len(reader)}.")
+    vectors, targets, image = [], [], []
+    for number in range(len(reader)):
+        gt = torch.from_numpy(reader.read(number).transpose(2, 0, 1).copy())
+        for lq, target in _samples(gt, degradation, net.scale, generator, max(1, min(_DRAWS, _MOST // len(reader)))):
+            with torch.inference_mode():
+                vectors.append(net.represent(lq[None])[0].double().numpy())
+            targets.append(target)
+            image.append(number)
+    return len(reader), np.stack(vectors), np.array(targets), np.array(image)
+
+
 def _samples(
-    gt: Tensor, degradation: Degradation, scale: int, generator: torch.Generator
+    gt: Tensor, degradation: Degradation, scale: int, generator: torch.Generator, count: int
 ) -> Iterator[tuple[Tensor, list[float]]]:
     """LR patches of an image, and the quantities of their degradations."""
-    for _ in range(_DRAWS):
+    for _ in range(count):
         height, width = (min(_PATCH, side) // scale * scale for side in gt.shape[1:])
         u = torch.rand(2, generator=generator, dtype=torch.float64).tolist()
         top, left = (int(u[i] * (gt.shape[1 + i] - side + 1)) for i, side in ((0, height), (1, width)))
@@ -111,17 +131,17 @@ def _samples(
 
 
 def _fit(
-    vectors: NDArray[np.float64], target: NDArray[np.float64], image: NDArray[np.int64], learning: NDArray[np.int64]
+    vectors: NDArray[np.float64], target: NDArray[np.float64], image: NDArray[np.int64], seen: NDArray[np.bool_]
 ) -> Reading:
     require("sklearn")
     from sklearn.linear_model import Ridge
     from sklearn.model_selection import GridSearchCV, GroupKFold
 
-    seen = np.isin(image, learning)
+    groups = image[seen[: len(image)]]
     mean, spread = vectors[seen].mean(axis=0), vectors[seen].std(axis=0) + 1e-8
     standard = (vectors - mean) / spread
-    search = GridSearchCV(Ridge(), {"alpha": np.logspace(-1, 6, 15)}, cv=GroupKFold(min(5, len(learning))))
-    search.fit(standard[seen], target[seen], groups=image[seen])
+    search = GridSearchCV(Ridge(), {"alpha": np.logspace(-1, 6, 15)}, cv=GroupKFold(min(5, len(np.unique(groups)))))
+    search.fit(standard[seen], target[seen], groups=groups)
     residual = search.predict(standard[~seen]) - target[~seen]
     weights = search.best_estimator_.coef_ / spread
     return Reading(

@@ -22,19 +22,35 @@ from lightbsr_model.training.train_options import EncoderPhaseOptions
 
 
 def batch_prior(batch: Batch, teacher: LightBSRTeacher) -> Tensor:
-    """The prior of a batch in a teacher's basis: as the data give it, or made of the true kernels and noise levels.
+    """The prior of a batch: as the data give it, or all its parameters, or its kernels and noise levels in a teacher's basis.
 
     Raises:
-        OptionError: The data have no kernels.
+        OptionError: The data have no parameters, no kernels, or too few or too many parameters.
     """
     if batch.prior is not None:
         return batch.prior
+    if teacher.prior == "parameters":
+        return _parameters(batch, teacher.options["prior_channels"])
     if batch.kernel is None:
         raise OptionError(
             "a teacher sees the true kernel, and this data set gives none: take BlindDegradationBenchmarkDataset "
-            "to validate it, and BlindDegradationPairedDataset to train."
+            "to validate it, and BlindDegradationPairedDataset to train. With real-world presets set prior: parameters."
         )
     return teacher.degradation_prior(batch.kernel, batch.noise_level)
+
+
+def _parameters(batch: Batch, channels: int) -> Tensor:
+    if batch.parameters is None:
+        raise OptionError(
+            "a teacher with `prior: parameters` sees how an image was degraded, and this data set does not say it: take "
+            "BlindDegradationBenchmarkDataset with a preset to validate it, and BlindDegradationPairedDataset to train."
+        )
+    if batch.parameters.shape[1] != channels:
+        raise OptionError(
+            f"the degradation of these data has {batch.parameters.shape[1]} parameters, and the teacher was made for "
+            f"{channels} (prior_channels): take presets of one kind, real-world or Gaussian."
+        )
+    return batch.parameters
 
 
 @MODEL_REGISTRY.register()

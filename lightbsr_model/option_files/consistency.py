@@ -10,16 +10,17 @@ from basicsr.models.sr_model import SRModel
 from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTRY, MODEL_REGISTRY
 
 from lightbsr_arch.errors import OptionError
-from lightbsr_model.data.lq_images import degradation_of_batches
+from lightbsr_model.data.lq_images import degradation_of_batches, degradation_of_section
+from lightbsr_model.data.mixing import mix_sections
 from lightbsr_model.losses import DegradationRegressionLoss
 from lightbsr_model.option_files.class_lookup import look_up
 from lightbsr_model.option_files.class_options import declared, declares, reads
 from lightbsr_model.option_files.declared.kinds import arguments_of, is_basicsr, is_ours
 from lightbsr_model.option_files.document import KeyPath, sections
 from lightbsr_model.option_files.section_check import SectionCheck
-from lightbsr_model.training.blind_gan_model import BlindGANModel, perceptual_problem
 from lightbsr_model.training.diffusion_augmentation import diffusion_options, diffusion_problem
 from lightbsr_model.training.readout import readout_problem
+from lightbsr_model.training.teacher import prior_problem
 
 Misfit = tuple[KeyPath, str]
 
@@ -30,7 +31,7 @@ def misfits(check: SectionCheck) -> Iterator[Misfit]:
     Args:
         check: What was checked, value by value.
     """
-    for found in (_scales, _networks_and_losses, _data_loading, _schedule, _queue, _readout, _diffusion, _gan_stage):
+    for found in _CHECKS:
         yield from found(check)
 
 
@@ -142,6 +143,70 @@ def _queue(check: SectionCheck) -> Iterator[Misfit]:
         )
 
 
+def _degradations(check: SectionCheck) -> Iterator[Misfit]:
+    """Degradations that cannot share a batch, and ways of sharing them that they do not have."""
+    place = ("datasets", "train")
+    section = check.section("datasets").get("train")
+    if not isinstance(section, dict) or not check.is_good(*place):
+        return
+    try:
+        parts = [degradation_of_section(part) for part in mix_sections(section) if part.get("preset") is not None]
+    except OptionError:
+        return  # each is reported where it is
+    try:
+        degradation = parts[0].covering(parts[1:]) if parts else None
+    except OptionError as error:
+        yield (*place, "mix"), error.message
+        return
+    per = check.good(*place, "degradation_per") or "sample"
+    if per != "sample" and check.good(*place, "degrade_in") == "loader":
+        yield (
+            (*place, "degradation_per"),
+            f"a loader degrades each sample alone: take sample, or degrade_in: device; got {per}",
+        )
+    batch, accum = check.good(*place, "batch_size_per_gpu"), check.good("train", "accum_iter") or 1
+    pool = check.good(*place, "pool") or 0
+    if pool and batch and batch % accum == 0 and pool % (batch // accum):
+        yield (*place, "pool"), f"expected a multiple of the {batch // accum} samples of a batch, got {pool}"
+    if pool and check.good(*place, "degrade_in") == "loader":
+        yield (*place, "pool"), "the model mixes batches that it degrades: take degrade_in: device"
+    if per == "sizes" and not hasattr(degradation, "sharing_sizes"):
+        yield (*place, "degradation_per"), "sizes is for real-world presets (realworld_x4, photo_x4): take sample"
+
+
+def _prior(check: SectionCheck) -> Iterator[Misfit]:
+    """What a teacher is told of the degradation, in training, of a student's teacher too, and in its own validation."""
+    sections_of: list[tuple[KeyPath, list[str]]] = [
+        (("network_g",), list(check.section("datasets"))),
+        (("teacher", "network"), ["train"]),
+    ]
+    for place, names in sections_of:
+        cls = _class(check, ARCH_REGISTRY, *place, "type")
+        if cls is None or not is_ours(cls) or not check.is_good(*place):
+            continue
+        arguments, section = arguments_of(cls, "arch")[0], check.section(*place)
+        prior, channels = (
+            section.get(name, arguments[name].default) if name in arguments else None
+            for name in ("prior", "prior_channels")
+        )
+        for name in names:
+            problem = _prior_of_data(check, name, prior, channels)
+            if problem is not None:
+                yield (*place, problem[0]), f"{problem[1]} (datasets.{name})"
+                break
+
+
+def _prior_of_data(check: SectionCheck, name: str, prior: str | None, channels: int | None) -> tuple[str, str] | None:
+    section = check.section("datasets").get(name)
+    if not isinstance(section, dict) or not check.is_good("datasets", name):
+        return None
+    try:
+        degradation = degradation_of_batches(section)
+    except OptionError:
+        return None  # it is reported where it is
+    return None if degradation is None else prior_problem(prior, channels, degradation)
+
+
 def _readout(check: SectionCheck) -> Iterator[Misfit]:
     """The loss of what is read off the representation, and what it needs."""
     place, data = ("train", "degradation_opt"), ("datasets", "train")
@@ -177,13 +242,7 @@ def _diffusion(check: SectionCheck) -> Iterator[Misfit]:
         yield tuple(problem[0].split(".")), problem[1].rstrip(".")
 
 
-def _gan_stage(check: SectionCheck) -> Iterator[Misfit]:
-    """What the adversarial stage needs on this machine, and of the validation."""
-    model = _class(check, MODEL_REGISTRY, "model_type")
-    if model is None or not issubclass(model, BlindGANModel) or not isinstance(check.at("train"), dict):
-        return
-    perceptual = check.at("train", "perceptual_opt")
-    if isinstance(perceptual, dict) and (problem := perceptual_problem(perceptual)):
-        yield ("train", "perceptual_opt"), problem.rstrip(".")
-    if check.at("train", "max_psnr_loss") is not None and not check.at("val", "at_start"):
-        yield ("train", "max_psnr_loss"), "compares with the start, which is not validated: add val: {at_start: true}"
+_CHECKS = (
+    *(_scales, _networks_and_losses, _data_loading, _schedule, _queue),
+    *(_degradations, _prior, _readout, _diffusion),
+)

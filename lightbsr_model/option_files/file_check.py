@@ -20,14 +20,13 @@ from lightbsr_arch.weights.fit import differences
 from lightbsr_arch.weights.identify import namesake_hint
 from lightbsr_model.data.image_sources import ImageReader, open_images
 from lightbsr_model.data.lmdb_file import check_whole
-from lightbsr_model.data.lq_images import degradation_or_lq_images
+from lightbsr_model.data.lq_images import degradation_of_batches, degradation_of_section, degradation_or_lq_images
 from lightbsr_model.data.mixing import mix_problems, mix_sections
-from lightbsr_model.degradation import get_degradation
 from lightbsr_model.option_files.class_lookup import look_up
 from lightbsr_model.option_files.document import KeyPath, sections
 from lightbsr_model.option_files.dotted_names import code_of_storage
 from lightbsr_model.option_files.section_check import SectionCheck
-from lightbsr_model.training.teacher import check_fit, data_are_noisy, load_teacher, pairing_of
+from lightbsr_model.training.teacher import check_fit, load_teacher, pairing_of
 
 _MOST_HEADERS = 5000
 """At most this number of images' sizes is read before a run; more would take minutes on a slow disk."""
@@ -129,7 +128,7 @@ class FileCheck:
             return
         scale = self.check.good("scale") or self.check.good(*place[:2], "scale")
         try:
-            get_degradation(dataset["preset"], dataset.get("degradation"), scale)
+            degradation_of_section({**dataset, "scale": scale})
         except OptionError as error:
             yield (*place, *_key_of(error, "preset")), error.message
 
@@ -248,7 +247,8 @@ class FileCheck:
             teacher = load_teacher(teacher_opt, pairing)
             with torch.device("meta"):
                 student = student_class(**arguments)
-            check_fit(teacher, student, pairing, teacher_opt.get("start_student", True), data_are_noisy(train_set))
+            start = teacher_opt.get("start_student", True)
+            check_fit(teacher, student, pairing, start, degradation_of_batches(train_set))
         except OptionError as error:
             yield _key_of(error, "teacher"), error.message
         except ValueError as error:  # sizes that do not fit each other

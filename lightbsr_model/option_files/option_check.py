@@ -7,7 +7,7 @@ or data set has; what BasicSR's and other people's classes read is found in thei
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -71,7 +71,7 @@ class OptionCheck(SectionCheck):
                 self.closed(("logger",), sections.Logger)
         self._val()
         self._teacher()
-        for key, message in misfits(self):
+        for key, message in (*misfits(self), *self._of_the_model()):
             self.report(key, message)
         for key, message in FileCheck(self).problems():
             self.report(key, message)
@@ -81,6 +81,11 @@ class OptionCheck(SectionCheck):
             twins = problem.key if problem.line is None else problem.key[-1:]
             found.setdefault((problem.position, twins, problem.message), problem)
         return sorted(found.values(), key=lambda problem: problem.position)
+
+    def _of_the_model(self) -> Iterator[tuple[KeyPath, str]]:
+        """What the model knows of its options; of a training, as a test needs none of it."""
+        if self.is_train and hasattr(self.model, "check_options"):
+            yield from self.model.check_options(self)
 
     # ---- keys that nothing reads
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from lightbsr_arch.errors import OptionError
+
 _MOST = 2**63 - 1
 """Limit of every number without a limit of its own: what torch, HDF and databases hold. Nothing here is as large."""
 
@@ -41,6 +43,8 @@ class Rule:
     """Upper limit that is not allowed itself."""
     length: int | None = None
     """Number of entries of a list; None for any."""
+    filled: bool = False
+    """Whether a list must have an entry."""
     reason: str = ""
     """Why the limit is where it is, for the message."""
     kind: str = ""
@@ -117,6 +121,29 @@ def keys_of(section: type) -> Mapping[str, Key]:
     }
 
 
+def values_of(section: type, given: Mapping[str, Any], place: str) -> dict[str, Any]:
+    """A section's values, with the defaults of keys that are not given.
+
+    Args:
+        section: The dataclass that declares the section.
+        given: The section.
+        place: Its dotted name, for messages.
+
+    Raises:
+        OptionError: A key is unknown, missing or has a value that it may not have; the message names it.
+    """
+    keys = keys_of(section)
+    for name in given:
+        if name not in keys:
+            raise OptionError(f"{place}.{name}", f"unknown key; expected {', '.join(keys)}.")
+    values = {}
+    for name, declared in keys.items():
+        values[name] = given.get(name, declared.default)
+        if (fault := declared.fault(values[name])) is not None:
+            raise OptionError(f"{place}.{name}", f"{fault}.")
+    return {name: keys[name].normalised(value) for name, value in values.items()}
+
+
 def find_key(keys: Mapping[str, Key], name: str) -> Key | None:
     """The key that declares a name, by itself or by its beginning; None where none does."""
     found = keys.get(name)
@@ -152,7 +179,9 @@ def _accepts(annotation: Any, value: Any, rule: Rule) -> bool:
         is_number = isinstance(value, int if annotation is int else (int, float)) and not isinstance(value, bool)
         return is_number and _in_range(value, rule)
     if origin is list:
-        fits = isinstance(value, list) and (len(value) == rule.length if rule.length else True)
+        fits = isinstance(value, list) and (
+            len(value) == rule.length if rule.length else bool(value) or not rule.filled
+        )
         return fits and all(_accepts(parts[0], entry, rule) for entry in value)
     if origin is dict or is_dataclass(annotation):
         return isinstance(value, dict)
@@ -181,7 +210,8 @@ def _in_words(annotation: Any, rule: Rule) -> list[str]:
         return [("an integer" if annotation is int else "a number") + _limits(rule)]
     if origin is list:
         entries = _listed(_in_words(parts[0], rule))
-        return [f"a list of {f'{rule.length} values' if rule.length else 'values'}, each {entries}"]
+        number = f"{rule.length} values" if rule.length else "one or more values" if rule.filled else "values"
+        return [f"a list of {number}, each {entries}"]
     if origin is dict or is_dataclass(annotation):
         return ["a section of keys" if not rule.kind else f"a section with the `type` of the {rule.kind}"]
     return [{Any: "any value", NoneType: "~", bool: "true or false", str: "a string"}[annotation]]
@@ -233,6 +263,7 @@ def _schema(annotation: Any, rule: Rule) -> dict[str, Any]:
         return {"type": "integer" if annotation is int else "number", **limits}
     if origin is list:
         number = {"minItems": rule.length, "maxItems": rule.length} if rule.length else {}
+        number |= {"minItems": 1} if rule.filled else {}
         return {"type": "array", "items": _schema(parts[0], rule), **number}
     if origin is dict or is_dataclass(annotation):
         return {"type": "object"}

@@ -16,7 +16,7 @@ import atexit
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -130,6 +130,35 @@ def of_rank_0(value: Any) -> Any:
     if is_distributed():
         torch.distributed.broadcast_object_list(values, 0)
     return values[0]
+
+
+@torch.no_grad()
+def average_over_processes(values: Sequence[torch.Tensor]) -> Sequence[torch.Tensor]:
+    """The means of tensors over all processes, the same on every rank; the tensors themselves for a single process."""
+    if not is_distributed():
+        return values
+    together = torch.cat([value.flatten() for value in values])
+    torch.distributed.all_reduce(together)
+    together /= torch.distributed.get_world_size()
+    parts = together.split([value.numel() for value in values])
+    return [part.view(value.shape) for part, value in zip(parts, values, strict=True)]
+
+
+@torch.no_grad()
+def tensors_of_rank_0(values: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Rank 0's values of tensors that have the same names and shapes on all ranks."""
+    if not is_distributed():
+        return dict(values)
+    # NCCL takes no tensors that are on the host.
+    where = {
+        name: "cuda" if torch.distributed.get_backend() == "nccl" else value.device for name, value in values.items()
+    }
+    copies = {
+        name: value.to(where[name]).clone(memory_format=torch.contiguous_format) for name, value in values.items()
+    }
+    for copy in copies.values():
+        torch.distributed.broadcast(copy, 0)
+    return {name: copy.to(values[name].device) for name, copy in copies.items()}
 
 
 def wrap_for_processes(module: nn.Module, device: torch.device, find_unused_parameters: bool = False) -> nn.Module:

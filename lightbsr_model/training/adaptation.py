@@ -10,7 +10,7 @@ from torch import nn
 
 from lightbsr_arch.errors import OptionError
 from lightbsr_arch.inference.adapting import adapt
-from lightbsr_arch.inference.any_network import reflected
+from lightbsr_arch.layers.image import reflected
 from lightbsr_arch.methods.base import Adaptation
 from lightbsr_arch.methods.registry import adaptation, adaptation_names
 

@@ -22,6 +22,8 @@ class AdversarialModel(PhasedModel):
     and GAN losses are BasicSR's, and so is the order of a step: the network, then the discriminator on real images, then
     on the restored ones, two backward passes and one step.
 
+    A subclass may have several discriminators (:attr:`discriminators`); their optimisers have the same options.
+
     Options, besides those of :class:`PhasedModel`:
         network_d (dict): The discriminator, such as UNetDiscriminatorSN or VGGStyleDiscriminator.
         path.pretrain_network_d, path.strict_load_d, path.param_key_d: As for ``network_g``.
@@ -31,67 +33,91 @@ class AdversarialModel(PhasedModel):
 
     declared_options: ClassVar[Mapping[str, type]] = {"train": AdversarialOptions}
     networks: ClassVar[tuple[str, ...]] = ("network_g", "network_d")
+    discriminators: ClassVar[Mapping[str, str]] = {"d": "gan_opt"}
+    """The discriminators by the end of their section's name, ``network_d``, and the key of each one's loss."""
     net_d: nn.Module
 
     def init_training_settings(self) -> None:
-        """Build the discriminator and its loss too.
+        """Build the discriminators and their losses too.
 
         Raises:
-            OptionError: ``network_d``, ``train.optim_d`` or ``train.gan_opt`` is missing.
+            OptionError: A section ``network_d``, ``train.optim_d`` or a loss is missing.
         """
-        given = {"network_d": self.opt.get("network_d"), "optim_d": self.opt["train"].get("optim_d")}
-        for missing in (key for key, section in given.items() if not section):
-            raise OptionError(f"{missing}: missing; {type(self).__name__} trains a discriminator.")
-        self.cri_gan = self.required_loss("gan_opt")
-        # Its state is this model's own: the network is what DistributedDataParallel wraps for a step, not here.
-        self.net_d = self.model_to_device(build_network(self.opt["network_d"]))
-        path = self.opt["path"]
-        if path.get("pretrain_network_d") is not None:
-            key = path.get("param_key_d", "params")
-            self.load_network(self.net_d, path["pretrain_network_d"], path.get("strict_load_d", True), key)
-        self._judge: nn.Module | None = None
-        self._judged: Tensor | None = None
+        if not self.opt["train"].get("optim_d"):
+            raise OptionError(f"optim_d: missing; {type(self).__name__} trains a discriminator.")
+        self._criteria = {name: self.required_loss(key) for name, key in self.discriminators.items()}
+        for name in self.discriminators:
+            # Its state is this model's own: the network is what DistributedDataParallel wraps for a step, not here.
+            setattr(self, f"net_{name}", self.model_to_device(self.build_beside(f"network_{name}")).train())
+        self._judges: dict[str, nn.Module] = {}
+        self._judged: dict[str, tuple[Tensor, Tensor]] = {}
         super().init_training_settings()
-        self.net_d.train()
+
+    def build_beside(self, section: str) -> nn.Module:
+        """Build a network beside ``network_g``, and load it where ``path`` names a checkpoint.
+
+        Raises:
+            OptionError: The section is missing.
+        """
+        if not self.opt.get(section):
+            raise OptionError(f"{section}: missing; {type(self).__name__} trains it beside network_g.")
+        net: nn.Module = build_network(self.opt[section])
+        path, end = self.opt["path"], section.removeprefix("network_")
+        if path.get(f"pretrain_{section}") is not None:
+            key = path.get(f"param_key_{end}", "params")
+            self.load_network(net, path[f"pretrain_{section}"], path.get(f"strict_load_{end}", True), key)
+        return net
 
     def setup_optimizers(self) -> None:
-        """The network's optimiser, then the discriminator's."""
+        """The network's optimiser, then the discriminators'."""
         super().setup_optimizers()
-        optim_opt = dict(self.opt["train"]["optim_d"])
-        self.optimizer_d = self.get_optimizer(optim_opt.pop("type"), list(self.net_d.parameters()), **optim_opt)
-        self.optimizers.append(self.optimizer_d)
+        self._optimizers_of = {}
+        for name in self.discriminators:
+            optim_opt = dict(self.opt["train"]["optim_d"])
+            params = list(getattr(self, f"net_{name}").parameters())
+            self._optimizers_of[name] = self.get_optimizer(optim_opt.pop("type"), params, **optim_opt)
+        self.optimizers += self._optimizers_of.values()
 
-    def adversarial_loss(self, output: Tensor) -> dict[str, Tensor]:
-        """``l_gan`` of restored images (N, 3, H, W): how far the discriminator is from taking them for real."""
+    def adversarial_loss(self, output: Tensor, name: str = "d", real: Tensor | None = None) -> dict[str, Tensor]:
+        """``l_gan`` of restored images: how far a discriminator is from taking them for real.
+
+        Args:
+            output: (N, 3, H, W).
+            name: The discriminator.
+            real: What it is to take for real when it learns; None is the batch's GT images.
+        """
         with self.precision.autocast():
-            judgement = self.net_d(output)
-        self._judged = output.detach()
-        return {"l_gan": self.cri_gan(judgement.float(), True, is_disc=False)}
+            judgement = getattr(self, f"net_{name}")(output)
+        self._judged[name] = (self.gt if real is None else real, output.detach())
+        return {f"l_gan{name[1:]}": self._criteria[name](judgement.float(), True, is_disc=False)}
 
     def optimize_parameters(self, current_iter: int) -> None:
-        """The network's step, then the discriminator's if the phase's losses asked it."""
-        self._judged = None
-        self.net_d.requires_grad_(False)
+        """The network's step, then that of each discriminator that the phase's losses asked."""
+        self._judged = {}
+        for name in self.discriminators:
+            getattr(self, f"net_{name}").requires_grad_(False)
         super().optimize_parameters(current_iter)
-        self.net_d.requires_grad_(True)
-        if self._judged is not None:
-            self.log_dict.update(self._discriminator_step(self._judged))
+        for name in self.discriminators:
+            getattr(self, f"net_{name}").requires_grad_(True)
+        for name, (real, restored) in self._judged.items():
+            self.log_dict.update(self._discriminator_step(name, real, restored))
 
-    def _discriminator_step(self, restored: Tensor) -> OrderedDict[str, Tensor]:
-        if self._judge is None:
-            self._judge = wrap_for_processes(self.net_d, self.device)
-        self.optimizer_d.zero_grad(set_to_none=True)
+    def _discriminator_step(self, name: str, real: Tensor, restored: Tensor) -> OrderedDict[str, Tensor]:
+        if name not in self._judges:
+            self._judges[name] = wrap_for_processes(getattr(self, f"net_{name}"), self.device)
+        self._optimizers_of[name].zero_grad(set_to_none=True)
         log: OrderedDict[str, Tensor] = OrderedDict()
-        for name, images, is_real in (("real", self.gt, True), ("fake", restored, False)):
+        for kind, images, is_real in (("real", real, True), ("fake", restored, False)):
             with self.precision.autocast():
-                judgement = self._judge(images)
-            loss = self.cri_gan(judgement.float(), is_real, is_disc=True)
+                judgement = self._judges[name](images)
+            loss = self._criteria[name](judgement.float(), is_real, is_disc=True)
             self.precision.backward(loss)
-            log[f"l_d_{name}"], log[f"out_d_{name}"] = loss.detach(), judgement.detach().float().mean()
-        self.optimizer_d.step()
+            log[f"l_{name}_{kind}"], log[f"out_{name}_{kind}"] = loss.detach(), judgement.detach().float().mean()
+        self._optimizers_of[name].step()
         return log
 
     def save(self, epoch: int, current_iter: int) -> None:
-        """Save the discriminator too."""
-        self.save_network(self.net_d, "net_d", current_iter)
+        """Save the discriminators too."""
+        for name in self.discriminators:
+            self.save_network(getattr(self, f"net_{name}"), f"net_{name}", current_iter)
         super().save(epoch, current_iter)

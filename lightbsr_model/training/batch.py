@@ -30,6 +30,8 @@ class Batch:
     """Standard deviations of the noise, (N,), in 0..255 units."""
     prior: Tensor | None = None
     """A teacher's degradation prior, (N, prior_channels), where the data set makes it."""
+    parameters: Tensor | None = None
+    """All parameters of the degradation as a normalised vector, (N, L), see :meth:`Degradation.vector`."""
     params: Params | None = None
     """All parameters of the degradation, where it was applied on the device."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from basicsr.models.sr_model import SRModel
@@ -12,10 +12,12 @@ from torch import Tensor
 
 from lightbsr_arch.errors import OptionError
 from lightbsr_model.data.lq_images import degradation_of_batches
-from lightbsr_model.degradation.base import params_of, shared_by_batch
+from lightbsr_model.degradation.base import ON_HOST, Params, SharesSizes, params_of, shared_by_batch
 from lightbsr_model.degradation.gaussian import ANY_GAUSSIAN
+from lightbsr_model.runtime.processes import tensors_of_rank_0
 from lightbsr_model.runtime.random_streams import derive_seed
 from lightbsr_model.training.batch import Batch
+from lightbsr_model.training.training_pool import TrainingPool
 
 Arrange = Callable[[Tensor], Tensor]
 """What becomes of (N, V, 3, H, W) GT views before they are degraded."""
@@ -29,7 +31,7 @@ class BatchDegrader:
 
     Args:
         opt: A run's options; of ``datasets.train`` it reads what draws the degradations (``preset``, ``degradation``,
-            ``border``, ``mix``), ``scale`` and ``degradation_per``.
+            ``border``, ``mix``), ``scale``, ``degradation_per`` and ``pool``.
         device: Of the training.
 
     Raises:
@@ -42,8 +44,13 @@ class BatchDegrader:
         degradation = degradation_of_batches(train_set)
         self.degradation = degradation or replace(ANY_GAUSSIAN, border=train_set.get("border", "clamp"))
         self.scale = train_set.get("scale")
-        self.per_batch = train_set.get("degradation_per") == "batch"
-        self._noise = torch.Generator(device)
+        self.per = train_set.get("degradation_per") or "sample"
+        self._noise, self._device = torch.Generator(device), device
+        size = int(train_set.get("pool") or 0)
+        self.pool = TrainingPool(size) if size else None
+        """Mixes the samples of many batches; None without ``pool``."""
+        self.is_shared = False
+        """Whether all processes take rank 0's parameters, for a model that learns something of one degradation from all."""
         self.iteration = self._part = 0
 
     def begin(self, iteration: int) -> None:
@@ -58,7 +65,7 @@ class BatchDegrader:
         """Degrade the next part of the iteration's batch.
 
         Args:
-            tensors: ``gt_views`` (N, V, 3, H, W) uint8 and the parameters of the degradation, on the device.
+            tensors: ``gt_views`` (N, V, 3, H, W) uint8 and the parameters of the degradation, as :func:`to_device` gives them.
             arrange: Changes the views before they are degraded.
         """
         params = params_of(self.degradation, tensors)
@@ -67,19 +74,47 @@ class BatchDegrader:
                 f"a batch has {', '.join(tensors)}: expected {', '.join(self.degradation.names)} beside `gt_views`."
             )
         self._part += 1
-        if self.per_batch:
+        if self.per == "batch":
             params = shared_by_batch(params)
+        elif self.per == "sizes":
+            params = cast(SharesSizes, self.degradation).sharing_sizes(params)
+        if self.is_shared:
+            params = tensors_of_rank_0(params)
         gt_views = tensors["gt_views"] if arrange is None else arrange(tensors["gt_views"])
         views = self.degradation.apply(gt_views, params, self.scale, self.seeded("noise", self._noise))
         known = {
             name: value for name, value in {**tensors, **params}.items() if name in ("kernel", "noise_level", "prior")
         }
-        return Batch(views[:, 0], gt_views[:, 0].float() / 255, views, params=params, **known)
+        gt = gt_views[:, 0]
+        if self.pool is not None:
+            views, gt, params, known = self._pooled(self.pool, views, gt, params, known)
+        is_whole = all(name in params for name in self.degradation.names)
+        vector = self.degradation.vector(params).to(gt.device, non_blocking=True) if is_whole else None
+        return Batch(views[:, 0], gt.float() / 255, views, params=params, parameters=vector, **known)
+
+    def _pooled(
+        self, pool: TrainingPool, views: Tensor, gt: Tensor, params: Params, known: dict[str, Tensor]
+    ) -> tuple[Tensor, Tensor, Params, dict[str, Tensor]]:
+        """Exchange the samples of a batch for some of the pool."""
+        # LR images are multiples of 1/255: nothing is lost.
+        samples = {"views": (views * 255).round().to(torch.uint8), "gt": gt, **known, **params}
+        samples = pool.exchange(samples, self.seeded("pool", torch.Generator()))
+        chosen = {name: samples[name] for name in params}
+        return samples["views"].to(views) / 255, samples["gt"], chosen, {name: samples[name] for name in known}
+
+    def resume(self, pool_state: Mapping[str, Any] | None) -> None:
+        """Take over what a training state holds of the pool, see :mod:`lightbsr_model.training.training_pool`."""
+        if self.pool is not None and pool_state is not None:
+            self.pool.load(pool_state, self._device, ON_HOST)
 
 
 def to_device(data: Mapping[str, Any], device: torch.device) -> dict[str, Tensor]:
-    """The tensors of a batch, on a device."""
-    return {key: value.to(device, non_blocking=True) for key, value in data.items() if torch.is_tensor(value)}
+    """The tensors of a batch, on a device, but for parameters that stay on the host (:data:`base.ON_HOST`)."""
+    return {
+        key: value if key in ON_HOST else value.to(device, non_blocking=True)
+        for key, value in data.items()
+        if torch.is_tensor(value)
+    }
 
 
 _FEED_DATA = SRModel.feed_data
@@ -101,6 +136,7 @@ def feed_data(model: Any, data: Mapping[str, Any]) -> None:
         )
     if not hasattr(model, "degrader"):
         model.degrader = BatchDegrader(model.opt, model.device)
+        model.degrader.resume(getattr(model, "saved_pool", None))
     iteration = getattr(model, "completed_iter", 0) + 1
     if model.degrader.iteration != iteration:
         model.degrader.begin(iteration)

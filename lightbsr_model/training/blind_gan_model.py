@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from lightbsr_arch.errors import OptionError
 from lightbsr_model.runtime.declared_keys import key
 from lightbsr_model.training.adversarial import AdversarialModel
+from lightbsr_model.training.phased_model import CheckedOptions
 from lightbsr_model.training.phases import Phase
 from lightbsr_model.training.train_options import AdversarialOptions
 
@@ -55,6 +56,19 @@ class BlindGANModel(AdversarialModel):
 
     declared_options: ClassVar[Mapping[str, type]] = {"train": GANOptions}
     net_g: nn.Module
+
+    @classmethod
+    def check_options(cls, check: CheckedOptions) -> Iterator[tuple[tuple[str, ...], str]]:
+        """Weights that are not on this machine, and a start that is compared with and not validated."""
+        problem = perceptual_problem(check.good("train", "perceptual_opt"))
+        if problem is not None:
+            yield ("train", "perceptual_opt"), problem.rstrip(".")
+        at_start = ("val", "at_start")
+        if check.good("train", "max_psnr_loss") is not None and check.is_good(*at_start) and not check.good(*at_start):
+            yield (
+                ("train", "max_psnr_loss"),
+                "compares with the start, which is not validated: add val: {at_start: true}",
+            )
 
     def prepare_start(self) -> None:
         """Let the encoder rest, and build the loss of detail.
@@ -124,11 +138,10 @@ def perceptual_problem(section: Mapping[str, Any] | None) -> str | None:
     if not section or section.get("type") != "PerceptualLoss":
         return None
     kind = str(section.get("vgg_type", "vgg19"))
-    places = [Path(vgg_arch.VGG_PRETRAIN_PATH)]
-    folder = Path(torch.hub.get_dir()) / "checkpoints"
-    if any(place.is_file() for place in places) or any(folder.glob(f"{kind}-*.pth")):
+    file, folder = Path(vgg_arch.VGG_PRETRAIN_PATH), Path(torch.hub.get_dir()) / "checkpoints"
+    if file.is_file() or any(folder.glob(f"{kind}-*.pth")):
         return None
     return (
-        f"PerceptualLoss needs the weights of {kind}, and there is neither {places[0]} nor {folder}/{kind}-*.pth: put "
+        f"PerceptualLoss needs the weights of {kind}, and there is neither {file} nor {folder}/{kind}-*.pth: put "
         "torchvision's file there, or take wavelet_opt instead."
     )

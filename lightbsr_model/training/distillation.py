@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 
 from basicsr.utils import get_root_logger
 
+from lightbsr_model.data.lq_images import degradation_of_batches
 from lightbsr_model.training.phased_model import PhasedModel
 from lightbsr_model.training.teacher import (
     check_fit,
-    data_are_noisy,
     load_teacher,
     pairing_of,
     start_from_teacher,
@@ -43,8 +43,8 @@ class DistillationModel(PhasedModel):
         pairing = pairing_of(type(self.net_g))
         teacher = load_teacher(teacher_opt, pairing)
         start = teacher_opt.get("start_student", True)
-        noisy = data_are_noisy(self.opt.get("datasets", {}).get("train", {}))
-        check_fit(teacher, self.net_g, pairing, start, noisy)
+        degradation = degradation_of_batches(self.opt.get("datasets", {}).get("train", {}))
+        check_fit(teacher, self.net_g, pairing, start, degradation)
         if start and not self.opt["path"].get("pretrain_network_g"):
             start_from_teacher(self.net_g, teacher, pairing)
             get_root_logger().info(f"The student starts from its teacher, {teacher_opt['path']}.")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, cast
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Protocol, cast
 
 import torch
 from basicsr.losses import build_loss
@@ -24,6 +24,16 @@ from lightbsr_model.training.phases import LearningPass, Phase
 from lightbsr_model.training.readout import DegradationReadout, build_readout, true_quantities
 from lightbsr_model.training.schedule import TWO_PHASE_SCHEDULES
 from lightbsr_model.training.train_options import PhasedOptions
+
+
+class CheckedOptions(Protocol):
+    """An option file whose values were checked one by one."""
+
+    def good(self, *key: str) -> Any:
+        """The value at a path of keys; None where it is missing, ~, or has a problem."""
+
+    def is_good(self, *key: str) -> bool:
+        """Whether no problem was found with it."""
 
 
 class PhasedModel(SRModel):
@@ -68,6 +78,18 @@ class PhasedModel(SRModel):
 
     def prepare_start(self) -> None:
         """Whatever must happen to ``net_g`` before training starts, and before its EMA copy is made."""
+
+    @classmethod
+    def check_options(cls, check: CheckedOptions) -> Iterator[tuple[tuple[str, ...], str]]:
+        """What the check of an option file says before a start: keys, and what is wrong with their values together."""
+        yield from ()
+
+    def own_state(self) -> dict[str, Any]:
+        """What a training state holds of this model besides its networks: plain values and tensors."""
+        return {}
+
+    def load_own_state(self, state: Mapping[str, Any]) -> None:
+        """Take what :meth:`own_state` gave when the training state was saved; empty for a state without it."""
 
     # ---- set-up
 
@@ -205,7 +227,7 @@ class PhasedModel(SRModel):
         self._phase = phase
         get_root_logger().info(f"The {phase.name} phase begins: {sum(v.numel() for v in learning):,d} parameters.")
 
-    def learning_pass(self, *inputs: Tensor) -> Any:
+    def learning_pass(self, *inputs: Any) -> Any:
         """Run the current phase's pass, in its precision, over the processes where there are several."""
         if self._learning_pass is None:
             raise RuntimeError("enter_phase comes before the first learning pass.")

@@ -44,7 +44,7 @@ class LearningPass(nn.Module):
         self.call = call
         self.readout = readout
 
-    def forward(self, *inputs: Tensor) -> Any:
+    def forward(self, *inputs: Any) -> Any:
         """What the method returns; with a read-out, that and what was read."""
         output = getattr(self.net, self.call)(*inputs)
         if self.readout is None:

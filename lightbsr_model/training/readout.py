@@ -46,7 +46,7 @@ class DegradationReadout(nn.Module):
 
     def normalised(self, values: Tensor) -> Tensor:
         """Quantities in plain units, (N, number of quantities), as :meth:`forward` reads them."""
-        return (values - self.middle) / self.half_range
+        return (values.to(self.middle.device, non_blocking=True) - self.middle) / self.half_range
 
 
 def readout_problem(network: Any, degradation: Degradation | None) -> str | None:

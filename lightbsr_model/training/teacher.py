@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, cast
 
 from basicsr.utils.registry import ARCH_REGISTRY
+from torch import Tensor
 
 from lightbsr_arch import infer_options
 from lightbsr_arch.errors import MissingFileError, OptionError
 from lightbsr_arch.methods.base import Pairing
 from lightbsr_arch.methods.registry import network, pairings
 from lightbsr_arch.weights.checkpoints import load_state_dict
-from lightbsr_model.data.lq_images import degradation_of_batches
+from lightbsr_arch.weights.fit import differences
+from lightbsr_model.degradation.base import Degradation
 
 
 def pairing_of(student: type[Any] | None) -> Pairing:
@@ -25,7 +28,8 @@ def pairing_of(student: type[Any] | None) -> Pairing:
     for pairing in known:
         if student is not None and student is network(pairing.student):
             return pairing
-    names = " or ".join(pairing.student for pairing in known)
+    *first, last = (pairing.student for pairing in known)
+    names = f"{', '.join(first)} or {last}"
     got = None if student is None else student.__name__
     raise OptionError("network_g.type", f"expected {names} as the student of a teacher, got {got!r}.")
 
@@ -64,6 +68,8 @@ def load_teacher(teacher_opt: Mapping[str, Any], pairing: Pairing) -> Any:
     if not (isinstance(cls, type) and issubclass(cls, cast(type, network(name)))):
         raise OptionError("teacher.network.type", f"expected {name}, got {teacher_opt['network'].get('type')!r}.")
     teacher: Any = cls(**network_opt)
+    for part in pairing.parts:
+        state_dict |= _part_of_teacher(teacher, part, teacher_opt, state_dict)
     try:
         stored = infer_options(state_dict)
     except ValueError as error:
@@ -73,9 +79,9 @@ def load_teacher(teacher_opt: Mapping[str, Any], pairing: Pairing) -> Any:
         whose = "a student's checkpoint" if stored_type == pairing.student else "the checkpoint of another network"
         raise OptionError("teacher.path", f"{path} is {whose} ({stored_type}), not a {name}'s.")
     differences = [
-        f"{key}: {value} in the file, {teacher.options[key]} in teacher.network"
+        f"{key}: {value} in the file, {teacher.options.get(key)} in teacher.network"
         for key, value in stored.items()
-        if value != teacher.options[key]
+        if value != teacher.options.get(key)
     ]
     if differences:
         raise OptionError("teacher.path", f"{path} does not fit teacher.network. " + "; ".join(differences) + ".")
@@ -83,13 +89,61 @@ def load_teacher(teacher_opt: Mapping[str, Any], pairing: Pairing) -> Any:
     return teacher.requires_grad_(False).eval()
 
 
-def data_are_noisy(train_set: Mapping[str, Any]) -> bool | None:
-    """Whether a training set's degradations have noise; None for a set without a preset."""
-    degradation = degradation_of_batches(train_set)
-    return None if degradation is None else degradation.is_noisy
+def _part_of_teacher(
+    teacher: Any, part: str, teacher_opt: Mapping[str, Any], state_dict: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """The weights of a part that the teacher's checkpoint lacks, from a file of its own; none where it has them."""
+    key = f"{part}_path"
+    if any(name.startswith(f"{part}.") for name in state_dict):
+        return {}
+    if teacher_opt.get(key) is None:
+        raise OptionError(
+            f"teacher.{key}",
+            f"missing; {teacher_opt['path']} has no weights of the teacher's part `{part}`: name their file.",
+        )
+    weights = load_part(getattr(teacher, part), f"teacher.{key}", teacher_opt[key])
+    return {f"{part}.{name}": value for name, value in weights.items()}
 
 
-def check_fit(teacher: Any, student: Any, pairing: Pairing, same_network: bool, noisy_data: bool | None) -> None:
+def load_part(part: Any, key: str, path: str | Path, param_key: str | None = None) -> dict[str, Tensor]:
+    """Read the weights of a network that is a part of another one.
+
+    Args:
+        part: The network; its ``options`` are what a state dict shows of it. It is not changed.
+        key: The option that names the file.
+        path: The file.
+        param_key: Entry of the checkpoint; None takes params_ema where there is one, else params.
+
+    Raises:
+        MissingFileError: There is no such file.
+        OptionError: It is of another network or of other sizes; every difference is named.
+    """
+    try:
+        state_dict = load_state_dict(path, param_key)
+    except FileNotFoundError as error:
+        raise MissingFileError(key, f"{error}.") from error
+    try:
+        stored = infer_options(state_dict)
+    except ValueError as error:
+        raise OptionError(key, f"{path}: {error}") from error
+    expected = {"type": type(part).__name__, **part.options}
+    found = [
+        f"{name}: {value} in the file, {expected.get(name)} expected"
+        for name, value in stored.items()
+        if value != expected.get(name)
+    ]
+    if stored["type"] != expected["type"]:
+        raise OptionError(
+            key, f"{path} is the checkpoint of another network, {stored['type']}, not {expected['type']}."
+        )
+    if found or (left := differences(part.state_dict(), state_dict)):
+        raise OptionError(key, f"{path} does not fit. " + ("; ".join(found) or left) + ".")
+    return state_dict
+
+
+def check_fit(
+    teacher: Any, student: Any, pairing: Pairing, same_network: bool, degradation: Degradation | None
+) -> None:
     """Check that a teacher can teach a student.
 
     Args:
@@ -98,7 +152,7 @@ def check_fit(teacher: Any, student: Any, pairing: Pairing, same_network: bool, 
         pairing: What they share.
         same_network: Whether the student starts from the teacher's weights, so that all sizes of what they share must be
             equal; else only those of the codes.
-        noisy_data: Whether the training data have noise; None if unknown.
+        degradation: What degrades the training data; None if unknown.
 
     Raises:
         OptionError: Naming all that differs.
@@ -109,16 +163,47 @@ def check_fit(teacher: Any, student: Any, pairing: Pairing, same_network: bool, 
         for key in keys
         if teacher.options[key] != student.options[key]
     ]
-    noise_channels = getattr(teacher, "num_noise_channels", None)
-    if noise_channels is not None and noisy_data is not None and noisy_data != (noise_channels > 0):
-        differences.append(
-            f"prior_channels: the teacher's prior has {noise_channels} noise channels, the training data "
-            f"{'have noise' if noisy_data else 'have no noise'}"
-        )
+    if degradation is not None:
+        differences += prior_differences(teacher, degradation)
     if differences:
         raise OptionError(
             "the teacher does not fit (teacher, network_g, datasets.train). " + "; ".join(differences) + "."
         )
+
+
+def prior_differences(teacher: Any, degradation: Degradation) -> list[str]:
+    """Why a teacher's prior is not that of some degradation; nothing of one that has no prior."""
+    told = prior_problem(
+        getattr(teacher, "prior", None), getattr(teacher, "options", {}).get("prior_channels"), degradation
+    )
+    if told is not None:
+        return [f"{told[0]}: {told[1]}"]
+    noise_channels = getattr(teacher, "num_noise_channels", None)
+    if noise_channels is None or degradation.is_noisy == (noise_channels > 0):
+        return []
+    return [
+        f"prior_channels: the teacher's prior has {noise_channels} noise channels, the training data "
+        f"{'have noise' if degradation.is_noisy else 'have no noise'}"
+    ]
+
+
+def prior_problem(prior: str | None, channels: int | None, degradation: Degradation) -> tuple[str, str] | None:
+    """What of a teacher's prior does not fit a degradation: the argument, and why; None if it fits.
+
+    Args:
+        prior: ``kernel`` or ``parameters``; None for a network that has no prior.
+        channels: Its length.
+        degradation: Of the data.
+    """
+    number = len(degradation.vector_names())
+    if prior == "parameters" and channels != number:
+        return (
+            "prior_channels",
+            f"the degradation has {number} parameters: set prior_channels: {number}, got {channels}",
+        )
+    if prior == "kernel" and "kernel" not in degradation.names:
+        return "prior", f"the degradation is more than one kernel: set prior: parameters and prior_channels: {number}"
+    return None
 
 
 def start_from_teacher(student: Any, teacher: Any, pairing: Pairing) -> None:

@@ -65,7 +65,7 @@ def test_cdcl_degrades_shifted_views_by_the_samples_own_kernel(tmp_path):
 
 def test_one_degradation_a_batch(tmp_path):
     model = build(KDSR_TEACHER, tmp_path)
-    model.degrader.per_batch = True
+    model.degrader.per = "batch"
     batch = smooth_batch(1)
     model.feed_data(batch)
     expected = degrade(batch["gt_views"], batch["kernel"][:1].expand(6, -1, -1), None, 4)
@@ -99,7 +99,7 @@ def test_teachers_are_validated_with_what_they_see(tmp_path):
         ({"network_g": {**KDSR.options(), "image_skip": True}}, "image_skip: teacher False, student True"),
         ({"network_g": {**KDSR.options(), "tail_activation": "lr"}}, "tail_activation: teacher None, student lr"),
         ({"network_g": STUDENT_NETWORK}, "expected LightBSRTeacher, got 'KDSRTeacher'|is the checkpoint of another"),
-        ({"network_g": CASES["DASR"].options()}, "expected LightBSR or KDSR as the student .* got 'DASR'"),
+        ({"network_g": CASES["DASR"].options()}, "expected LightBSR, KDSR or MRDA as the student .* got 'DASR'"),
     ],
 )
 def test_student_that_does_not_fit_is_explained(tmp_path, change, message):

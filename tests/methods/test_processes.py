@@ -20,7 +20,7 @@ SCRIPT = Path(__file__).with_name("two_steps.py")
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     out = tmp_path_factory.mktemp("processes")
-    teachers = {case.network: str(case.save_teacher(out)) for case in ALL if case.teacher}
+    teachers = {str(case): str(case.save_teacher(out)) for case in ALL if case.teacher or case.meta}
     arguments = [str(SCRIPT), str(out), json.dumps(teachers)]
     subprocess.run([sys.executable, *arguments], check=True)
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
@@ -34,7 +34,7 @@ def test_two_processes_equal_one_on_the_joined_batch(runs, case, phase):
     alone, first, second = (runs[name][f"{case} {phase}"] for name in ("1_0", "2_0", "2_1"))
     assert alone.keys() == first.keys() == second.keys()
     gradients = [key for key in alone if key.startswith("grad ")]
-    learning = case.learns_first if case.encoder_loss and phase == "encoder" else ("sr.head",)
+    learning = case.learns_first if case.encoder_loss and phase == "encoder" else (case.first_layer,)
     assert any(part in key for key in gradients for part in learning)
     # A bias before a batch norm has no gradient but rounding, which differs from processor to processor.
     assert max(float(alone[key].abs().max()) for key in gradients) > 1e-3, "nothing to compare"
@@ -53,3 +53,12 @@ def test_two_processes_equal_one_on_the_joined_batch(runs, case, phase):
         assert int(alone[pointer]) == int(first[pointer]) == 8
         torch.testing.assert_close(first[queue], alone[queue], rtol=0, atol=1e-3)
         torch.testing.assert_close(first[queue][:, :4], alone[queue][:, :4], rtol=0, atol=1e-6)
+
+
+def test_two_processes_equal_one_in_adversarial_training(runs):
+    alone, first = (runs[name]["adversarial"] for name in ("1_0", "2_0"))
+    assert alone.keys() == first.keys()
+    assert any("conv9" in key for key in alone)  # the discriminator's last layer
+    for key, value in alone.items():
+        atol = 1e-4 * float(value.abs().max()) + 1e-8
+        torch.testing.assert_close(first[key], value, rtol=1e-4, atol=atol, msg=key)

@@ -22,9 +22,11 @@ from basicsr.models import build_model
 
 from lightbsr_model.degradation import isotropic_gaussian_kernels
 from lightbsr_model.runtime.processes import init_process_group
+from lightbsr_model.training.diffusion_augmentation import DiffusedDiscriminator
 
 from support.method_cases import ALL, MethodCase
-from support.model_options import TEACHER_NETWORK, model_options
+from support.model_options import TEACHER_NETWORK, basicsr_options, model_options
+from support.small_models import noise_batch
 
 
 def main(out: Path, teachers: dict[str, str]) -> None:
@@ -35,7 +37,7 @@ def main(out: Path, teachers: dict[str, str]) -> None:
     results = {}
     for case in ALL:
         for phase, encoder_iter in (("encoder", 8), ("joint", 0)):
-            opt = case.apply(model_options("teacher", TEACHER_NETWORK, encoder_iter), teachers.get(case.network))
+            opt = case.apply(model_options("teacher", TEACHER_NETWORK, encoder_iter), teachers.get(str(case)))
             opt.update(dist=world_size > 1, rank=rank, world_size=world_size)
             # Images change places within a process's own share.
             opt["train"]["cyclic_shift"] = False
@@ -44,7 +46,30 @@ def main(out: Path, teachers: dict[str, str]) -> None:
             # As BasicSR seeds the ranks: differently.
             torch.manual_seed(10 + rank)
             results[f"{case} {phase}"] = _two_steps(build_model(opt), case, rank, world_size)
+    results["adversarial"] = _adversarial_step(rank, world_size)
     torch.save(results, out / f"{world_size}_{rank}.pth")
+
+
+def _adversarial_step(rank: int, world_size: int) -> dict[str, torch.Tensor]:
+    """A step of the adversarial stage, whose discriminator sees diffused images."""
+    opt = basicsr_options("BlindGANModel")
+    opt.update(dist=world_size > 1, rank=rank, world_size=world_size)
+    torch.manual_seed(10)
+    model = build_model(opt)
+    diffused = DiffusedDiscriminator(model, {"p": 1.0, "beta_end": 0.1})
+    diffused.begin(1, 0)
+    generator = torch.Generator().manual_seed(1)
+    batch = {
+        "lq": torch.rand(4, 3, 8, 8, generator=generator),
+        "gt": torch.rand(4, 3, 32, 32, generator=generator),
+    }
+    # Image by image, as BasicSR's sampler shares a batch.
+    model.feed_data({key: value[rank::world_size].contiguous() for key, value in batch.items()})
+    model.optimize_parameters(1)
+    learning = [*model.net_g.named_parameters(), *model.net_d.named_parameters()]
+    result = {f"grad {name}": value.grad.clone() for name, value in learning}
+    result.update({f"log {name}": torch.tensor(value) for name, value in model.get_current_log().items()})
+    return result
 
 
 def _two_steps(model, case: MethodCase, rank: int, world_size: int) -> dict[str, torch.Tensor]:
@@ -56,6 +81,11 @@ def _two_steps(model, case: MethodCase, rank: int, world_size: int) -> dict[str,
         for name, value in model.net_g.named_parameters():
             if "contrast" in name.split(".") and value.dim() > 1:
                 value.mul_(5)
+        # Nor would a code of MRDA, at this size, say much of what it is extracted from.
+        for net in (model.net_g, getattr(model, "teacher", torch.nn.Identity())):
+            for name, value in net.named_parameters():
+                if {"extractor", "kernel", "code_layer"} & set(name.split(".")) and value.dim() > 1:
+                    value.mul_(3)
     result = {}
     for step in (1, 2):
         generator = torch.Generator().manual_seed(step)
@@ -65,7 +95,10 @@ def _two_steps(model, case: MethodCase, rank: int, world_size: int) -> dict[str,
         }
         lq = torch.rand(4, case.views, 3, 8, 8, generator=generator)
         batch.update({"lq": lq[:, 0]} if case.views == 1 else {"views": lq})
-        model.feed_data({key: value.chunk(world_size)[rank] for key, value in batch.items()})
+        shares = {key: value.chunk(world_size)[rank] for key, value in batch.items()}
+        if case.degrades_by_itself:
+            shares = _share_of_halves(noise_batch(1, step), rank, world_size)
+        model.feed_data(shares)
         if model.readout is not None:
             sigma, none = 4 * torch.rand(4, generator=generator), torch.zeros(4)
             params = {
@@ -84,6 +117,13 @@ def _two_steps(model, case: MethodCase, rank: int, world_size: int) -> dict[str,
             result.update({f"log {name}": torch.tensor(value) for name, value in model.get_current_log().items()})
     result.update({f"state {name}": value for name, value in model.net_g.state_dict().items()})
     return result
+
+
+def _share_of_halves(batch, rank: int, world_size: int) -> dict[str, torch.Tensor]:
+    """A process's share of both halves of a batch; the kernels, which rank 0 gives to all, in their order."""
+    halves = batch["gt_views"].chunk(2)
+    gt_views = torch.cat([half.chunk(world_size)[rank] for half in halves])
+    return {"gt_views": gt_views, **{key: batch[key].chunk(world_size)[rank] for key in ("kernel", "noise_level")}}
 
 
 if __name__ == "__main__":

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import functools
 import inspect
+import json
+import lzma
 import math
 from pathlib import Path
 
 import pytest
 import torch
+from basicsr.models.lr_scheduler import MultiStepRestartLR
 from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTRY, MODEL_REGISTRY
 
 from lightbsr_arch.methods.registry import pairings
 from lightbsr_arch.weights.model_files import DEFAULT_MODEL, bundled_model
 from lightbsr_model.data.photographs import BUNDLED_PHOTOGRAPHS, WALLPAPERS
 from lightbsr_model.degradation import PRESETS, get_degradation
-from lightbsr_model.degradation.presets import MAX_SIGMA, TEST_SIGMAS
+from lightbsr_model.degradation.presets import MAX_SIGMA, SCALES, TEST_SIGMAS
 from lightbsr_model.evaluation.comparison.settings import read_settings
 from lightbsr_model.option_files.document import force_options, parse_document, read_document
 from lightbsr_model.option_files.option_check import OptionCheck
+from lightbsr_model.option_files.section_check import names_in
 from lightbsr_model.option_files.whole_options import read_options, whole_text
 from lightbsr_model.training.schedule import TWO_PHASE_SCHEDULES
 
@@ -28,7 +32,15 @@ ALL = {path.relative_to(ROOT / "options").as_posix(): path for path in (ROOT / "
 LISTS = ("compare/compare_", "compare/analyze_", "small/compare")
 FILES = {name: path for name, path in ALL.items() if not name.startswith(LISTS)}
 YARDSTICKS = {f"compare/train_{name}.yml" for name in ("edsr", "msrresnet", "rcan", "swinir")}
-TRAINING = [name for name in FILES if "train" in name and name not in YARDSTICKS and not name.startswith("gan/")]
+BASICSRS = {f"compare/train_{name}.yml" for name in ("realesrnet", "realesrgan")}
+"""Recipes of BasicSR's own data and models."""
+TRAINING = [
+    name
+    for name in FILES
+    if "train" in name
+    and name not in YARDSTICKS | BASICSRS | {"small/train_encoder.yml"}
+    and not name.startswith("gan/")
+]
 LIGHTBSR = [name for name in TRAINING if name.startswith(("train_", "lightbsr/"))]
 TESTS = [name for name in FILES if name.startswith("test/")]
 METHODS = {
@@ -36,7 +48,10 @@ METHODS = {
     "lightbsr/train_student": "train_student",
     "dasr/train": "dasr/train",
     "cdcl/train": "cdcl/train",
+    "dssr/train": "dssr/train",
+    "lce/train": "lce/train",
     **{name: name for name in (f"kdsr/train_{size}_{kind}" for size in "ml" for kind in ("teacher", "student"))},
+    **{name: name for name in (f"mrda/train_{stage}" for stage in ("mln", "meta", "teacher", "student"))},
 }
 """Recipes that are given for every scale, without the end of their names, and the x4 file of each."""
 OLD_PATHS = {
@@ -76,8 +91,8 @@ def test_all_files_are_there():
     assert OLD_PATHS.keys() <= FILES.keys()
     # What setup.py installs: *.yml and */*.yml.
     assert all(name.count("/") <= 1 for name in ALL)
-    later = ("gan/",)
-    assert sum(len(path.read_text().splitlines()) for name, path in ALL.items() if not name.startswith(later)) < 1200
+    later = ("gan/", "dssr/", "mrda/", "lce/", "mimicked/")
+    assert sum(len(path.read_text().splitlines()) for name, path in ALL.items() if not name.startswith(later)) < 1450
 
 
 def test_the_recipe_that_is_named_where_a_teacher_is_missing_trains_one():
@@ -128,15 +143,20 @@ def test_recipe_of_another_scale(method, scale):
     opt, x4 = _read(f"{method}_x{scale}.yml"), _read(f"{METHODS[method]}.yml")
     data = opt["datasets"]["train"]
     assert (opt["scale"], opt["name"]) == (scale, x4["name"].replace("_x4_", f"_x{scale}_"))
-    assert data["preset"] == f"setting1_x{scale}"
-    assert get_degradation(data["preset"], scale=scale).sigma == (0.2, MAX_SIGMA[scale])
     # The same LR patches.
     assert data["gt_size"] / scale == x4["datasets"]["train"]["gt_size"] / 4
     presets = [dataset["preset"] for key, dataset in opt["datasets"].items() if key != "train"]
-    assert presets == [f"iso_{sigma}" for sigma in TEST_SIGMAS[scale]]
+    if x4["datasets"]["train"]["preset"] == "bicubic":
+        assert {data["preset"], *presets} == {"bicubic"}
+    else:
+        assert data["preset"] == f"setting1_x{scale}"
+        assert get_degradation(data["preset"], scale=scale).sigma == (0.2, MAX_SIGMA[scale])
+        assert presets == [f"iso_{sigma}" for sigma in TEST_SIGMAS[scale]]
     network = {**x4["network_g"], "scale": scale}
     assert opt["network_g"] == network
     assert opt["train"] == x4["train"]
+    for key, value in x4["path"].items():
+        assert opt["path"][key] == (value.replace("_x4_", f"_x{scale}_") if isinstance(value, str) else value)
     if "teacher" in opt:
         assert opt["teacher"]["path"] == x4["teacher"]["path"].replace("_x4_", f"_x{scale}_")
         assert opt["teacher"]["network"] == {**x4["teacher"]["network"], "scale": scale}
@@ -145,13 +165,14 @@ def test_recipe_of_another_scale(method, scale):
 @pytest.mark.parametrize("name", sorted(FILES))
 def test_names_and_arguments_are_known(name):
     opt = _read(name)
-    assert opt["model_type"] in MODEL_REGISTRY
+    assert opt["model_type"] in names_in(MODEL_REGISTRY)
     assert opt["num_gpu"] == "auto"
     _accepts(ARCH_REGISTRY.get(opt["network_g"]["type"]), opt["network_g"])
     assert opt["network_g"].get("scale", opt["network_g"].get("upscale")) == opt["scale"]
     for key, dataset in opt["datasets"].items():
-        assert dataset["type"] in DATASET_REGISTRY, key
-        get_degradation(dataset["preset"], dataset.get("degradation"))
+        assert dataset["type"] in names_in(DATASET_REGISTRY), key
+        if name not in BASICSRS or key != "train":
+            get_degradation(dataset["preset"], dataset.get("degradation"))
     names = [dataset["name"] for dataset in opt["datasets"].values()]
     assert len(set(names)) == len(names)
     for metric in opt["val"]["metrics"].values():
@@ -163,11 +184,11 @@ def test_names_and_arguments_are_known(name):
 def test_training_file(name):
     opt = _read(name)
     train = opt["train"]
-    for key in ("contrastive_opt", "channel_opt", "spatial_opt", "pixel_opt"):
+    for key in ("contrastive_opt", "channel_opt", "spatial_opt", "corrector_opt", "pixel_opt", "detail_opt"):
         if key in train:
             _accepts(LOSS_REGISTRY.get(train[key]["type"]), train[key])
-    schedule = TWO_PHASE_SCHEDULES[train["scheduler"]["type"]]
-    _accepts(schedule, train["scheduler"])
+    kind = train["scheduler"]["type"]
+    _accepts(MultiStepRestartLR if kind == "MultiStepLR" else TWO_PHASE_SCHEDULES[kind], train["scheduler"])
     for rate in (train["optim_g"]["lr"], *(train["scheduler"].get(key, 0.0) for key in ("eta_min", "encoder_lr"))):
         assert isinstance(rate, float)
     assert 0 <= (train["encoder_iter"] or 0) < train["total_iter"]
@@ -182,10 +203,13 @@ def test_training_file(name):
             assert teacher["network_g"][key] == value, key
         assert opt["teacher"]["path"] == f"experiments/{teacher['name']}/models/net_g_latest.pth"
         assert opt["datasets"]["train"]["preset"] == teacher["datasets"]["train"]["preset"]
-    elif "teacher" in name and "kdsr" not in name:
+    elif opt["network_g"]["type"] == "LightBSRTeacher":
         assert opt["datasets"]["train"]["views"] == 4
-        noisy = get_degradation(opt["datasets"]["train"]["preset"]).is_noisy
-        assert opt["network_g"]["prior_channels"] == (18 if noisy else 15)
+        degradation = get_degradation(opt["datasets"]["train"]["preset"])
+        if opt["network_g"].get("prior") == "parameters":
+            assert opt["network_g"]["prior_channels"] == len(degradation.vector_names())
+        else:
+            assert opt["network_g"]["prior_channels"] == (18 if degradation.is_noisy else 15)
 
 
 @pytest.mark.parametrize("name", LIGHTBSR)
@@ -207,8 +231,58 @@ def test_published_recipe(name):
     # Written out, and equal to the constructors' defaults, which are the published sizes.
     network = ARCH_REGISTRY.get(opt["network_g"]["type"])
     for key, parameter in inspect.signature(network).parameters.items():
-        if key in opt["network_g"] and key not in ("prior_channels", "scale"):
+        if key in opt["network_g"] and key not in ("prior", "prior_channels", "scale"):
             assert opt["network_g"][key] == parameter.default, key
+
+
+@pytest.mark.parametrize(("name", "models"), [("realesrnet", "RealESRNetModel"), ("realesrgan", "RealESRGANModel")])
+def test_basicsrs_real_esrgan_has_its_published_values(name, models):
+    basicsr_options = json.loads(lzma.decompress((ROOT / "tests/model/bridge/basicsr_options.json.xz").read_bytes()))
+    ours, theirs = (
+        _read(f"compare/train_{name}.yml"),
+        basicsr_options[f"BasicSR/train/RealESRGAN/train_{name}_x4plus.yml"],
+    )
+    assert ours["model_type"] == theirs["model_type"] == models
+    data = {key: value for key, value in theirs["datasets"]["train"].items() if key not in ("name", "dataroot_gt")}
+    for key in ("meta_info", "io_backend"):
+        data.pop(key)
+    _holds_values(ours["datasets"]["train"], data)
+    _holds_values(ours["train"], theirs["train"])
+    flat = {
+        key: value for key, value in theirs.items() if isinstance(value, (int, float, list)) and key != "manual_seed"
+    }
+    _holds_values(ours, flat)
+    _holds_values(ours["network_g"], theirs["network_g"])
+
+
+def _holds_values(whole, part):
+    for key, value in part.items():
+        if isinstance(value, dict):
+            _holds_values(whole[key], value)
+        else:
+            assert whole[key] == value, key
+
+
+def test_the_preset_is_real_esrgans():
+    """Under the names of its options, of which `second_blur_prob` is `blur_prob2` here."""
+    opt, options = _read("compare/train_realesrnet.yml"), get_degradation("realworld_x4").recipe()
+    published = {**opt, **opt["datasets"]["train"]}
+    same = set(options) & set(published)
+    assert {"kernel_list", "kernel_prob2", "blur_sigma", "betap_range2", "resize_range2", "jpeg_range"} <= same
+    for key in same:
+        assert options[key] == published[key], key
+    assert options["blur_prob2"] == opt["second_blur_prob"]
+
+
+def test_the_small_models_encoder_is_its_students():
+    opt, student = _read("small/train_encoder.yml"), _read("small/train_student.yml")
+    for key in ("model_type", "network_g", "teacher"):
+        assert opt[key] == student[key]
+    length = opt["train"]["total_iter"]
+    assert (opt["train"]["encoder_iter"], opt["train"]["scheduler"]["periods"]) == (length, [length])
+    assert opt["train"]["degradation_opt"] == student["train"]["degradation_opt"]
+    assert student["path"]["pretrain_network_g"] == f"experiments/{opt['name']}/models/net_g_latest.pth"
+    assert opt["path"]["pretrain_network_g"] is None
 
 
 RECIPES = {  # optimiser, its rate and betas; encoder phase and both; batch, LR patch, views; pixel weight (the spec's)
@@ -251,6 +325,69 @@ def test_recipe_of_a_baseline(name):
             assert schedule.get_lr()[0] == pytest.approx(expected), epoch
 
 
+def test_recipe_without_an_encoder_phase():
+    """DSSR's, as far as its published option file was seen; setting 2's kernels are those of DIV2KRK."""
+    opt, second, small = (_read(f"dssr/train{end}.yml") for end in ("", "_setting2", "_small"))
+    data, train = opt["datasets"]["train"], opt["train"]
+    assert (data["preset"], data["border"], data["gt_size"], data["batch_size_per_gpu"]) == (
+        *("setting1_x4", "symmetric", 256, 16),
+    )
+    assert (train["total_iter"], train["encoder_iter"]) == (480000, None)
+    assert (train["optim_g"]["type"], train["optim_g"]["lr"], train["optim_g"]["betas"]) == ("Adam", 2e-4, [0.9, 0.99])
+    milestones = [80000, 160000, 240000, 320000, 400000]
+    assert train["scheduler"] == {"type": "MultiStepLR", "milestones": milestones, "gamma": 0.5}
+    assert train["pixel_opt"] == train["detail_opt"] == {"type": "L1Loss", "loss_weight": 1.0, "reduction": "mean"}
+    network = ARCH_REGISTRY.get("DSSR")
+    for key, parameter in inspect.signature(network).parameters.items():
+        assert opt["network_g"][key] == parameter.default
+    data = second["datasets"]["train"]
+    degradation = get_degradation(data["preset"], data["degradation"], second["scale"])
+    assert (degradation.lambda_1, degradation.lambda_2, degradation.theta) == ((0.6, 5), (0.6, 5), (0, 180))
+    assert (degradation.kernel, degradation.kernel_disturb, degradation.is_noisy) == ("anisotropic", 0.25, False)
+    assert small["datasets"]["train"]["io_backend"] == {"type": "bundled"}
+
+
+MRDA = {  # batch; epoch, number of epochs, of them the code alone, epochs after which the rate is halved (the spec's)
+    "mln": (64, 971, 600, 0, 125),
+    "meta": (32, 216, 600, 0, 150),
+    "teacher": (16, 1294, 500, 0, 125),
+    "student": (16, 647, 500, 100, 125),
+}
+
+
+@pytest.mark.parametrize("stage", MRDA)
+@pytest.mark.parametrize("setting", ["", "_setting2"])
+def test_stages_of_mrda(stage, setting):
+    if (stage, setting) == ("mln", "_setting2"):
+        return  # its images are bicubic
+    opt = _read(f"mrda/train_{stage}{setting}.yml")
+    batch, epoch, epochs, alone, halved = MRDA[stage]
+    data, train = opt["datasets"]["train"], opt["train"]
+    assert (data["batch_size_per_gpu"], data["gt_size"], data["views"]) == (batch, 256, 1)
+    assert data["preset"] == ("bicubic" if stage == "mln" else "setting2_x4" if setting else "setting1_x4")
+    assert (data.get("degradation_per") == "batch") == (stage in ("teacher", "student"))
+    assert (train["total_iter"], train["encoder_iter"] or 0) == (epochs * epoch, alone * epoch)
+    assert train["optim_g"] == {"type": "Adam", "lr": 1e-4, "weight_decay": 0, "betas": [0.9, 0.999], "fused": True}
+    assert (train["scheduler"]["joint_step"], train["scheduler"]["joint_gamma"]) == (halved * epoch, 0.5)
+    assert (train["pixel_opt"]["loss_weight"], train["ema_decay"]) == (1.0, 0)
+    rates = [1e-2, 5e-3, 5e-3, 5e-3, 5e-3]
+    if stage == "meta":
+        assert train["meta_opt"] == {"tasks": 5, "steps": 5, "lr": 1e-2}
+    elif stage != "mln":
+        assert train["adapt_opt"] == {"rates": rates, "tail": stage == "teacher", "reset": True}
+    if stage == "student":
+        assert (train["scheduler"]["encoder_step"], train["scheduler"]["encoder_gamma"]) == (60 * epoch, 0.1)
+        loss = train["channel_opt"]
+        assert (loss["loss_weight"], loss["temperature"], loss["l1_weight"]) == (1.0, 0.15, 0.1)
+        assert "spatial_opt" not in train
+    # Each stage starts from what the one before it leaves.
+    before = {"meta": "mln", "teacher": "meta"}.get(stage)
+    if before is not None:
+        key = "pretrain_network_g" if stage == "meta" else "pretrain_network_meta"
+        name = _read(f"mrda/train_{before}{'' if before == 'mln' else setting}.yml")["name"]
+        assert opt["path"][key] == f"experiments/{name}/models/net_g_latest.pth"
+
+
 @pytest.mark.parametrize("name", sorted(YARDSTICKS))
 def test_yardstick_has_the_data_and_the_budget_of_lightbsr(name):
     opt, ours = _read(name), _read("train_student.yml")
@@ -274,7 +411,7 @@ def test_every_test_preset_has_its_file():
         covered[opt["scale"]] |= presets
     assert covered[2] == {"bicubic", "iso_0.6", "iso_1.2", "iso_1.8"}
     assert covered[3] == {"bicubic", "iso_0.8", "iso_1.6", "iso_2.4"}
-    fixed = {name for name in PRESETS if not name.startswith("setting")}
+    fixed = {name for name in PRESETS if name not in SCALES}
     assert covered[4] == fixed - {"iso_0.6", "iso_0.8", "iso_1.6"}
 
 

@@ -74,14 +74,18 @@ def test_it_is_small_and_says_what_it_is():
     assert model.net.scale == 4
     card = model.card
     assert (card.setting, card.licence) == ("setting1_x4", "Apache-2.0")
-    assert card.training["iterations"] == 4600
-    assert card.training["data"].startswith("wallpapers_sub.lmdb")
+    assert card.training["iterations"] == 12000
+    assert card.training["data"] == "wallpapers"
     for photo in WALLPAPERS:
         assert photo.author in CARD
         assert photo.licence in CARD
     assert f"{sum(value.numel() for value in model.net.parameters()) / 1e6:.2f} M" in CARD
+    # It says what it sees, with its error in pixels.
+    sigma = card.probe.readings["sigma"]
+    assert f"its R^2 is {sigma.r2:.2f}" in CARD
+    assert f"an error of {sigma.error:.1g} pixels" in CARD
     log = path.with_suffix(".log").read_text(encoding="utf-8")
-    assert "iter:   4,600" in log
+    assert "iter:  12,000" in log
     assert "/home" not in log
     assert "/tmp" not in log
 

@@ -1,9 +1,9 @@
-"""One :class:`MethodCase` per network: from it the tests of ``tests/methods`` run, unasked, for every method."""
+"""One :class:`MethodCase` per network and model: from it the tests of ``tests/methods`` run, unasked, for every method."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ class MethodCase:
     model_type: str
     """The model that trains it."""
     losses: Mapping[str, Any]
-    """Losses under ``train`` beside ``pixel_opt``."""
+    """Losses, and keys of its own, under ``train`` beside ``pixel_opt``."""
     encoder_loss: str | None = None
     """What falls in the encoder phase; None for a network that has one phase."""
     rests: int = 0
@@ -38,7 +38,27 @@ class MethodCase:
     sees: str | None = None
     """What it is given besides the LR images: ``prior`` or ``gt``."""
     teacher: str | None = None
-    """The network that teaches it."""
+    """The case of the network that teaches it."""
+    meta: str | None = None
+    """The case of the network whose checkpoint becomes a frozen part of it (``path.pretrain_network_meta``)."""
+    name: str = ""
+    """Tells several models of one network apart."""
+    is_helper: bool = False
+    """Whether it helps other networks to learn, and restores no photos."""
+    starts_freely: bool = True
+    """Whether it takes the arguments of a free start."""
+    mixes_samples: bool = False
+    """Whether it adapts to a whole batch, so that a sample's result depends on the others."""
+    degrades_by_itself: bool = False
+    """Whether it learns only of images that it degrades on the device; from halves of a batch."""
+    first_layer: str = "sr.head"
+    """Its first layer that restores images."""
+    represents: bool = True
+    """Whether it estimates the degradation: whether it has ``represent``."""
+    sees_by_tiles: bool = False
+    """Whether a tile's result depends on more of the tile than averages, which tiles share."""
+    smallest_in_graph: int = 5
+    """Smallest side in LR pixels of an image that a graph of ``torch.export`` takes."""
     pixel_weight: float = 255.0
     """``loss_weight`` of ``pixel_opt``."""
     recording: str = ""
@@ -49,11 +69,20 @@ class MethodCase:
     """Parameters that restore an image, at the published sizes and x4."""
     gmacs: float | None = None
     """Multiply-adds of a 180x320 image, in thousand millions."""
+    recorded: tuple[str, ...] = ()
+    """Names of its inputs in the golden data, their scale first; empty for one, which is called after the recording."""
+    code: bool = True
+    """It estimates the degradation before it restores the image: ``encode`` and ``restore``."""
     contrast: str = ""
     """The part that holds a key encoder, which some trainers leave out of their checkpoints."""
 
     def __str__(self) -> str:
-        return self.network
+        return self.name or self.network
+
+    @property
+    def is_student(self) -> bool:
+        """Whether it restores photos."""
+        return self.sees is None and not self.is_helper
 
     def options(self, scale: int = 4) -> dict[str, Any]:
         """As a section of an option file."""
@@ -72,22 +101,23 @@ class MethodCase:
         return (lq, torch.rand(lq.shape[0], self.small["prior_channels"])) if self.sees == "prior" else (lq,)
 
     def save_teacher(self, folder: Path) -> Path | None:
-        """Write a checkpoint of a small teacher, where it has one."""
-        if self.teacher is None:
+        """Write a checkpoint of a small teacher, or of what becomes a part of the network, where it has one."""
+        name = self.teacher or self.meta
+        if name is None:
             return None
-        teacher = CASES[self.teacher].build(seed=1)
+        teacher = CASES[name].build(seed=1)
         # BatchNorm statistics of its own, so that forgetting to copy them shows.
         teacher.train()
         with torch.no_grad():
-            teacher.represent(*CASES[self.teacher].inputs(torch.rand(2, 3, 8, 8)))
-        path = folder / f"teacher_of_{self.network}.pth"
+            teacher(*CASES[name].inputs(torch.rand(2, 3, 8, 8)))
+        path = folder / f"teacher_of_{self}.pth"
         torch.save({"params": teacher.state_dict()}, path)
         return path
 
     def apply(self, opt: dict[str, Any], teacher_file: Path | str | None = None) -> dict[str, Any]:
         """Make options of any training those of this network's."""
         opt.update(model_type=self.model_type, network_g=self.options())
-        for key in ("contrastive_opt", "channel_opt", "spatial_opt"):
+        for key in ("contrastive_opt", "channel_opt", "spatial_opt", "detail_opt", "checkpoint_steps"):
             opt["train"].pop(key, None)
         opt["train"].update(self.losses)
         opt["train"]["pixel_opt"] = {"type": "L1Loss", "loss_weight": self.pixel_weight, "reduction": "mean"}
@@ -95,14 +125,28 @@ class MethodCase:
         opt.pop("teacher", None)
         if self.teacher is not None:
             opt["teacher"] = {"network": CASES[self.teacher].options(), "path": str(teacher_file)}
+        if self.meta is not None and teacher_file is not None:
+            opt["path"] = {"pretrain_network_meta": str(teacher_file)}
         return opt
 
 
 _KDSR = {"num_feat": 8, "num_block": 2, "num_encoder_block": 1}
+_MRDA = {"num_feat": 8, "num_block": 1, "num_encoder_feat": 4}
+_DRIFT = {"rates": [0.2, 0.2], "reset": False}
+_META = MethodCase(
+    network="MetaLearningNetwork",
+    small={"num_feat": 8},
+    model_type="MRDABicubicModel",
+    losses={},
+    pixel_weight=1.0,
+    is_helper=True,
+    starts_freely=False,
+    first_layer="feature_net.head",
+)
 _MOCO = {"contrastive_opt": {"type": "DegradationContrastiveLoss"}}
 
 CASES = {
-    case.network: case
+    str(case): case
     for case in (
         MethodCase(
             network="LightBSRTeacher",
@@ -185,8 +229,72 @@ CASES = {
             millions=5.80,
             gmacs=228.6,
         ),
+        MethodCase(
+            network="DSSR",
+            small={"num_feat": 8, "num_step": 3, "num_block": 2, "num_refine_block": 1},
+            model_type="DSSRModel",
+            losses={"detail_opt": {"type": "L1Loss"}, "checkpoint_steps": True},
+            pixel_weight=1.0,
+            recording="dssr",
+            recorded=("x4_24x20", "x4_17x31", "x2_18x25"),
+            gain=0.7,
+            millions=8.90,
+            gmacs=4643.8,
+            code=False,
+            starts_freely=False,
+        ),
+        _META,
+        replace(
+            _META,
+            name="MetaLearningNetwork_meta",
+            model_type="MRDAMetaModel",
+            losses={"meta_opt": {"tasks": 2, "steps": 2, "lr": 1e-2}},
+            degrades_by_itself=True,
+        ),
+        MethodCase(
+            network="MRDATeacher",
+            small={**_MRDA, "num_meta_feat": 8},
+            model_type="MRDATeacherModel",
+            # Larger steps than the published ones, so that they matter.
+            losses={"adapt_opt": {"rates": [0.5, 0.5]}},
+            sees="gt",
+            meta="MetaLearningNetwork",
+            pixel_weight=1.0,
+            mixes_samples=True,
+        ),
+        MethodCase(
+            network="MRDA",
+            small=_MRDA,
+            model_type="MRDAStudentModel",
+            # As in the published code: what adapts drifts, and a resumed run goes on from there.
+            losses={"channel_opt": {"type": "ChannelDistillationLoss"}, "adapt_opt": _DRIFT},
+            encoder_loss="l_channel",
+            learns_first=("extractor.",),
+            teacher="MRDATeacher",
+            pixel_weight=1.0,
+            millions=5.84,
+            gmacs=171.5,
+        ),
+        MethodCase(
+            network="LCE",
+            small={
+                **{"num_feat": 8, "num_group": 1, "num_block": 2, "num_head": 2},
+                **{"num_corrector_feat": 4, "num_corrector_block": 1},
+            },
+            model_type="LCEModel",
+            losses={"corrector_opt": {"type": "L1Loss"}},
+            encoder_loss="l_corrector",
+            learns_first=("corrector.",),
+            starts_freely=False,
+            represents=False,
+            sees_by_tiles=True,
+            smallest_in_graph=9,
+            pixel_weight=1.0,
+            millions=1.45,
+            gmacs=114.8,
+        ),
     )
 }
-"""By the network's name. A method without its case fails ``tests/methods/test_networks.py``."""
+"""By the network's name, or the case's own. A method without its case fails ``tests/methods/test_networks.py``."""
 
 ALL = list(CASES.values())

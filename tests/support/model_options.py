@@ -57,9 +57,12 @@ def with_discriminator(opt: dict[str, Any], **train: Any) -> dict[str, Any]:
 
 
 def basicsr_options(model_type: str) -> dict[str, Any]:
-    """Options of BasicSR's SRModel or SRGANModel on the CPU."""
+    """Options of BasicSR's SRModel or SRGANModel, or of the BlindGANModel with a diffused discriminator, on the CPU."""
     opt = model_options("teacher", MSRRESNET, 0)
     opt["model_type"] = model_type
     opt["train"] = {"pixel_opt": UNIT_L1, "total_iter": 8, "optim_g": {"type": "Adam", "lr": 1e-3}}
     opt["train"]["scheduler"] = {"type": "MultiStepLR", "milestones": [4]}
-    return with_discriminator(opt) if model_type == "SRGANModel" else opt
+    if model_type == "SRModel":
+        return opt
+    diffusion = {"diffusion_opt": {"p": 1.0}} if model_type == "BlindGANModel" else {}
+    return {**with_discriminator(opt, **diffusion), "model_type": model_type}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -16,16 +17,22 @@ RGB_MEAN = torch.tensor([0.4488, 0.4371, 0.4040])
 OTHER_MEANS = {"dasr": 255 * RGB_MEAN, "cdcl": torch.tensor([0.4680, 0.4484, 0.4029])}
 
 
-def published_state_dict(network: str, gain: float = 1.0, prior_channels: int = 15) -> dict[str, torch.Tensor]:
+Gain = float | Mapping[str, float]
+"""Of all weights, or by the prefix of their keys; 1 for those without."""
+
+
+def published_state_dict(
+    network: str, gain: Gain = 1.0, prior_channels: int = 15, scale: int = 4
+) -> dict[str, torch.Tensor]:
     """A state dict in the published layout; ``network`` is LightBSR's student or teacher, dasr, kdsr_student,
-    kdsr_teacher or cdcl."""
+    kdsr_teacher, cdcl, dssr, mrda_mln, mrda_teacher or mrda_student."""
     method = f"lightbsr_{network}" if network in ("student", "teacher") else network
-    shapes = json.loads((GOLDEN / "state_dict_shapes.json").read_text())[f"{method}_x4"]
+    shapes = json.loads((GOLDEN / "state_dict_shapes.json").read_text())[f"{method}_x{scale}"]
     state_dict = {}
     for key, shape in shapes.items():
         if network == "teacher" and key.startswith("E.encoder_") and key.endswith(".E.0.weight"):
             shape = [shape[0], 3 + prior_channels, *shape[2:]]
-        state_dict[key] = _fill(key, shape, gain, OTHER_MEANS.get(network, RGB_MEAN))
+        state_dict[key] = _fill(key, shape, _gain_of(key, gain), OTHER_MEANS.get(network, RGB_MEAN))
     return state_dict
 
 
@@ -44,6 +51,10 @@ def in_published_layout(network: str, state_dict: dict[str, torch.Tensor]) -> di
             theirs = names[converted[key].data_ptr()]
             renamed[theirs] = value.reshape(value.shape + (1,) * (full[theirs].dim() - value.dim()))
     return {**constants, **renamed}
+
+
+def _gain_of(key: str, gain: Gain) -> float:
+    return gain if isinstance(gain, float | int) else next((gain[part] for part in gain if key.startswith(part)), 1.0)
 
 
 def _fill(key: str, shape: list[int], gain: float, mean: torch.Tensor) -> torch.Tensor:

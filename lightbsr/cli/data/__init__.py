@@ -25,5 +25,8 @@ def run(command: str, arguments: Sequence[str]) -> None:
     # Bad files are named by the commands themselves.
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     chosen = parser.parse_known_args(arguments[:1])[0].command
+    # BasicSR does not import without it.
+    import lightbsr_model  # noqa: F401
+
     module = importlib.import_module(f"lightbsr.cli.data.{chosen}")
     module.run(f"{command} {chosen}", arguments[1:])

@@ -94,4 +94,8 @@ def _row(sample: dict[str, Any], dataset: Any, scale: int) -> tuple[str, list[Ce
         title += f": kernel {size}, noise level {float(sample['noise_level']):.1f}"
         if sample["jpeg_quality"] > 0:
             title += f", JPEG quality {int(sample['jpeg_quality'])}"
+    elif params := params_of(dataset.degradation, sample) if getattr(dataset, "degradation", None) else {}:
+        for name, kernel in dataset.degradation.kernels(params).items():
+            cells.append(Cell(np.repeat(kernel_picture(kernel)[:, :, None], 3, axis=2), name))
+        title += f": {dataset.degradation.summary(params)}"
     return title, cells

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from lightbsr_arch.errors import ImageError, OptionError
-from lightbsr_model.data.blind_degradation_benchmark_dataset import benchmark_lq
 from lightbsr_model.data.image_sources import ImageReader, open_all
+from lightbsr_model.degradation.exact import benchmark_lq
 from lightbsr_model.evaluation.analysis.settings import AnalysisSettings
 from lightbsr_model.evaluation.comparison.methods import NetworkRestoration
 

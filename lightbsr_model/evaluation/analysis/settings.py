@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from lightbsr_arch.errors import OptionError
 from lightbsr_model.degradation import GaussianDegradation
+from lightbsr_model.degradation.resize import Border
 from lightbsr_model.evaluation.model_entries import ModelEntry, ModelListReader
 from lightbsr_model.option_files.document import OptionDocument
 
@@ -53,7 +54,7 @@ class AnalysisSettings:
     seed: int = 0
     """Seed of the split, the noise, t-SNE, and networks without weights."""
     device: str = "auto"
-    border: str = "clamp"
+    border: Border = "clamp"
     """What the downsampling sees outside the patch."""
 
     @property

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from lightbsr_model.evaluation.comparison.methods import NetworkRestoration
@@ -40,7 +40,7 @@ def measure_cost(method: NetworkRestoration, size: tuple[int, int], scale: int, 
         device: Device of the network.
     """
     generator = torch.Generator().manual_seed(0)
-    sample = _sample(size, scale, generator)
+    sample = _sample(size, scale, generator, method.net)
     place = {"set": "cost", "preset": "cost", "image": "cost"}
     with FlopCounterMode(display=False) as counter:
         method.restore(sample, place)
@@ -51,11 +51,12 @@ def measure_cost(method: NetworkRestoration, size: tuple[int, int], scale: int, 
         seconds.append(time.perf_counter() - started)
     with _PeakMemory(device) as peak:
         method.restore(sample, place)
-    parameters = _parameters(method, _sample((16, 16), scale, generator))
+    parameters = _parameters(method, _sample((16, 16), scale, generator, method.net))
     return Cost(parameters, counter.get_total_flops() / 2e9, 1e3 * statistics.median(seconds), peak.mib)
 
 
-def _sample(size: tuple[int, int], scale: int, generator: torch.Generator) -> dict[str, Tensor]:
+def _sample(size: tuple[int, int], scale: int, generator: torch.Generator, net: nn.Module) -> dict[str, Tensor]:
+    """An image, and what is known of its degradation; a network may be made for a number of parameters."""
     height, width = size
     kernel = torch.zeros(21, 21)
     kernel[10, 10] = 1
@@ -64,6 +65,7 @@ def _sample(size: tuple[int, int], scale: int, generator: torch.Generator) -> di
         "gt": torch.rand(3, scale * height, scale * width, generator=generator),
         "kernel": kernel,
         "noise_level": torch.zeros(()),
+        "parameters": torch.zeros(getattr(net, "options", {}).get("prior_channels", 0)),
     }
 
 

@@ -80,13 +80,20 @@ class NetworkArguments:
     scale: int = key("Factor of the network; the file's scale.", low=1, high=16)
     num_group: int = key("Number of groups of the SR network.", low=1, high=256)
     num_block: int = key("Number of blocks, per group where there are groups.", low=1, high=1024)
+    num_step: int = key("Number of steps of a recurrent network.", low=1, high=1000)
     num_: int = key("", low=1, high=16384, prefix=True)
+    window_size: int = key("Side of the windows of an attention in LR pixels.", low=2, high=256)
     queue_size: int = key("Number of keys in the queue of negatives; the batch must divide it.", low=1, high=2**20)
     momentum: float = key("Share of itself that the key encoder keeps at each pass.", low=0, high=1)
     layer_scale_init: float = key("Initial layer scale of every block.", above=0, high=1000)
     init_scale: float | None = key("Factor of the initial weights.", above=0, high=10)
     prior_channels: int = key(
-        "Number of values of the prior: components of the kernel, then the noise level.", low=1, high=4096
+        "Number of values of the prior: components of the kernel, then the noise level; or all parameters.",
+        low=1,
+        high=4096,
+    )
+    prior: Literal["kernel", "parameters"] = key(
+        "What the teacher is told: the blur kernel and the noise level, or all drawn parameters as a vector.", "kernel"
     )
     prior_components: int | None = key(
         "Components of the kernel in the PCA basis; ~ is 15, or prior_channels if less.", low=1, high=441

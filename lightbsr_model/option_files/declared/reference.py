@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from lightbsr_model.degradation.second_order_options import KEYS as REAL_WORLD_KEYS
 from lightbsr_model.option_files.declared import sections
 from lightbsr_model.option_files.declared.catalogue import NamedClass, classes_of, data_sets, models
 from lightbsr_model.runtime.declared_keys import Key, keys_of
-from lightbsr_model.training.train_options import LoopOptions, SROptions
+from lightbsr_model.training.train_options import LoopOptions, SROptions, TeacherOptions
 
 _HEAD = """\
 # Options
@@ -26,6 +27,13 @@ Editors complete and check option files by a schema that is made of the same dec
 """
 
 
+_REAL_WORLD = """\
+The defaults are those of `realworld_x4` and `realworld_x2`; `photo_x4` and `photo_x2` differ. A number may stand for a range of
+this number alone. See [degradations.md](degradations.md).
+
+"""
+
+
 def markdown() -> str:
     """The whole page."""
     parts = [
@@ -35,18 +43,23 @@ def markdown() -> str:
         _section("datasets: any data set", {**keys_of(sections.TrainingLoader)}, "Read by the loader."),
     ]
     parts += [_section(f"datasets: {entry.name}", entry.keys) for entry in data_sets() if entry.keys]
+    parts.append("### degradation of real-world presets\n\n" + _REAL_WORLD + _table(REAL_WORLD_KEYS))
     parts.append("### io_backend\n\n" + _table(keys_of(data_sets()[0].keys["io_backend"].section or object)))
     parts.append(_section("train: any model", keys_of(LoopOptions)))
     parts.append(
         _section("train: BasicSR's SRModel", _beyond(keys_of(SROptions), keys_of(LoopOptions)), "Besides those above.")
     )
+    for entry in (entry for entry in models("train") if entry.keys):
+        own = _beyond(entry.keys, keys_of(LoopOptions))
+        parts.append(_section(f"train: {entry.name}", own, "Besides those of any model."))
+        inner = {name: key.section for name, key in own.items() if key.section is not None}
+        parts += [f"### {name} of {entry.name}\n\n" + _table(keys_of(part)) for name, part in inner.items()]
+    parts.append(_section("teacher", keys_of(TeacherOptions), "For models that learn under a frozen teacher."))
     parts += [
-        _section(f"train: {entry.name}", _beyond(entry.keys, keys_of(LoopOptions)), "Besides those of any model.")
-        for entry in models("train")
-        if entry.keys
+        _section(f"teacher: {entry.name}", own, "Besides those of any model.")
+        for entry in models("teacher")
+        if (own := _beyond(entry.keys, keys_of(TeacherOptions)))
     ]
-    teacher = next(entry for entry in models("teacher") if entry.keys)
-    parts.append(_section("teacher", teacher.keys, "For models that learn under a frozen teacher."))
     parts.append(_section("val", {**keys_of(sections.TrainingVal), **keys_of(sections.SRVal)}))
     parts.append(_section("logger", keys_of(sections.Logger)))
     parts.append("### wandb\n\n" + _table(keys_of(sections.Wandb)))

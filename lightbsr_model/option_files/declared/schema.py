@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from lightbsr_model.degradation.second_order_options import KEYS as REAL_WORLD_KEYS
 from lightbsr_model.option_files.declared import sections
 from lightbsr_model.option_files.declared.catalogue import NamedClass, classes_of, data_sets, models
 from lightbsr_model.option_files.declared.kinds import KINDS
@@ -33,7 +34,7 @@ def schema() -> Schema:
         {
             "type": "object",
             "properties": {"train": _data_set(sections.TrainingLoader)},
-            "patternProperties": {"^(val|test)(_.*)?$": _data_set(sections.Loader, _LISTS)},
+            "patternProperties": {"^(val|test)(_.*)?$": _or_nothing(_data_set(sections.Loader, _LISTS))},
         },
         properties["datasets"]["description"],
     )
@@ -41,14 +42,20 @@ def schema() -> Schema:
     properties["train"] = _object({**of_models, **keys_of(SROptions), **_of_ours(models("train"))})
     properties["train"]["patternProperties"]["^.+_opt$"] = {"anyOf": [{"$ref": "#/$defs/loss"}, {"type": "null"}]}
     properties["val"] = _object({**keys_of(sections.TrainingVal), **keys_of(sections.SRVal)}, nullable=True)
-    properties["val"]["properties"]["metrics"] |= {"additionalProperties": {"$ref": "#/$defs/metric"}}
-    properties["teacher"] = _object(next(entry.keys for entry in models("teacher") if entry.keys), closed=True)
+    properties["val"]["properties"]["metrics"] |= {"additionalProperties": _or_nothing({"$ref": "#/$defs/metric"})}
+    of_teachers = {name: key for entry in models("teacher") for name, key in entry.keys.items()}
+    properties["teacher"] = _object(of_teachers, closed=True, nullable=True)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Option file of BasicSR and LightBSR",
         **top,
-        "$defs": {word: _by_type(classes_of(word), word) for word in KINDS},
+        "$defs": {**{word: _by_type(classes_of(word), word) for word in KINDS}, "degradation": _degradation()},
     }
+
+
+def _or_nothing(rule: Schema) -> Schema:
+    """What may be ~, which takes back what a base says."""
+    return {"anyOf": [rule, {"type": "null"}]}
 
 
 def _of_ours(entries: Iterable[NamedClass]) -> Mapping[str, Key]:
@@ -112,11 +119,25 @@ def _value(key: Key) -> Schema:
         value = _object(keys_of(key.section), closed=True)
     else:
         value = key.schema()
+    if key.name == "degradation":
+        value = {"$ref": "#/$defs/degradation"}
     if key.fault(None) is not None or "anyOf" not in value:
         value = {"anyOf": [value, {"type": "null"}]}  # ~ takes back what a base says
     if not key.is_required and _is_plain(key.default):
         value = {**value, "default": list(key.default) if isinstance(key.default, tuple) else key.default}
     return _described(value, key.rule.sentence)
+
+
+def _degradation() -> Schema:
+    """Parameters of a preset that are overridden; those of Gaussian presets are left open."""
+    return {"type": "object", "properties": {name: _override(key) for name, key in REAL_WORLD_KEYS.items()}}
+
+
+def _override(key: Key) -> Schema:
+    """A parameter of a real-world preset; a number stands for a range of it alone."""
+    value = key.schema()
+    is_range = key.rule.length == 2
+    return _described({"anyOf": [value, value["items"]]} if is_range else value, key.rule.sentence)
 
 
 def _described(value: Schema, sentence: str) -> Schema:

@@ -21,13 +21,14 @@ from lightbsr_arch.weights.model_files import ModelCard, load_model, read_metada
 
 from infer_helpers import photograph, save
 from support.helpers import TINY
-from support.students import STUDENTS, tiny
+from support.method_cases import CASES
+from support.students import REPRESENTING, STUDENTS, tiny
 
 OTHERS = [name for name in STUDENTS if name != "LightBSR"]
 
 
 def test_every_network_that_needs_only_an_image_has_a_case():
-    needy = {"LightBSRTeacher", "KDSRTeacher"}
+    needy = {"LightBSRTeacher", "KDSRTeacher", "MRDATeacher", "MetaLearningNetwork"}
     assert set(STUDENTS) == set(network_names()) - needy - {"BicubicUpsampler"}
 
 
@@ -73,6 +74,18 @@ def test_info_shows_how_a_network_starts(run, tmp_path):
     )
 
 
+@pytest.mark.parametrize("name", ["MRDATeacher", "MetaLearningNetwork"])
+def test_export_says_why_it_cannot(run, tmp_path, name):
+    torch.save({"params": CASES[name].build().state_dict()}, tmp_path / "net.pth")
+    status, told = run("export", tmp_path / "net.pth", "-o", tmp_path / "net.safetensors")
+    assert status == 2
+    assert f"net.pth: this is {name}, which needs the GT image" in told
+    assert "besides the LR image; a student is what restores images" in told
+    assert not (tmp_path / "net.safetensors").exists()
+    status, told = run("info", tmp_path / "net.pth")
+    assert (status, f"network: {name}, x4, 8 features" in told) == (0, True)
+
+
 def test_info_says_why_infer_cannot_run_a_teacher(run, tmp_path):
     torch.save(KDSRTeacher(4, 8, 1, 1).state_dict(), tmp_path / "teacher.pth")
     status, told = run("info", tmp_path / "teacher.pth")
@@ -96,7 +109,7 @@ def test_a_checkpoint_without_the_contrasts_copies_runs(run, tmp_path):
         assert torch.equal(load_model(tmp_path / "net.pth").net(lq), net(lq))
 
 
-@pytest.mark.parametrize("name", STUDENTS)
+@pytest.mark.parametrize("name", REPRESENTING)
 def test_a_probe_of_any_method_is_read(run, tmp_path, name):
     net = tiny(name)
     pixels = photograph(24, 32)
@@ -123,21 +136,21 @@ def test_a_probe_of_any_method_is_read(run, tmp_path, name):
 def test_graphs_take_any_batch_and_size(tmp_path, name, monkeypatch):
     import onnxruntime
 
-    # One of each tail; KDSR and CdCL as published.
+    # One of each tail; the others as published.
     tail = {"LightBSR": "lr", "DASR": "hr"}.get(name)
-    net = tiny(name, image_skip=tail is not None, tail_activation=tail)
+    net = tiny(name, **({} if tail is None else {"image_skip": True, "tail_activation": tail}))
     program = export_program(net)
     monkeypatch.setattr(onnx_file, "export_program", lambda _: program)  # made once for both
     torch.export.save(program, tmp_path / "a.pt2")
     assert onnx_file.save_onnx(tmp_path / "a.onnx", net, {}) < 1e-4
     graph = torch.export.load(tmp_path / "a.pt2").module()
     session = onnxruntime.InferenceSession(tmp_path / "a.onnx", providers=["CPUExecutionProvider"])
-    for size in ((1, 3, 1, 1), (1, 3, 17, 24), (3, 3, 9, 5)):
+    for size in ((1, 3, 1, 1), (1, 3, 17, 24), (3, 3, 9, 5), (2, 3, 11, 9)):
         lq = torch.rand(size)
         (output,) = session.run(["sr"], {"lq": lq.numpy()})
         with torch.no_grad():
             expected = net(lq)
-            if min(lq.shape[2:]) >= 5:  # what docs/using.md promises of a .pt2
+            if min(lq.shape[2:]) >= CASES[name].smallest_in_graph:  # what docs/using.md promises of a .pt2
                 torch.testing.assert_close(graph(lq), expected, rtol=0, atol=1e-4)
         np.testing.assert_allclose(output, expected.numpy(), rtol=0, atol=1e-4)
 

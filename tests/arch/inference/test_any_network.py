@@ -14,14 +14,15 @@ from lightbsr_arch.inference.any_network import AnyNetwork, reflected
 from lightbsr_arch.inference.averages import SharedAverages
 from lightbsr_arch.inference.preparing import tiled_network
 from lightbsr_arch.inference.restoring import restore
-from lightbsr_arch.inference.source import Source
+from lightbsr_arch.inference.source import UPRIGHT, Orientation, Source
 from lightbsr_arch.inference.traits import find_traits
 from lightbsr_arch.methods.kdsr import KDSRTeacher
 from lightbsr_arch.methods.registry import network
 
 from support.helpers import TINY
+from support.method_cases import CASES
 from support.published import published_state_dict
-from support.students import STUDENTS, tiny
+from support.students import REPRESENTING, STUDENTS, tiny
 
 CPU = torch.device("cpu")
 
@@ -37,10 +38,10 @@ def _as_batch(pixels):
     return torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None]
 
 
-def _restored(tiled, pixels, tile):
+def _restored(tiled, pixels, tile, ways=UPRIGHT):
     canvas = np.empty((pixels.shape[0] * tiled.scale, pixels.shape[1] * tiled.scale, 3), np.float32)
     with torch.inference_mode():
-        restore(tiled, pixels, canvas, tile)
+        restore(tiled, pixels, canvas, tile, ways)
     return canvas
 
 
@@ -55,6 +56,7 @@ def _psnr(a, b):
         ("dasr", 0.7, "dasr_x4"),
         ("kdsr_student", 0.7, "kdsr_student_x4"),
         ("cdcl", 1.0, "cdcl_x4"),
+        ("dssr", 0.7, "x4_17x31"),
     ],
 )
 def test_golden_outputs_through_the_upscaler(golden, name, gain, key):
@@ -83,7 +85,7 @@ def test_a_whole_image_is_what_the_network_gives(name, photograph):
     assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
 
 
-@pytest.mark.parametrize("name", STUDENTS)
+@pytest.mark.parametrize("name", [name for name in STUDENTS if CASES[name].code and not CASES[name].sees_by_tiles])
 def test_tiles_share_the_averages_of_the_whole_image(name, photograph):
     """Where an image is no larger than a tile has pixels, all averages are exact; then only the far field differs."""
     net = AnyNetwork(tiny(name))
@@ -100,6 +102,18 @@ def test_tiles_share_the_averages_of_the_whole_image(name, photograph):
     assert _psnr(shared[1], whole) > max(80, _psnr(own[1], whole) + 2)
 
 
+@pytest.mark.parametrize("scale", [2, 3, 4])
+@pytest.mark.parametrize("name", [name for name in STUDENTS if not CASES[name].code])
+def test_tiles_of_a_network_without_a_code_know_their_place(name, scale, photograph):
+    """In every orientation; by themselves, tiles would be other functions than the whole image."""
+    net = tiled_network(tiny(name, scale))
+    for way in (Orientation(0, False), Orientation(1, False), Orientation(3, True)):
+        whole, tiles = (_restored(net, photograph, tile, (way,)) for tile in (None, 96))
+        assert np.abs(tiles - whole).max() < 5e-6
+    lost = AnyNetwork(tiny(name, scale))
+    assert np.abs(_restored(lost, photograph, 96) - _restored(lost, photograph, None)).max() > 1e-4
+
+
 @pytest.mark.parametrize("name", ["DASR", "KDSR"])
 def test_a_code_that_is_an_average_is_exact_in_images_of_any_size(name, photograph):
     net = AnyNetwork(tiny(name))
@@ -107,7 +121,7 @@ def test_a_code_that_is_an_average_is_exact_in_images_of_any_size(name, photogra
     assert np.abs(_restored(net, photograph, 96) - whole).max() < 5e-6
 
 
-@pytest.mark.parametrize("name", STUDENTS)
+@pytest.mark.parametrize("name", REPRESENTING)
 @pytest.mark.parametrize("size", [(1, 1), (33, 140), (129, 61)])
 def test_the_representation_is_that_of_the_whole_image(name, size):
     net = tiny(name)

@@ -18,6 +18,7 @@ from lightbsr_model.runtime.processes import init_process_group
 
 from support.method_cases import CASES
 from support.model_options import TEACHER_NETWORK, basicsr_options, model_options
+from support.small_models import noise_batch
 
 
 def options_of(kind: str, teacher_file: str) -> dict[str, Any]:
@@ -62,7 +63,9 @@ def main(out: str, kinds: list[str], teacher_files: dict[str, str]) -> None:
         model.update_learning_rate(1)
         lq = torch.rand(4, CASES[kind].views if kind in CASES else 1, 3, 16, 16)
         batch = {"gt": torch.rand(4, 3, 64, 64), "prior": torch.rand(4, 15)}
-        model.feed_data({**batch, "lq": lq[:, 0], **({"views": lq} if lq.shape[1] > 1 else {})})
+        finished = {**batch, "lq": lq[:, 0], **({"views": lq} if lq.shape[1] > 1 else {})}
+        by_itself = kind in CASES and CASES[kind].degrades_by_itself
+        model.feed_data(noise_batch(1, rank) if by_itself else finished)
         model.optimize_parameters(1)
         # Nothing to validate: what a validation would find.
         dist_validation(model, no_images, 1, None, False)

@@ -280,7 +280,11 @@ def test_our_classes_declare_every_key_that_their_source_reads(registry):
     general = {
         "": {*keys_of(sections.TrainingTop), *("is_train", "dist", "rank", "world_size", "teacher", "network_g")},
         "val": {*keys_of(sections.Val), *keys_of(sections.SRVal)},
-        "path": {*keys_of(sections.Path), *("pretrain_network_g", "param_key_g", "strict_load_g")},
+        "path": {
+            *keys_of(sections.Path),
+            *(f"{key}{network}" for key in ("pretrain_network_", "param_key_") for network in ("g", "meta")),
+            "strict_load_g",
+        },
     }
     for name, cls in ours:
         if registry is DATASET_REGISTRY:

@@ -7,13 +7,14 @@ import torch
 
 from support.method_cases import ALL, CASES
 
-KINDS = [*CASES, "SRModel", "SRGANModel"]
+ADVERSARIAL = ("SRGANModel", "BlindGANModel")
+KINDS = [*CASES, "SRModel", *ADVERSARIAL]
 
 
 @pytest.fixture(scope="module")
 def held(tmp_path_factory, fork_server):
     out = tmp_path_factory.mktemp("ranks")
-    files = {case.network: str(case.save_teacher(out)) for case in ALL if case.teacher}
+    files = {str(case): str(case.save_teacher(out)) for case in ALL if case.teacher or case.meta}
     code, log = fork_server.run(out, str(out), KINDS, files, calls="rank_equality:main", ranks=2)
     assert code == 0, log[-3000:]
     return [torch.load(out / f"rank{rank}.pth") for rank in (0, 1)]
@@ -25,7 +26,7 @@ def test_ranks_hold_the_same(held, kind, when):
     first, second = (values[f"{kind}, {when}"] for values in held)
     assert first.keys() == second.keys()
     assert any(key.startswith("net_g_ema.") for key in first)
-    assert any(key.startswith("net_d.") for key in first) == (kind == "SRGANModel")
+    assert any(key.startswith("net_d.") for key in first) == (kind in ADVERSARIAL)
     assert [key for key in first if not torch.equal(first[key], second[key])] == []
     if when == "first step":
         # The averaged copy starts as the network.

@@ -64,7 +64,7 @@ def on_the_host(monkeypatch):
 @pytest.fixture(scope="module")
 def teacher_files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("teachers")
-    return {case.network: case.save_teacher(folder) for case in ALL}
+    return {str(case): case.save_teacher(folder) for case in ALL}
 
 
 def _options(kind, teacher_files):

@@ -16,6 +16,7 @@ def test_every_preset_of_the_method_is_there():
     sigmas = {0.6, 1.2, 1.8, 0.8, 1.6, 2.4, 3.6, 2.0, 2.2, 2.6, 2.8, 3.0, 3.2}
     expected |= {f"iso_{sigma}" for sigma in sigmas}
     expected |= {f"aniso_k{kernel}_n{noise}" for kernel in [*range(1, 10), "1old"] for noise in (0, 5, 10)}
+    expected |= {f"{name}_x{scale}" for name in ("realworld", "photo") for scale in (2, 4)}
     assert set(PRESETS) == expected
 
 
@@ -72,6 +73,15 @@ def test_overrides():
         (["setting1_x4"], {}, r"no degradation is named \['setting1_x4'\]"),
         ("setting1_x4", [1], r"degradation: expected parameters of the preset, .*got \[1\]"),
         ("setting2_x4", {"theta": float("inf")}, "degradation.theta: expected a number or two numbers, got inf"),
+        ("setting2_x4", {"kernel_disturb": "much"}, "degradation.kernel_disturb: expected a number, got 'much'"),
+        ("setting2_x4", {"kernel_disturb": [0, 0.25]}, r"kernel_disturb: expected a number, got \[0, 0.25\]"),
+        ("setting2_x4", {"kernel_disturb": True}, "degradation.kernel_disturb: expected a number, got True"),
+        (
+            "setting2_x4",
+            {"kernel_disturb": -0.1},
+            "degradation.kernel_disturb: expected a number from 0 to 10, got -0.1",
+        ),
+        ("setting2_x4", {"kernel_distrub": 0.1}, "did you mean kernel_disturb"),
         ("setting1_x4", {"kernel": "motion"}, "kernel: expected isotropic or anisotropic"),
     ],
 )

@@ -27,8 +27,18 @@ KINDS: dict[str, Degradation] = {
     "anisotropic, noisy": get_degradation("setting2_x4"),
     "isotropic, JPEG": get_degradation("setting1_x4", {"jpeg": [30, 95]}),
     "all": get_degradation("setting2_x4", {"jpeg": [1, 100]}),
+    "anisotropic, disturbed": get_degradation("setting2_x4", {"kernel_disturb": 0.25, "noise_level": 0}),
+    "isotropic, disturbed": get_degradation("setting1_x4", {"kernel_disturb": 0.5}),
 }
-every_kind = pytest.mark.parametrize("degradation", KINDS.values(), ids=KINDS.keys())
+REAL_WORLD: dict[str, Degradation] = {
+    "real-world": get_degradation("realworld_x4"),
+    "photograph": get_degradation("photo_x4"),
+    "shuffled": get_degradation("realworld_x4", {"shuffle_prob": 1, "second_prob": 0.5}),
+}
+every_gaussian = pytest.mark.parametrize("degradation", KINDS.values(), ids=KINDS.keys())
+every_kind = pytest.mark.parametrize(
+    "degradation", [*KINDS.values(), *REAL_WORLD.values()], ids=[*KINDS.keys(), *REAL_WORLD.keys()]
+)
 
 
 def _gt(count: int, views: int = 2) -> Tensor:
@@ -50,7 +60,8 @@ def test_draws_are_the_generators_alone_and_collate(degradation):
     for one, other in zip(first, second, strict=True):
         assert tuple(one) == degradation.names
         assert all(torch.equal(one[name], other[name]) for name in one)
-    assert not torch.equal(first[0]["kernel"], first[1]["kernel"])
+    name = degradation.names[0]
+    assert not torch.equal(first[0][name], first[1][name])
     batch = default_collate([{**params, "gt_path": "x.png"} for params in first])
     params = params_of(degradation, batch)
     assert set(params) == set(degradation.names)
@@ -88,16 +99,18 @@ def test_views_share_all_parameters_but_not_the_noise():
         assert not torch.equal(quiet[0], quiet[1])
 
 
-@every_kind
+@every_gaussian
 def test_descriptions_survive_json(degradation):
     params = degradation.draw(torch.Generator().manual_seed(5))
     described = json.loads(json.dumps(degradation.describe(params)))
     assert torch.equal(torch.tensor(described["kernel"], dtype=torch.float64), params["kernel"])
     assert described["noise_level"] == float(params["noise_level"])
     assert described.get("jpeg_quality", 0) == float(params["jpeg_quality"])
+    assert described.get("kernel_disturb", 0) == degradation.kernel_disturb
     recipe = json.loads(json.dumps(degradation.recipe()))
     assert (
-        GaussianDegradation(**{name: v if name == "kernel" else tuple(v) for name, v in recipe.items()}) == degradation
+        GaussianDegradation(**{name: tuple(v) if isinstance(v, list) else v for name, v in recipe.items()})
+        == degradation
     )
 
 
@@ -122,11 +135,30 @@ def test_what_covers_several_applies_each_of_them_as_it_would_itself():
         assert is_noisy == [degradation.is_noisy for degradation in members]
 
 
+@pytest.mark.parametrize("preset", ["setting1_x4", "setting2_x4"])
+def test_a_disturbed_kernel_is_the_same_draw_times_factors(preset):
+    ratios = []
+    for seed in range(8):
+        plain, disturbed = (
+            get_degradation(preset, {"kernel_disturb": c}).draw(torch.Generator().manual_seed(seed)) for c in (0, 0.25)
+        )
+        assert all(torch.equal(plain[name], disturbed[name]) for name in ("noise_level", "jpeg_quality", "axes"))
+        assert float(disturbed["kernel"].sum()) == pytest.approx(1)
+        ratio = (disturbed["kernel"] / plain["kernel"])[plain["kernel"] > 1e-12]
+        # But for the normalisation: (1 + u) / (1 + v), both within [1, 1.25].
+        assert 1 < ratio.max() / ratio.min() <= 1.25
+        ratios.append(ratio / ratio.min())
+    spread = torch.cat([ratio for ratio in ratios if len(ratio) > 300])
+    assert spread.max() > 1.24
+    torch.testing.assert_close(spread.mean(), torch.tensor(1.125, dtype=torch.float64), rtol=0.01, atol=0)
+
+
 def test_the_narrowest_ranges_that_hold_all():
     first = get_degradation("setting1_x4", {"sigma": [1, 2]})
     assert first.covering([]) == first
     wider = first.covering([get_degradation("setting1_x2", {"noise_level": 5, "jpeg": [30, 95]})])
     assert (wider.kernel, wider.sigma, wider.noise_level, wider.jpeg) == ("isotropic", (0.2, 2), (0, 5), (0, 95))
+    assert first.covering([get_degradation("setting1_x4", {"kernel_disturb": 0.3})]).kernel_disturb == 0.3
     mixed = first.covering([get_degradation("aniso_k3_n10")])
     assert mixed.kernel == "anisotropic"
     assert (mixed.lambda_1, mixed.lambda_2, mixed.theta) == ((1, 3.5), (1, 2), (0, 30))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -45,8 +46,8 @@ def test_what_the_representation_tells_is_read_on_unseen_images():
     assert fit_probe(_Seeing(), "setting1_x4", "bundled") == probe
     # And the probe says of an image what it was made to say.
     gt = torch.from_numpy(open_all("bundled").read(3).transpose(2, 0, 1).copy())[:, :256, :256]
-    from lightbsr_model.data.blind_degradation_benchmark_dataset import benchmark_lq
     from lightbsr_model.degradation import get_degradation
+    from lightbsr_model.degradation.exact import benchmark_lq
 
     told = []
     for sigma in (0.5, 2.0, 3.5):
@@ -55,6 +56,20 @@ def test_what_the_representation_tells_is_read_on_unseen_images():
         told.append(probe.read(_Seeing().represent(lq[None])[0].numpy())["sigma"])
     assert told == sorted(told)
     assert told[2] - told[0] > 1
+
+
+def test_errors_are_those_on_the_images_that_are_named(tmp_path):
+    probe = fit_probe(_Seeing(), "setting1_x4", "bundled", test_images="bundled")
+    assert probe.readings["sigma"].r2 > LEAST_R2
+    # Noise all over: nothing of photographs holds there.
+    for number in range(4):
+        pixels = np.random.default_rng(number).integers(0, 256, (96, 96, 3), dtype=np.uint8)
+        cv2.imwrite(str(tmp_path / f"{number}.png"), pixels)
+    with pytest.raises(OptionError, match="cannot be predicted from the representation"):
+        fit_probe(_Seeing(), "setting1_x4", "bundled", test_images=str(tmp_path))
+    (tmp_path / "0.png").unlink()
+    with pytest.raises(OptionError, match=r"--probe-test .*: expected at least 4 images, .* got 3"):
+        fit_probe(_Seeing(), "setting1_x4", "bundled", test_images=str(tmp_path))
 
 
 def test_noise_and_blur_of_setting_2():

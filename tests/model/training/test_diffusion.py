@@ -168,7 +168,7 @@ def test_a_validation_is_not_diffused(run, image_folder, monkeypatch):
 def test_a_resumed_run_is_the_undisturbed_one(run, tmp_path, image_folder):
     opt = _options(image_folder, p="adaptive", kimg=0.02, interval=2, target=0.0)
     assert_resumes_exactly(run, tmp_path, opt)
-    state = torch.load(tmp_path / "experiments/whole/training_states/6.state", weights_only=False)
+    state = torch.load(tmp_path / "experiments/whole/training_states/6.state")
     assert 0 < state["diffusion"]["p"] <= 1
     assert len(state["diffusion"]["slots"]) == SLOTS
     text = "".join(path.read_text() for path in (tmp_path / "experiments/whole").glob("*.log"))

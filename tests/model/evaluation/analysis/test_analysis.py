@@ -12,9 +12,9 @@ import yaml
 
 import lightbsr
 from lightbsr_arch import LightBSR
-from lightbsr_model.data.blind_degradation_benchmark_dataset import benchmark_lq
 from lightbsr_model.data.image_sources import open_images
 from lightbsr_model.degradation import isotropic_gaussian_kernels
+from lightbsr_model.degradation.exact import benchmark_lq
 from lightbsr_model.evaluation.analysis.settings import AnalysisSettings
 
 from support.helpers import ROOT, TINY

@@ -23,7 +23,7 @@ from lightbsr_model.evaluation.comparison.methods import NetworkRestoration
 from lightbsr_model.option_files.dotted_names import allow_local_code
 
 from support.helpers import TINY
-from support.method_cases import ALL
+from support.method_cases import ALL, CASES
 from support.model_options import MSRRESNET
 
 SWINIR = {
@@ -309,3 +309,20 @@ def test_shipped_file_is_complete(tmp_path):
     shipped = yaml.safe_load((shipped_options() / "compare/compare_setting1_x4.yml").read_text())
     assert set(shipped) == set(Settings.__dataclass_fields__)
     assert json.dumps(shipped)
+
+
+def test_real_world_presets_are_compared_unasked(settings, compare, tmp_path):
+    """A teacher that is told all parameters too; and its cost is measured."""
+    network = {**CASES["LightBSRTeacher"].options(), "prior": "parameters", "prior_channels": 65}
+    torch.save({"params": build_network(network).state_dict()}, tmp_path / "teacher.pth")
+    models = [*settings["models"], {"name": "teacher", "path": str(tmp_path / "teacher.pth")}]
+    code, folder = compare({**settings, "models": models, "presets": ["photo_x4", "realworld_x4"], "cost": True})
+    assert code == 0
+    means = {
+        (name, preset): _means(folder, name, preset)
+        for name in ("bicubic", "ours", "teacher")
+        for preset in ("photo_x4", "realworld_x4")
+    }
+    assert means["bicubic", "photo_x4"] > means["bicubic", "realworld_x4"] + 2
+    assert len(set(means.values())) == 6
+    assert compare({**settings, "scale": 2, "presets": ["photo_x4"]}, "other")[0] == 2
