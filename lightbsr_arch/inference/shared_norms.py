@@ -21,7 +21,7 @@ class Moments(NamedTuple):
 
 
 class SharedNorms(TorchFunctionMode):
-    """While active, ``F.group_norm`` of (N, C, H, W) takes the statistics of one image.
+    """While active, ``group_norm`` of (N, C, H, W) takes the statistics of one image.
 
     The batch is taken for N patches of that image, whose statistics are taken together. All that are seen are kept, in order.
 
@@ -37,7 +37,7 @@ class SharedNorms(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        if func is not F.group_norm:
+        if func not in (F.group_norm, torch.group_norm):
             return func(*args, **(kwargs or {}))
         return self._normalised(*args, **(kwargs or {}))
 
@@ -48,6 +48,7 @@ class SharedNorms(TorchFunctionMode):
         weight: Tensor | None = None,
         bias: Tensor | None = None,
         eps: float = 1e-5,
+        cudnn_enabled: bool = True,
     ) -> Tensor:
         channels = input.shape[1]
         if len(self.values) < len(self.given):

@@ -11,7 +11,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-def group_norm(channels: int) -> nn.GroupNorm:
+class GroupNorm(nn.GroupNorm):
+    """torch's, which refuses a single value per channel, for an image of one pixel too."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(N, C, H, W), the same shape."""
+        return torch.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
+
+
+def group_norm(channels: int) -> GroupNorm:
     """GroupNorm of 32 groups where they divide the channels, else of 8.
 
     Raises:
@@ -20,7 +28,7 @@ def group_norm(channels: int) -> nn.GroupNorm:
     groups = 32 if channels % 32 == 0 else 8
     if channels % groups:
         raise ValueError(f"num_feat: expected a multiple of 8, got {channels} channels.")
-    return nn.GroupNorm(groups, channels)
+    return GroupNorm(groups, channels)
 
 
 class TimeEmbedding(nn.Module):

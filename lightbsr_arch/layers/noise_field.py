@@ -42,14 +42,12 @@ def normal_noise(
     columns = torch.arange(width, device=seeds.device) + left
     key = _mixed((seeds >> 32 & _MASK) ^ _mixed(seeds & _MASK))
     cells = _mixed(_mixed(key[:, None] + rows * _STEP & _MASK)[:, :, None] + columns * _STEP & _MASK)
-    noise = []
-    for channel in channels:
-        # 24 bits are what float32 holds.
-        radius, angle = (
-            (_mixed(cells + (2 * channel + number + 1) * _STEP & _MASK) >> 8).to(torch.float32) for number in (0, 1)
-        )
-        noise.append((-2 * ((radius + 1) / 2**24).log()).sqrt() * (angle * (math.tau / 2**24)).cos())
-    return torch.stack(noise, dim=1)
+    # 24 bits are what float32 holds.
+    radius, angle = (
+        (_mixed(cells[:, None] + numbers[:, None, None] * _STEP & _MASK) >> 8).to(torch.float32)
+        for numbers in (torch.tensor(channels, device=seeds.device) * 2 + part for part in (1, 2))
+    )
+    return (-2 * ((radius + 1) / 2**24).log()).sqrt() * (angle * (math.tau / 2**24)).cos()
 
 
 def _mixed(x: Tensor) -> Tensor:

@@ -86,6 +86,12 @@ def _two_steps(model, case: MethodCase, rank: int, world_size: int) -> dict[str,
             for name, value in net.named_parameters():
                 if {"extractor", "kernel", "code_layer"} & set(name.split(".")) and value.dim() > 1:
                     value.mul_(3)
+        # A last layer of zeros lets no gradient through.
+        generator = torch.Generator().manual_seed(0)
+        for net in (model.net_g, getattr(model, "net_down", torch.nn.Identity())):
+            for value in net.parameters():
+                if value.dim() > 1 and not value.any():
+                    value.copy_(0.1 * torch.randn(value.shape, generator=generator))
     result = {}
     for step in (1, 2):
         generator = torch.Generator().manual_seed(step)
@@ -96,6 +102,8 @@ def _two_steps(model, case: MethodCase, rank: int, world_size: int) -> dict[str,
         lq = torch.rand(4, case.views, 3, 8, 8, generator=generator)
         batch.update({"lq": lq[:, 0]} if case.views == 1 else {"views": lq})
         shares = {key: value.chunk(world_size)[rank] for key, value in batch.items()}
+        if case.draws_by_sample:
+            shares = {key: value[rank::world_size].contiguous() for key, value in batch.items()}
         if case.degrades_by_itself:
             shares = _share_of_halves(noise_batch(1, step), rank, world_size)
         model.feed_data(shares)

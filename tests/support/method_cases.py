@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,10 @@ class MethodCase:
     """What falls in the encoder phase; None for a network that has one phase."""
     rests: int = 0
     """Iterations of a phase before that loss is looked at."""
+    rounding: float = 1e-4
+    """How much an image may differ that is restored in a batch, in standard deviations."""
+    falls_within: int = 100
+    """Iterations after which its losses must have fallen."""
     learns_first: tuple[str, ...] = ()
     """Prefixes of the weights that may change in the encoder phase."""
     views: int = 1
@@ -44,7 +48,13 @@ class MethodCase:
     name: str = ""
     """Tells several models of one network apart."""
     is_helper: bool = False
-    """Whether it helps other networks to learn, and restores no photos."""
+    """Whether it helps other networks to learn, and restores no photos or has another case that does."""
+    beside: Mapping[str, Any] = field(default_factory=dict)
+    """Sections of networks that learn beside it."""
+    teacher_restores: bool = False
+    """Whether the teacher's restored images are what it learns from."""
+    draws_by_sample: bool = False
+    """Whether its training draws noise, for each sample by its place among those that BasicSR's sampler gives to processes."""
     starts_freely: bool = True
     """Whether it takes the arguments of a free start."""
     mixes_samples: bool = False
@@ -120,6 +130,7 @@ class MethodCase:
         for key in ("contrastive_opt", "channel_opt", "spatial_opt", "detail_opt", "checkpoint_steps"):
             opt["train"].pop(key, None)
         opt["train"].update(self.losses)
+        opt.update(self.beside)
         opt["train"]["pixel_opt"] = {"type": "L1Loss", "loss_weight": self.pixel_weight, "reduction": "mean"}
         opt["datasets"]["train"]["views"] = self.views
         opt.pop("teacher", None)
@@ -143,6 +154,26 @@ _META = MethodCase(
     starts_freely=False,
     first_layer="feature_net.head",
 )
+_SHIFT = MethodCase(
+    network="ResidualShiftUNet",
+    name="ResidualShiftUNet_teacher",
+    small={"num_feat": 8, "mult": [1, 2], "num_block": 1, "steps": 2},
+    model_type="ResidualShiftModel",
+    losses={},
+    pixel_weight=1.0,
+    code=False,
+    represents=False,
+    starts_freely=False,
+    first_layer="unet.head",
+    is_helper=True,
+    draws_by_sample=True,
+    falls_within=40,
+    rounding=5e-4,
+)
+_MSE = {"type": "MSELoss", "loss_weight": 1.0, "reduction": "mean"}
+_L1 = {"type": "L1Loss", "loss_weight": 0.5, "reduction": "mean"}
+_GAN = {"type": "GANLoss", "gan_type": "vanilla", "loss_weight": 0.005}
+_JUDGE = {"type": "UNetDiscriminatorSN", "num_in_ch": 3, "num_feat": 4}
 _MOCO = {"contrastive_opt": {"type": "DegradationContrastiveLoss"}}
 
 CASES = {
@@ -292,6 +323,26 @@ CASES = {
             pixel_weight=1.0,
             millions=1.45,
             gmacs=114.8,
+        ),
+        _SHIFT,
+        replace(
+            _SHIFT,
+            name="",
+            model_type="CoLearningModel",
+            losses={
+                **{"distill_opt": _MSE, "cycle_hr_opt": _MSE, "cycle_lr_opt": _L1, "low_pass_opt": _L1},
+                **{"gan_opt": _GAN, "gan_lr_opt": _GAN, "optim_d": {"type": "Adam", "lr": 1e-4}},
+            },
+            beside={
+                "network_down": {"type": "DiffusionDownsampler", "scale": 4, "num_feat": 8, "mult": [1]},
+                "network_d": _JUDGE,
+                "network_d_lr": {**_JUDGE, "skip_connection": False},
+            },
+            teacher="ResidualShiftUNet_teacher",
+            teacher_restores=True,
+            is_helper=False,
+            sees_by_tiles=True,
+            millions=17.55,
         ),
     )
 }
