@@ -21,7 +21,7 @@ from lightbsr_model.training.batch_degrader import BatchDegrader
 from lightbsr_model.training.distillation import DistillationModel
 from lightbsr_model.training.phased_model import CheckedOptions, PhasedModel
 from lightbsr_model.training.phases import LearningPass, Phase
-from lightbsr_model.training.train_options import AdversarialOptions
+from lightbsr_model.training.train_options import AdversarialOptions, PhasedOptions
 
 # Of trainings alone: no part of the method's networks, which restore images.
 ARCH_REGISTRY.register(DiffusionDownsampler)
@@ -33,6 +33,14 @@ def _noise(degrader: BatchDegrader, purpose: str, like: Tensor) -> Tensor:
     return normal_noise(seeds, range(like.shape[1]), like.shape[2], like.shape[3])
 
 
+@dataclass(frozen=True)
+class ResidualShiftOptions(PhasedOptions):
+    """Keys of ``train`` for ResidualShiftModel."""
+
+    encoder_iter: Any = key("Not used.", None, idle="this model has one phase")
+    pixel_opt: dict[str, Any] = key("Loss between predicted and GT images, in [-1, 1].", kind="loss")
+
+
 @MODEL_REGISTRY.register()
 class ResidualShiftModel(PhasedModel):
     """Trains ``network_g`` of type ResidualShiftUNet to predict the HR image at every step of its process.
@@ -40,6 +48,7 @@ class ResidualShiftModel(PhasedModel):
     ``pixel_opt`` is of that prediction, in [-1, 1]: MSELoss. Validation restores in ``network_g.sample_steps`` steps.
     """
 
+    declared_options: ClassVar[Mapping[str, type]] = {"train": ResidualShiftOptions}
     net_g: ResidualShiftUNet
 
     def build_phases(self) -> Sequence[Phase]:
@@ -61,6 +70,7 @@ class ResidualShiftModel(PhasedModel):
 class CoLearningOptions(AdversarialOptions):
     """Keys of ``train`` for CoLearningModel."""
 
+    encoder_iter: Any = key("Not used.", None, idle="this model has one phase")
     pixel_opt: dict[str, Any] | None = key(  # type: ignore[assignment]
         "Loss between restored and GT images, in [-1, 1]; ~ is none.", None, kind="loss"
     )

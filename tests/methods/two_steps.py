@@ -21,7 +21,7 @@ import lightbsr_model  # noqa: F401  # isort: skip - BasicSR does not import wit
 from basicsr.models import build_model
 
 from lightbsr_model.degradation import isotropic_gaussian_kernels
-from lightbsr_model.runtime.processes import init_process_group
+from lightbsr_model.runtime.processes import init_process_group, take_rank_0s_values
 from lightbsr_model.training.diffusion_augmentation import DiffusedDiscriminator
 
 from support.method_cases import ALL, MethodCase
@@ -45,7 +45,10 @@ def main(out: Path, teachers: dict[str, str]) -> None:
                 opt["train"]["degradation_opt"] = {"type": "DegradationRegressionLoss"}
             # As BasicSR seeds the ranks: differently.
             torch.manual_seed(10 + rank)
-            results[f"{case} {phase}"] = _two_steps(build_model(opt), case, rank, world_size)
+            model = build_model(opt)
+            if case.beside:  # as the launcher does; a step uses them without DistributedDataParallel too
+                take_rank_0s_values(model)
+            results[f"{case} {phase}"] = _two_steps(model, case, rank, world_size)
     results["adversarial"] = _adversarial_step(rank, world_size)
     torch.save(results, out / f"{world_size}_{rank}.pth")
 
@@ -120,6 +123,8 @@ def _two_steps(model, case: MethodCase, rank: int, world_size: int) -> dict[str,
         model.optimize_parameters(step)
         if step == 1:
             learning = [*model.net_g.named_parameters(), *(model.readout or torch.nn.Identity()).named_parameters()]
+            if hasattr(model, "net_down"):
+                learning += [(f"down.{name}", value) for name, value in model.net_down.named_parameters()]
             gradients = {name: value.grad for name, value in learning if value.grad is not None}
             result.update({f"grad {name}": value.clone() for name, value in gradients.items()})
             result.update({f"log {name}": torch.tensor(value) for name, value in model.get_current_log().items()})
