@@ -343,6 +343,7 @@ CASES = {
             is_helper=False,
             sees_by_tiles=True,
             millions=17.55,
+            gmacs=94.2,
         ),
     )
 }
