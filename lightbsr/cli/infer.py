@@ -51,6 +51,8 @@ def _parser() -> argparse.ArgumentParser:
         metavar="F",
         help="shrink by F first, for large images that are blurred all over",
     )
+    add("--steps", type=int, metavar="N", help="passes of a diffusion network (default: its own number)")
+    add("--seed", type=int, metavar="S", help="of a diffusion network's noise (default: 0)")
     add("--compare", action="store_true", help="also write NAME_compare.png and .html: bicubic and result")
     add("--show-degradation", action="store_true", help="print the estimated degradation")
     return parser
@@ -111,6 +113,8 @@ def _upscaler(args: argparse.Namespace) -> Upscaler:
         "tile": _tile(args.tile),
         "self_ensemble": args.self_ensemble,
         "downscale_first": args.downscale_first,
+        "steps": args.steps,
+        "seed": args.seed,
     }
     if args.network is None:
         return Upscaler.from_checkpoint(args.model, **options)

@@ -28,6 +28,7 @@ _SIZES = {
     "num_group": "{} groups",
     "num_block": "{} blocks each",
     "num_encoder_feat": "{} in the encoder",
+    "steps": "{} steps",
     "image_skip": "image skip",
     "tail_activation": "tail activation {}",
 }

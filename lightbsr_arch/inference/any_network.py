@@ -58,7 +58,7 @@ class AnyNetwork(TiledNetwork):
         encode = getattr(self.net, "encode", None) if hasattr(self.net, "restore") else None
         given = [] if encode is None else self._averages_of(encode, source, tile)
         with SharedAverages(given) as averages:
-            self._run(torch.cat(list(sample(source, tile))))
+            self._run(torch.cat([part.pixels for part in sample(source, tile)]))
         return averages.values
 
     def forward(self, lq: Tensor, shared: list[Tensor] | None = None) -> Tensor:

@@ -65,7 +65,7 @@ def parts(source: Source, tile: int, context: int, alignment: int) -> Iterator[P
             yield Part(pixels, above, before, bottom - top, right - left, place)
 
 
-def sample(source: Source, tile: int) -> Iterator[Tensor]:
+def sample(source: Source, tile: int) -> Iterator[Part]:
     """The whole image where it has no more pixels than a tile, else patches that have as many together, spread over it.
 
     Args:
@@ -73,7 +73,7 @@ def sample(source: Source, tile: int) -> Iterator[Tensor]:
         tile: Side of a tile, in LR pixels.
     """
     if source.height * source.width <= tile**2:
-        yield source.piece(0, source.height, 0, source.width)
+        yield _alone(source, 0, source.height, 0, source.width)
         return
     height, width = min(_PATCH, source.height), min(_PATCH, source.width)
     wanted = max(tile**2 // (height * width), 1)
@@ -84,7 +84,13 @@ def sample(source: Source, tile: int) -> Iterator[Tensor]:
         top = _position(row, rows, source.height, height)
         for column in range(columns):
             left = _position(column, columns, source.width, width)
-            yield source.piece(top, top + height, left, left + width)
+            yield _alone(source, top, top + height, left, left + width)
+
+
+def _alone(source: Source, top: int, bottom: int, left: int, right: int) -> Part:
+    """A part without surroundings."""
+    place = Place(top, left, source.height, source.width)
+    return Part(source.piece(top, bottom, left, right), 0, 0, bottom - top, right - left, place)
 
 
 def _position(number: int, count: int, length: int, size: int) -> int:

@@ -21,6 +21,7 @@ from lightbsr_arch.inference.memory import fitting_tile, is_out_of_memory
 from lightbsr_arch.inference.preparing import tiled_network
 from lightbsr_arch.inference.resizing import enlarge, shrink
 from lightbsr_arch.inference.restoring import NotFiniteError, Progress, restore
+from lightbsr_arch.inference.sampling import sampling
 from lightbsr_arch.inference.source import ORIENTATIONS, UPRIGHT, Source
 from lightbsr_arch.inference.tiled_network import TiledNetwork
 from lightbsr_arch.inference.tiles import SMALLEST_TILE, Canvas
@@ -64,6 +65,9 @@ class Upscaler:
         size_multiple: What the sides of the network's input must be multiples of, as windows demand it: images are padded
             by reflection, and the result is cropped. None finds it out.
         adaptation: Adapts the network to each image before restoring it; the network itself stays as it is.
+        steps: Number of passes of a diffusion network, 1 to what its process has; None is the network's own number.
+        seed: Of the noise that a diffusion network starts from, at least 0: the same seed gives the same image, in tiles or
+            not. None is the network's own.
 
     Raises:
         OptionError: An argument that is none of these, a device that is not there, a network that needs more than an LR
@@ -87,6 +91,8 @@ class Upscaler:
         scale: int | None = None,
         size_multiple: int | None = None,
         adaptation: Adaptation | None = None,
+        steps: int | None = None,
+        seed: int | None = None,
     ) -> None:
         if precision not in PRECISIONS:
             raise OptionError(f"precision: expected {', '.join(PRECISIONS)}, got {precision!r}.")
@@ -99,6 +105,7 @@ class Upscaler:
         self.precision, self.tile, self.probe = precision, tile, probe
         self.orientations = ORIENTATIONS if self_ensemble else UPRIGHT
         self.downscale_first = downscale_first
+        net = sampling(net, steps, seed)
         # What is made of the network is made on the CPU, before the device sees it.
         self._nets = {torch.float32: tiled_network(net, scale, size_multiple).to(self.device)}
         self.adaptation = adaptation

@@ -16,6 +16,8 @@ from torch import Tensor
 
 Predict = Callable[[Tensor, int], Tensor]
 """What predicts x0 from x_t and the step t."""
+Values = tuple[float, ...]
+"""A number of each step."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,7 @@ class ResidualShift:
     """The schedule and the steps of the process.
 
     Steps count from 0, the least noise, to ``steps`` - 1. With x0 the HR image and y the enlarged LR image,
-    x_t = x0 + eta_t (y - x0) + kappa sqrt(eta_t) eps. Coefficients are computed in float64.
+    x_t = x0 + eta_t (y - x0) + kappa sqrt(eta_t) eps.
     """
 
     steps: int = 15
@@ -46,43 +48,47 @@ class ResidualShift:
             if not value > 0 or (name == "end" and value >= 1):
                 raise ValueError(f"{name}: expected a number above 0{' and below 1' * (name == 'end')}, got {value!r}.")
 
+    # Numbers and not tensors, so that what exports a network sees constants in its steps.
+
     @cached_property
-    def sqrt_etas(self) -> Tensor:
-        """(steps,)."""
+    def sqrt_etas(self) -> Values:
+        """Of each step."""
         first = min(self.min_noise / self.kappa, self.min_noise)
-        place = torch.linspace(0, 1, self.steps, dtype=torch.float64) ** self.power
-        return first * (self.end / first) ** place
+        return tuple(
+            first * (self.end / first) ** ((step / (self.steps - 1)) ** self.power) for step in range(self.steps)
+        )
 
     @cached_property
-    def etas(self) -> Tensor:
-        """Share of the residual that is shifted, (steps,)."""
-        return self.sqrt_etas**2
+    def etas(self) -> Values:
+        """Share of the residual that is shifted."""
+        return tuple(value**2 for value in self.sqrt_etas)
 
     @cached_property
-    def _etas_before(self) -> Tensor:
-        return torch.cat([self.etas.new_zeros(1), self.etas[:-1]])
+    def alphas(self) -> Values:
+        """What a step shifts."""
+        return tuple(after - before for before, after in itertools.pairwise((0.0, *self.etas)))
 
     @cached_property
-    def alphas(self) -> Tensor:
-        """What a step shifts, (steps,)."""
-        return self.etas - self._etas_before
+    def ratios(self) -> Values:
+        """eta_(t-1) / eta_t; 0 at step 0."""
+        return tuple(before / after for before, after in itertools.pairwise((0.0, *self.etas)))
 
     @cached_property
-    def ratios(self) -> Tensor:
-        """eta_(t-1) / eta_t, (steps,); 0 at step 0."""
-        return self._etas_before / self.etas
+    def posterior_variances(self) -> Values:
+        """Variance of x_(t-1) given x_t and x0; 0 at step 0."""
+        return tuple(self.kappa**2 * ratio * alpha for ratio, alpha in zip(self.ratios, self.alphas, strict=True))
 
     @cached_property
-    def posterior_variances(self) -> Tensor:
-        """Variance of x_(t-1) given x_t and x0, (steps,); 0 at step 0."""
-        return self.kappa**2 * self.ratios * self.alphas
+    def noise_levels(self) -> Values:
+        """Standard deviation of x_t given x0 and y."""
+        return tuple(self.kappa * value for value in self.sqrt_etas)
 
-    def deterministic_weights(self, t: int, following: int | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    def deterministic_weights(self, t: int, following: int | None = None) -> tuple[float, float, float]:
         """k, m and j of x_following = k x0 + m x_t + j y, the deterministic step from t to a smaller one (default: t - 1)."""
         following = t - 1 if following is None else following
-        before = self.etas[following] if following >= 0 else self.etas.new_zeros(())
-        m = (before / self.etas[t]).sqrt()
-        j = before - (before * self.etas[t]).sqrt()
+        before = self.etas[following] if following >= 0 else 0.0
+        m = (before / self.etas[t]) ** 0.5
+        j = before - (before * self.etas[t]) ** 0.5
         return 1 - m - j, m, j
 
     def shift(self, x0: Tensor, y: Tensor, t: int | Tensor, noise: Tensor) -> Tensor:
@@ -94,29 +100,29 @@ class ResidualShift:
             t: The step, or (N,) steps.
             noise: Standard normal.
         """
-        return x0 + _at(self.etas, t, x0) * (y - x0) + _at(self.kappa * self.sqrt_etas, t, x0) * noise
+        return x0 + _at(self.etas, t, x0) * (y - x0) + _at(self.noise_levels, t, x0) * noise
 
     def start(self, y: Tensor, noise: Tensor) -> Tensor:
         """Where sampling starts: noise around the enlarged LR image."""
-        return y + _at(self.kappa * self.sqrt_etas, self.steps - 1, y) * noise
+        return y + self.noise_levels[-1] * noise
 
     def scaled(self, x: Tensor, t: int | Tensor, space: Literal["pixel", "latent"] = "pixel") -> Tensor:
         """x_t as a network is given it, of about the same range at every step."""
         if space == "latent":
-            return x / _at((1 + self.kappa**2 * self.etas).sqrt(), t, x)
-        return x / _at(1 + 3 * self.kappa * self.sqrt_etas, t, x)
+            return x / _at([(1 + level**2) ** 0.5 for level in self.noise_levels], t, x)
+        return x / _at([1 + 3 * level for level in self.noise_levels], t, x)
 
     def posterior_mean(self, x0: Tensor, x: Tensor, t: int | Tensor) -> Tensor:
         """Mean of x_(t-1) given x_t and x0."""
-        return _at(self.ratios, t, x) * x + _at(1 - self.ratios, t, x) * x0
+        return _at(self.ratios, t, x) * x + _at([1 - ratio for ratio in self.ratios], t, x) * x0
 
     def ancestral_step(self, x0: Tensor, x: Tensor, t: int, noise: Tensor) -> Tensor:
         """x_(t-1), drawn."""
-        return self.posterior_mean(x0, x, t) + _at(self.posterior_variances.sqrt(), t, x) * noise
+        return self.posterior_mean(x0, x, t) + self.posterior_variances[t] ** 0.5 * noise
 
     def deterministic_step(self, x0: Tensor, x: Tensor, y: Tensor, t: int, following: int | None = None) -> Tensor:
         """x_following without noise; following is t - 1 by default."""
-        k, m, j = (weight.to(x.device, x.dtype) for weight in self.deterministic_weights(t, following))
+        k, m, j = self.deterministic_weights(t, following)
         return k * x0 + m * x + j * y
 
     def sample(
@@ -161,8 +167,8 @@ class ResidualShift:
         return x0
 
 
-def _at(values: Tensor, t: int | Tensor, like: Tensor) -> Tensor:
-    """Values of steps, in the images' type, shaped to multiply them."""
+def _at(values: Sequence[float], t: int | Tensor, like: Tensor) -> float | Tensor:
+    """The value of a step; those of (N,) steps in the images' type, shaped to multiply them."""
     if isinstance(t, int):
-        return values[t].to(like.device, like.dtype)
-    return values.to(like.device)[t].to(like.dtype).view(-1, *(1,) * (like.dim() - 1))
+        return values[t]
+    return torch.tensor(values, dtype=like.dtype, device=like.device)[t].view(-1, *(1,) * (like.dim() - 1))

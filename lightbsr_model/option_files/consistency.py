@@ -236,7 +236,8 @@ def _diffusion(check: SectionCheck) -> Iterator[Misfit]:
     section = check.at(*place)
     if model is None or not isinstance(section, dict) or not check.is_good(*place):
         return
-    if (declares(model) or is_basicsr(model)) and "network_d" not in _networks(model):
+    networks = (*_networks(model), *getattr(model, "optional_networks", ()))
+    if (declares(model) or is_basicsr(model)) and "network_d" not in networks:
         yield place, f"{model.__name__} has no discriminator, whose images it diffuses: leave it out"
         return
     problem = diffusion_problem(diffusion_options(section), str(check.good("train", "gan_opt", "gan_type")))

@@ -123,7 +123,8 @@ class OptionCheck(SectionCheck):
             self.model = self.class_of(("model_type",), MODEL_REGISTRY, self.options["model_type"], "model")
         of_file = sections.TrainingTop if self.is_train else sections.TestTop
         keys = {**keys_of(of_file), **declared(self.model)}
-        own = (*getattr(self.model, "declared_options", {}), *getattr(self.model, "networks", ()))
+        own = [*getattr(self.model, "declared_options", {})]
+        own += [*getattr(self.model, "networks", ()), *getattr(self.model, "optional_networks", ())]
         of_model = {*reads(self.model), *own}
         names = {name for name, key in keys.items() if not key.rule.prefix} | of_model
         names |= {"train", "val", "logger", "network_g"}

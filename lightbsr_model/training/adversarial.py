@@ -22,7 +22,8 @@ class AdversarialModel(PhasedModel):
     and GAN losses are BasicSR's, and so is the order of a step: the network, then the discriminator on real images, then
     on the restored ones, two backward passes and one step.
 
-    A subclass may have several discriminators (:attr:`discriminators`); their optimisers have the same options.
+    A subclass may have several discriminators (:attr:`discriminators`); their optimisers have the same options. It may let
+    users leave some out (:meth:`leaves_out`).
 
     Options, besides those of :class:`PhasedModel`:
         network_d (dict): The discriminator, such as UNetDiscriminatorSN or VGGStyleDiscriminator.
@@ -43,15 +44,20 @@ class AdversarialModel(PhasedModel):
         Raises:
             OptionError: A section ``network_d``, ``train.optim_d`` or a loss is missing.
         """
-        if not self.opt["train"].get("optim_d"):
+        used = {name: key for name, key in self.discriminators.items() if not self.leaves_out(key)}
+        if used and not self.opt["train"].get("optim_d"):
             raise OptionError(f"optim_d: missing; {type(self).__name__} trains a discriminator.")
-        self._criteria = {name: self.required_loss(key) for name, key in self.discriminators.items()}
-        for name in self.discriminators:
+        self._criteria = {name: self.required_loss(key) for name, key in used.items()}
+        for name in used:
             # Its state is this model's own: the network is what DistributedDataParallel wraps for a step, not here.
             setattr(self, f"net_{name}", self.model_to_device(self.build_beside(f"network_{name}")).train())
         self._judges: dict[str, nn.Module] = {}
         self._judged: dict[str, tuple[Tensor, Tensor]] = {}
         super().init_training_settings()
+
+    def leaves_out(self, key: str) -> bool:
+        """Whether the discriminator of a loss, ``train.<key>``, is left out."""
+        return False
 
     def build_beside(self, section: str) -> nn.Module:
         """Build a network beside ``network_g``, and load it where ``path`` names a checkpoint.
@@ -72,7 +78,7 @@ class AdversarialModel(PhasedModel):
         """The network's optimiser, then the discriminators'."""
         super().setup_optimizers()
         self._optimizers_of = {}
-        for name in self.discriminators:
+        for name in self._criteria:
             optim_opt = dict(self.opt["train"]["optim_d"])
             params = list(getattr(self, f"net_{name}").parameters())
             self._optimizers_of[name] = self.get_optimizer(optim_opt.pop("type"), params, **optim_opt)
@@ -94,10 +100,10 @@ class AdversarialModel(PhasedModel):
     def optimize_parameters(self, current_iter: int) -> None:
         """The network's step, then that of each discriminator that the phase's losses asked."""
         self._judged = {}
-        for name in self.discriminators:
+        for name in self._criteria:
             getattr(self, f"net_{name}").requires_grad_(False)
         super().optimize_parameters(current_iter)
-        for name in self.discriminators:
+        for name in self._criteria:
             getattr(self, f"net_{name}").requires_grad_(True)
         for name, (real, restored) in self._judged.items():
             self.log_dict.update(self._discriminator_step(name, real, restored))
@@ -118,6 +124,6 @@ class AdversarialModel(PhasedModel):
 
     def save(self, epoch: int, current_iter: int) -> None:
         """Save the discriminators too."""
-        for name in self.discriminators:
+        for name in self._criteria:
             self.save_network(getattr(self, f"net_{name}"), f"net_{name}", current_iter)
         super().save(epoch, current_iter)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
@@ -39,7 +39,7 @@ class BatchDegrader:
     """
 
     def __init__(self, opt: Mapping[str, Any], device: torch.device) -> None:
-        self._seed, self._rank = opt["manual_seed"], opt["rank"]
+        self._seed, self._rank, self._world_size = opt["manual_seed"], opt["rank"], opt.get("world_size", 1)
         train_set = opt["datasets"].get("train", {})
         degradation = degradation_of_batches(train_set)
         self.degradation = degradation or replace(ANY_GAUSSIAN, border=train_set.get("border", "clamp"))
@@ -61,6 +61,19 @@ class BatchDegrader:
         """Seed a generator for a purpose within the current part of a batch."""
         return generator.manual_seed(derive_seed(self._seed, purpose, self._rank, self.iteration, self._part))
 
+    def begin_part(self) -> None:
+        """Start a part of the iteration's batch."""
+        self._part += 1
+
+    def seeds_of_samples(self, purpose: str, count: int) -> Sequence[int]:
+        """A seed for each sample of the current part, by its place in the batch of all processes.
+
+        BasicSR's sampler gives process r of n the samples r, r + n, ...: what one process draws for a sample, any number of
+        processes draw for it.
+        """
+        places = range(self._rank, self._rank + count * self._world_size, self._world_size)
+        return [derive_seed(self._seed, purpose, "sample", self.iteration, self._part, place) for place in places]
+
     def __call__(self, tensors: Mapping[str, Tensor], arrange: Arrange | None = None) -> Batch:
         """Degrade the next part of the iteration's batch.
 
@@ -74,7 +87,7 @@ class BatchDegrader:
             raise OptionError(
                 f"a batch has {', '.join(tensors)}: expected {', '.join(self.degradation.names)} beside `gt_views`."
             )
-        self._part += 1
+        self.begin_part()
         if self.per == "batch":
             params = shared_by_batch(params)
         elif self.per == "sizes":

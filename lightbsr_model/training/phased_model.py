@@ -60,6 +60,8 @@ class PhasedModel(SRModel):
     declared_options: ClassVar[Mapping[str, type]] = {"train": PhasedOptions}
     networks: ClassVar[tuple[str, ...]] = ("network_g",)
     """The sections of its networks."""
+    optional_networks: ClassVar[tuple[str, ...]] = ()
+    """The sections of networks that not all options need."""
     net_g: nn.Module
     batch: Batch
     _reading: Tensor
@@ -78,6 +80,10 @@ class PhasedModel(SRModel):
 
     def prepare_start(self) -> None:
         """Whatever must happen to ``net_g`` before training starts, and before its EMA copy is made."""
+
+    def learning_beside(self) -> Sequence[nn.Parameter]:
+        """Weights outside ``net_g`` that the same losses teach, by the same optimiser: one step, one scale of fp16."""
+        return ()
 
     @classmethod
     def check_options(cls, check: CheckedOptions) -> Iterator[tuple[tuple[str, ...], str]]:
@@ -154,6 +160,7 @@ class PhasedModel(SRModel):
         optim_type = optim_opt.pop("type")
         params = [value for value in self.net_g.parameters() if value.requires_grad]
         params += [] if self.readout is None else list(self.readout.parameters())
+        params += self.learning_beside()
         self.optimizer_g = self.get_optimizer(optim_type, params, **optim_opt)
         self.optimizers.append(self.optimizer_g)
 
@@ -184,6 +191,8 @@ class PhasedModel(SRModel):
         """
         tensors = to_device(data, self.device)
         is_finished = "lq" in tensors or "gt_views" not in tensors
+        if is_finished and self.is_train:
+            self.degrader.begin_part()
         self.batch = Batch.of(tensors) if is_finished else self.degrader(tensors, self.arrange_views)
         # By these names SRModel's validation knows them.
         self.lq = self.batch.lq

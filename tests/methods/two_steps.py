@@ -21,7 +21,7 @@ import lightbsr_model  # noqa: F401  # isort: skip - BasicSR does not import wit
 from basicsr.models import build_model
 
 from lightbsr_model.degradation import isotropic_gaussian_kernels
-from lightbsr_model.runtime.processes import init_process_group
+from lightbsr_model.runtime.processes import init_process_group, take_rank_0s_values
 from lightbsr_model.training.diffusion_augmentation import DiffusedDiscriminator
 
 from support.method_cases import TRAININGS, MethodCase
@@ -45,7 +45,10 @@ def main(out: Path, teachers: dict[str, str]) -> None:
                 opt["train"]["degradation_opt"] = {"type": "DegradationRegressionLoss"}
             # As BasicSR seeds the ranks: differently.
             torch.manual_seed(10 + rank)
-            results[f"{case} {phase}"] = _two_steps(build_model(opt), case, rank, world_size)
+            model = build_model(opt)
+            if case.beside:  # as the launcher does; a step uses them without DistributedDataParallel too
+                take_rank_0s_values(model)
+            results[f"{case} {phase}"] = _two_steps(model, case, rank, world_size)
     results["adversarial"] = _adversarial_step(rank, world_size)
     torch.save(results, out / f"{world_size}_{rank}.pth")
 
@@ -86,6 +89,12 @@ def _two_steps(model, case: MethodCase, rank: int, world_size: int) -> dict[str,
             for name, value in net.named_parameters():
                 if {"extractor", "kernel", "code_layer"} & set(name.split(".")) and value.dim() > 1:
                     value.mul_(3)
+        # A last layer of zeros lets no gradient through.
+        generator = torch.Generator().manual_seed(0)
+        for net in (model.net_g, getattr(model, "net_down", torch.nn.Identity())):
+            for value in net.parameters():
+                if value.dim() > 1 and not value.any():
+                    value.copy_(0.1 * torch.randn(value.shape, generator=generator))
     result = {}
     for step in (1, 2):
         generator = torch.Generator().manual_seed(step)
@@ -96,6 +105,8 @@ def _two_steps(model, case: MethodCase, rank: int, world_size: int) -> dict[str,
         lq = torch.rand(4, case.views, 3, 8, 8, generator=generator)
         batch.update({"lq": lq[:, 0]} if case.views == 1 else {"views": lq})
         shares = {key: value.chunk(world_size)[rank] for key, value in batch.items()}
+        if case.draws_by_sample:
+            shares = {key: value[rank::world_size].contiguous() for key, value in batch.items()}
         if case.degrades_by_itself:
             shares = _share_of_halves(noise_batch(1, step), rank, world_size)
         model.feed_data(shares)
@@ -111,7 +122,7 @@ def _two_steps(model, case: MethodCase, rank: int, world_size: int) -> dict[str,
             model.batch = dataclasses.replace(model.batch, params=params)
         model.optimize_parameters(step)
         if step == 1:
-            others = (getattr(model, name, None) or torch.nn.Identity() for name in ("readout", "net_mim"))
+            others = (getattr(model, name, None) or torch.nn.Identity() for name in ("readout", "net_mim", "net_down"))
             learning = [*model.net_g.named_parameters(), *(pair for net in others for pair in net.named_parameters())]
             gradients = {name: value.grad for name, value in learning if value.grad is not None}
             result.update({f"grad {name}": value.clone() for name, value in gradients.items()})

@@ -31,6 +31,10 @@ class MethodCase:
     """What falls in the encoder phase; None for a network that has one phase."""
     rests: int = 0
     """Iterations of a phase before that loss is looked at."""
+    rounding: float = 1e-4
+    """How much an image may differ that is restored in a batch, in standard deviations."""
+    falls_within: int = 100
+    """Iterations after which its losses must have fallen."""
     learns_first: tuple[str, ...] = ()
     """Prefixes of the weights that may change in the encoder phase."""
     views: int = 1
@@ -44,7 +48,13 @@ class MethodCase:
     name: str = ""
     """Tells several models of one network apart."""
     is_helper: bool = False
-    """Whether it helps other networks to learn, and restores no photos."""
+    """Whether it helps other networks to learn, and restores no photos or has another case that does."""
+    beside: Mapping[str, Any] = field(default_factory=dict)
+    """Sections of networks that learn beside it."""
+    teacher_restores: bool = False
+    """Whether the teacher's restored images are what it learns from."""
+    draws_by_sample: bool = False
+    """Whether its training draws noise, for each sample by its place among those that BasicSR's sampler gives to processes."""
     starts_freely: bool = True
     """Whether it takes the arguments of a free start."""
     mixes_samples: bool = False
@@ -123,6 +133,7 @@ class MethodCase:
         for key in ("contrastive_opt", "channel_opt", "spatial_opt", "detail_opt", "checkpoint_steps"):
             opt["train"].pop(key, None)
         opt["train"].update(self.losses)
+        opt.update({name: dict(section) for name, section in self.beside.items()})
         opt["train"]["pixel_opt"] = {"type": "L1Loss", "loss_weight": self.pixel_weight, "reduction": "mean"}
         opt["datasets"]["train"]["views"] = self.views
         opt.pop("teacher", None)
@@ -146,6 +157,26 @@ _META = MethodCase(
     starts_freely=False,
     first_layer="feature_net.head",
 )
+_SHIFT = MethodCase(
+    network="ResidualShiftUNet",
+    name="ResidualShiftUNet_teacher",
+    small={"num_feat": 8, "mult": [1, 2], "num_block": 1, "steps": 2},
+    model_type="ResidualShiftModel",
+    losses={},
+    pixel_weight=1.0,
+    code=False,
+    represents=False,
+    starts_freely=False,
+    first_layer="unet.head",
+    is_helper=True,
+    draws_by_sample=True,
+    falls_within=40,
+    rounding=5e-4,
+)
+_MSE = {"type": "MSELoss", "loss_weight": 1.0, "reduction": "mean"}
+_L1 = {"type": "L1Loss", "loss_weight": 0.5, "reduction": "mean"}
+_GAN = {"type": "GANLoss", "gan_type": "vanilla", "loss_weight": 0.005}
+_JUDGE = {"type": "UNetDiscriminatorSN", "num_in_ch": 3, "num_feat": 4}
 _MOCO = {"contrastive_opt": {"type": "DegradationContrastiveLoss"}}
 
 CASES = {
@@ -296,6 +327,27 @@ CASES = {
             millions=1.45,
             gmacs=114.8,
         ),
+        _SHIFT,
+        replace(
+            _SHIFT,
+            name="",
+            model_type="CoLearningModel",
+            losses={
+                **{"distill_opt": _MSE, "cycle_hr_opt": _MSE, "cycle_lr_opt": _L1, "low_pass_opt": _L1},
+                **{"gan_opt": _GAN, "gan_lr_opt": _GAN, "optim_d": {"type": "Adam", "lr": 1e-4}},
+            },
+            beside={
+                "network_down": {"type": "DiffusionDownsampler", "scale": 4, "num_feat": 8, "mult": [1]},
+                "network_d": _JUDGE,
+                "network_d_lr": {**_JUDGE, "skip_connection": False},
+            },
+            teacher="ResidualShiftUNet_teacher",
+            teacher_restores=True,
+            is_helper=False,
+            sees_by_tiles=True,
+            millions=17.55,
+            gmacs=94.2,
+        ),
     )
 }
 """By the network's name, or the case's own. A method without its case fails ``tests/methods/test_networks.py``."""
@@ -306,9 +358,6 @@ ALL = list(CASES.values())
 @dataclass(frozen=True)
 class StrategyCase(MethodCase):
     """A training that takes any network, on a small one of BasicSR's."""
-
-    sections: Mapping[str, Any] = field(default_factory=dict)
-    """Sections of an option file beside ``network_g``: auxiliary networks."""
 
     def __str__(self) -> str:
         return self.model_type
@@ -321,7 +370,6 @@ class StrategyCase(MethodCase):
         """Make options of any training those of this one."""
         opt = super().apply(opt, teacher_file)
         opt["train"].pop("encoder_iter", None)
-        opt.update({name: dict(section) for name, section in self.sections.items()})
         return opt
 
 
@@ -340,13 +388,13 @@ STRATEGIES = {
             first_layer="conv_first",
             falls_to=0.95,
             pixel_weight=1.0,
-            sections={"network_mim": {"type": "MimicNet", "num_feat": 8}},
+            beside={"network_mim": {"type": "MimicNet", "num_feat": 8}},
         ),
     )
 }
 """By their models."""
 
-AUXILIARY = {section["type"] for case in STRATEGIES.values() for section in case.sections.values()}
+AUXILIARY = {section["type"] for case in STRATEGIES.values() for section in case.beside.values()}
 """Networks that only help in a training, which the tests of networks that restore images leave out."""
 
 TRAININGS: dict[str, MethodCase] = {**CASES, **STRATEGIES}

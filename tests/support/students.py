@@ -23,9 +23,10 @@ def tiny(name: str, scale: int = 4, **arguments: Any) -> nn.Module:
         for key, value in net.state_dict().items():
             if value.is_floating_point() and value.dim() > 1 and "queue" not in key:
                 value.normal_(std=value[0].numel() ** -0.5)
-            elif value.is_floating_point() and "running" not in key:
+            elif value.is_floating_point() and "running" not in key and key != "schedule":
                 value.add_(0.1 * torch.randn_like(value))
-        net.get_submodule("sr").last.weight.mul_(0.2)
+        body = {"ResidualShiftUNet": "unet"}.get(name, "sr")
+        net.get_submodule(body).last.weight.mul_(0.2)
         if name == "MRDA":  # at this size its code would hardly matter
             net.get_submodule("extractor.mlp.2").weight.mul_(10)
     return net

@@ -60,7 +60,7 @@ def look_at(net: InferenceLightBSR, source: Source, tile: int) -> WholeImage:
     """
     representation = represent(net, source, tile)
     channel = net.channel_code(representation)
-    patches = torch.cat(list(sample(source, tile)))
+    patches = torch.cat([part.pixels for part in sample(source, tile)])
     idr = net.idr(patches)
     spatial = net.spatial_code(idr, (patches.shape[2], patches.shape[3]))
     codes = Codes(channel.expand(len(patches), -1), spatial)

@@ -1,4 +1,4 @@
-"""The costs of a method: parameters, and GMACs, time and memory per image on the current device."""
+"""The costs of a method: parameters, passes, and GMACs, time and memory per image on the current device."""
 
 from __future__ import annotations
 
@@ -22,8 +22,10 @@ class Cost(NamedTuple):
 
     parameters: int
     """Number of learnt parameters used to restore an image, without heads and encoders that only training uses."""
+    passes: int
+    """How often the network runs: more than once for a diffusion network that restores in several steps."""
     gmacs: float
-    """Multiply-accumulates of convolutions and matrix products, in 10^9."""
+    """Multiply-accumulates of convolutions and matrix products of all passes, in 10^9."""
     milliseconds: float
     """Median of a few runs after a warm-up run."""
     peak_mib: float | None
@@ -52,7 +54,8 @@ def measure_cost(method: NetworkRestoration, size: tuple[int, int], scale: int, 
     with _PeakMemory(device) as peak:
         method.restore(sample, place)
     parameters = _parameters(method, _sample((16, 16), scale, generator, method.net))
-    return Cost(parameters, counter.get_total_flops() / 2e9, 1e3 * statistics.median(seconds), peak.mib)
+    passes = getattr(method.net, "sample_steps", 1)
+    return Cost(parameters, passes, counter.get_total_flops() / 2e9, 1e3 * statistics.median(seconds), peak.mib)
 
 
 def _sample(size: tuple[int, int], scale: int, generator: torch.Generator, net: nn.Module) -> dict[str, Tensor]:

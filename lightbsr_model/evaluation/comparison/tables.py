@@ -16,7 +16,7 @@ from lightbsr_model.evaluation.comparison.running import Results
 from lightbsr_model.evaluation.comparison.statistics import Interval, Ranking, bootstrap_mean, rank
 from lightbsr_model.evaluation.escaping import csv_text, markdown_text
 
-COST_COLUMNS = ("Parameters (M)", "GMACs", "Time (ms)", "Memory (MiB)")
+COST_COLUMNS = ("Parameters (M)", "Passes", "GMACs", "Time (ms)", "Memory (MiB)")
 
 
 @dataclass(frozen=True)
@@ -119,6 +119,7 @@ def _cost_cells(cost: Cost | None) -> list[Cell]:
     memory = Cell("") if cost.peak_mib is None else Cell(f"{cost.peak_mib:.0f}", cost.peak_mib)
     return [
         Cell(f"{cost.parameters / 1e6:.2f}", cost.parameters / 1e6),
+        Cell(str(cost.passes), cost.passes),
         Cell(f"{cost.gmacs:.1f}", cost.gmacs),
         Cell(f"{cost.milliseconds:.0f}", cost.milliseconds),
         memory,

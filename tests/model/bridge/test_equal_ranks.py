@@ -26,7 +26,9 @@ def test_ranks_hold_the_same(held, kind, when):
     first, second = (values[f"{kind}, {when}"] for values in held)
     assert first.keys() == second.keys()
     assert any(key.startswith("net_g_ema.") for key in first)
-    assert any(key.startswith("net_d.") for key in first) == (kind in ADVERSARIAL)
+    assert any(key.startswith("net_d.") for key in first) == (
+        kind in ADVERSARIAL or (kind in TRAININGS and "network_d" in TRAININGS[kind].beside)
+    )
     assert [key for key in first if not torch.equal(first[key], second[key])] == []
     if when == "first step":
         # The averaged copy starts as the network.
