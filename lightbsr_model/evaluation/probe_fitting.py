@@ -13,6 +13,7 @@ from torch import Tensor
 
 from lightbsr_arch.errors import OptionError
 from lightbsr_arch.weights.degradation_probe import TOGETHER, DegradationProbe, Reading
+from lightbsr_arch.weights.probe_inverse import ProbeInverse
 from lightbsr_model.data.image_sources import open_all
 from lightbsr_model.degradation import get_degradation
 from lightbsr_model.degradation.base import Degradation, as_batch, in_float32
@@ -63,7 +64,7 @@ def fit_probe(net: Any, setting: str, images: str, seed: int = 0, test_images: s
 
     Returns:
         Readings of what varies in the setting (:meth:`Degradation.quantities`), as far as their R^2 on unseen images
-        is at least ``LEAST_R2``; both of a pair or none.
+        is at least ``LEAST_R2``; both of a pair or none. And their inverse.
 
     Raises:
         OptionError: The network makes no representation, no probe is accurate enough, there are too few images, or
@@ -96,7 +97,9 @@ def fit_probe(net: Any, setting: str, images: str, seed: int = 0, test_images: s
             f"--probe: the degradation of unseen images cannot be predicted from the representation (R^2: {found}; at least "
             f"{LEAST_R2} is needed). No probe is stored: leave out --probe."
         )
-    return DegradationProbe(good)
+    columns = [names.index(name) for name in good]
+    ranges = {name: (reading.low, reading.high) for name, reading in good.items()}
+    return DegradationProbe(good, ProbeInverse.fit(ranges, values[seen][:, columns], vectors[seen]))
 
 
 def _coded(
