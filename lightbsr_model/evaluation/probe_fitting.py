@@ -75,7 +75,8 @@ def fit_probe(net: Any, setting: str, images: str, seed: int = 0, test_images: s
             f"--probe: {type(net).__name__} makes no representation of the degradation: leave out --probe."
         )
     degradation = degradation_of(setting)
-    names = list(degradation.quantities())
+    quantities = degradation.quantities()
+    names = list(quantities)
     if not names:
         raise OptionError(f"--probe: nothing varies in setting {setting}, there is nothing to read: leave out --probe.")
     generator = torch.Generator().manual_seed(seed)
@@ -98,8 +99,8 @@ def fit_probe(net: Any, setting: str, images: str, seed: int = 0, test_images: s
             f"{LEAST_R2} is needed). No probe is stored: leave out --probe."
         )
     columns = [names.index(name) for name in good]
-    ranges = {name: (reading.low, reading.high) for name, reading in good.items()}
-    return DegradationProbe(good, ProbeInverse.fit(ranges, values[seen][:, columns], vectors[seen]))
+    inverse = ProbeInverse.fit({name: quantities[name] for name in good}, values[seen][:, columns], vectors[seen])
+    return DegradationProbe(good, inverse)
 
 
 def _coded(
