@@ -5,11 +5,15 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from lightbsr.cli.infer_files import destination, find_inputs, plan, refuse_empty
 from lightbsr.cli.infer_run import DEFAULT_QUALITY, Report, Writing, restore_all
-from lightbsr_arch.errors import CommandFailed, CommandStopped, OptionError
+from lightbsr_arch.errors import CommandFailed, CommandStopped, ImageError, MissingFileError, OptionError
+from lightbsr_arch.inference.image_files import READABLE, read_picture
+from lightbsr_arch.inference.input_files import read_file
 from lightbsr_arch.inference.upscaler import PRECISIONS, Upscaler
+from lightbsr_arch.weights.containers import path_of
 from lightbsr_arch.weights.model_files import DEFAULT_MODEL, default_model
 
 
@@ -53,8 +57,20 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--steps", type=int, metavar="N", help="passes of a diffusion network (default: its own number)")
     add("--seed", type=int, metavar="S", help="of a diffusion network's noise (default: 0)")
-    add("--compare", action="store_true", help="also write NAME_compare.png and .html: bicubic and result")
+    add("--compare", action="store_true", help="also write NAME_compare.png and .html: bicubic, result and strengths")
     add("--show-degradation", action="store_true", help="print the estimated degradation")
+    add(
+        "--strength",
+        type=float,
+        default=1.0,
+        metavar="S",
+        help="1: as the network sees an image, 0: as if it were a clean one; below 1 twice as slow (default: %(default)g)",
+    )
+    add(
+        "--as-if",
+        metavar="WHAT",
+        help='take images for this degradation: an image that looks like it, or words such as "blur 2.0, noise 10"',
+    )
     return parser
 
 
@@ -72,6 +88,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
     for given in args.inputs:
         refuse_empty(IN=given)
     refuse_empty(**{"-o": args.output, "-m": args.model, "--network": args.network, "--ext": args.ext})
+    refuse_empty(**{"--as-if": args.as_if})
     if args.model is None and args.network is None:
         args.model = DEFAULT_MODEL if args.scale is None else default_model(args.scale)
     upscaler = _upscaler(args)
@@ -115,6 +132,8 @@ def _upscaler(args: argparse.Namespace) -> Upscaler:
         "downscale_first": args.downscale_first,
         "steps": args.steps,
         "seed": args.seed,
+        "strength": args.strength,
+        "as_if": None if args.as_if is None else _as_if(args.as_if),
     }
     if args.network is None:
         return Upscaler.from_checkpoint(args.model, **options)
@@ -123,6 +142,19 @@ def _upscaler(args: argparse.Namespace) -> Upscaler:
     from lightbsr.cli.infer_network import upscaler_of
 
     return upscaler_of(args, **options)
+
+
+def _as_if(given: str) -> Any:
+    """A reference image where there is such a file, else words."""
+    path = path_of(given)
+    if not path.is_file():
+        if path.suffix.lower() in READABLE:
+            raise MissingFileError(f"--as-if {given}: there is no such image.")
+        return given
+    try:
+        return read_picture(read_file(path)).pixels
+    except (ImageError, OSError) as error:
+        raise OptionError(f"--as-if {given}: {error}") from error
 
 
 def _tile(given: str) -> str | int:

@@ -22,12 +22,13 @@ from tqdm import tqdm
 
 from lightbsr.cli.infer_files import Job
 from lightbsr_arch.errors import ImageError
-from lightbsr_arch.inference.comparison import write_comparison
+from lightbsr_arch.inference.comparison import SHOWN_SIDE, STRENGTHS, eight_bits, write_comparison
 from lightbsr_arch.inference.image_files import DecodedImage, read_picture
 from lightbsr_arch.inference.image_writing import check_fit, write_picture
 from lightbsr_arch.inference.input_files import read_file, read_standard_input
 from lightbsr_arch.inference.memory import is_out_of_memory
 from lightbsr_arch.inference.resizing import shrink
+from lightbsr_arch.inference.side_by_side import Panel
 from lightbsr_arch.inference.upscaler import Upscaler
 
 DEFAULT_QUALITY = 95
@@ -77,6 +78,8 @@ class _Result:
     line: str
     notes: list[str]
     started: float
+    strengths: list[Panel]
+    """The middle of the image at several strengths, for the comparison."""
 
 
 def restore_all(
@@ -174,13 +177,14 @@ class _Loop:
             warnings.simplefilter("always")
             pixels = self.upscaler.upscale_array(picture.pixels, self._progress, self._canvas_beside(job.target))
             values = self.upscaler.read_degradation(picture.pixels) if self.show_degradation else {}
+            strengths = self._strengths(picture.pixels, pixels) if self.writing.compare else []
         notes = [*picture.notes, *(str(warning.message) for warning in caught if warning.category is UserWarning)]
         height, width = pixels.shape[:2]
         line = f"{picture.pixels.shape[1]}x{picture.pixels.shape[0]} to {width}x{height}"
         if values and self.upscaler.probe is not None:
             line += f", {self.upscaler.probe.describe(values)}"
         self.wait_for_writer()
-        result = _Result(job, picture, pixels, line, notes, started)
+        result = _Result(job, picture, pixels, line, notes, started, strengths)
         self.pending = (result, self.writer.submit(self._write, result))
 
     def wait_for_writer(self) -> None:
@@ -209,8 +213,16 @@ class _Loop:
             for file in (picture_file, page):
                 if file.exists() and not self.writing.overwrite:
                     raise FileExistsError(f"{file} is there already; --overwrite replaces it")
-            write_comparison(picture_file, page, job.target.name, lq, result.pixels)
+            write_comparison(picture_file, page, job.target.name, lq, result.pixels, result.strengths)
         return _write_result(target, result, self.writing, self.writing.overwrite)
+
+    def _strengths(self, lq: NDArray[Any], restored: NDArray[Any]) -> list[Panel]:
+        upscaler = self.upscaler
+        if not upscaler.can_be_steered or upscaler.adaptation is not None:
+            return []
+        at_full = restored if upscaler.strength == 1 else None
+        images = upscaler.at_strengths(lq, STRENGTHS, SHOWN_SIDE // upscaler.scale, at_full)
+        return [Panel(eight_bits(image), f"strength {one:g}") for one, image in zip(STRENGTHS, images, strict=True)]
 
     def _canvas_beside(self, target: Path) -> Callable[..., NDArray[Any]]:
         def make(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:

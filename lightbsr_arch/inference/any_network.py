@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from lightbsr_arch.inference.averages import SharedAverages
 from lightbsr_arch.inference.parts import Part, parts, sample
+from lightbsr_arch.inference.shifting import can_be_steered, encode_shifted
 from lightbsr_arch.inference.source import Source
 from lightbsr_arch.inference.tiled_network import TiledNetwork
 from lightbsr_arch.inference.tiles import ALIGNMENT, Grid
@@ -51,22 +53,29 @@ class AnyNetwork(TiledNetwork):
         super().__init__(traits.scale, Grid(alignment, overlap=48, untrusted=16), traits.size_multiple)
         self.net, self.traits = net, traits
 
-    def look_at(self, source: Source, tile: int) -> list[Tensor]:
+    @property
+    def can_be_steered(self) -> bool:
+        """As :attr:`TiledNetwork.can_be_steered`."""
+        return can_be_steered(self.net)
+
+    def look_at(self, source: Source, tile: int, shift: Tensor | None = None) -> list[Tensor]:
         """The averages, in the order in which the network takes them."""
         if self.traits.averages == 0:
             return []
         encode = getattr(self.net, "encode", None) if hasattr(self.net, "restore") else None
+        if shift is not None:
+            encode = partial(encode_shifted, self.net, shift=shift.to(self.dtype))
         given = [] if encode is None else self._averages_of(encode, source, tile)
         with SharedAverages(given) as averages:
-            self._run(torch.cat([part.pixels for part in sample(source, tile)]))
+            self._run(torch.cat([part.pixels for part in sample(source, tile)]), shift)
         return averages.values
 
-    def forward(self, lq: Tensor, shared: list[Tensor] | None = None) -> Tensor:
+    def forward(self, lq: Tensor, shared: list[Tensor] | None = None, shift: Tensor | None = None) -> Tensor:
         """As :meth:`TiledNetwork.forward`."""
         if not shared:
-            return self._run(lq)
+            return self._run(lq, shift)
         with SharedAverages(shared):
-            return self._run(lq)
+            return self._run(lq, shift)
 
     def represent(self, source: Source, tile: int) -> Tensor:
         """As :meth:`TiledNetwork.represent`."""
@@ -96,9 +105,14 @@ class AnyNetwork(TiledNetwork):
             cells = [a + b for a, b in zip(cells, averages.cells, strict=True)] if cells else averages.cells
         return [total / count for total, count in zip(totals, cells, strict=True)]
 
-    def _run(self, lq: Tensor) -> Tensor:
+    def _run(self, lq: Tensor, shift: Tensor | None) -> Tensor:
         height, width = lq.shape[2:]
-        output: Tensor = self.net(reflected(lq, self.size_multiple).to(self.dtype))
+        padded = reflected(lq, self.size_multiple).to(self.dtype)
+        net: Any = self.net
+        if shift is None:
+            output: Tensor = net(padded)
+        else:
+            output = net.restore(padded, encode_shifted(net, padded, shift.to(self.dtype)))
         rows, columns = self.scale * height, self.scale * width
         if output.shape[2] < rows or output.shape[3] < columns:
             raise ValueError(f"the network gave {tuple(output.shape)}; expected an image (N, 3, {rows}, {columns})")

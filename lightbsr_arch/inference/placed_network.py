@@ -27,7 +27,7 @@ class PlacedNetwork(AnyNetwork):
         """The tile's place."""
         return place
 
-    def forward(self, lq: Tensor, shared: Any = None) -> Tensor:
-        """As :meth:`TiledNetwork.forward`."""
+    def forward(self, lq: Tensor, shared: Any = None, shift: Tensor | None = None) -> Tensor:
+        """As :meth:`TiledNetwork.forward`; it restores under no code, so that there is nothing to shift."""
         output: Tensor = self.net(lq.to(self.dtype), shared)
         return output

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from torch import Tensor
+
 from lightbsr_arch.inference.source import UPRIGHT, Orientation, Source
 from lightbsr_arch.inference.tiled_network import TiledNetwork
 from lightbsr_arch.inference.tiles import Canvas, Span, join_tiles, spans
@@ -24,6 +26,7 @@ def restore(
     tile: int | None,
     orientations: Sequence[Orientation] = UPRIGHT,
     progress: Progress | None = None,
+    shift: Tensor | None = None,
 ) -> None:
     """Super-resolve an image.
 
@@ -37,6 +40,7 @@ def restore(
         tile: Side of a tile in LR pixels; None takes the image whole.
         orientations: The outputs of all of these are averaged.
         progress: Called with the share that is done.
+        shift: (1, channels), added to the representation of the image's degradation.
 
     Raises:
         NotFiniteError: The network gave NaN or infinity.
@@ -47,7 +51,7 @@ def restore(
     shared: list[Any] = [None] * len(orientations)
     tiled = len(rows) * len(columns) > 1
     if tiled:
-        shared = [net.look_at(Source(way.apply(pixels), net.device), side) for way in orientations]
+        shared = [net.look_at(Source(way.apply(pixels), net.device), side, shift) for way in orientations]
     computed, total = 0, len(rows) * len(columns) * len(orientations)
 
     def compute(row: Span, column: Span) -> Any:
@@ -59,7 +63,7 @@ def restore(
             given = None
             if tiled:
                 given = net.share_of(whole, way.place(row, column, source.height, source.width))
-            output = net(turned.piece(0, turned.height, 0, turned.width), given)
+            output = net(turned.piece(0, turned.height, 0, turned.width), given, shift)
             if not bool(output.isfinite().all()):
                 raise NotFiniteError
             outputs = outputs + way.undo(output[0].permute(1, 2, 0).float().cpu().numpy())
@@ -69,3 +73,11 @@ def restore(
         return outputs if len(orientations) == 1 else outputs / len(orientations)
 
     join_tiles(canvas, rows, columns, net.scale, compute)
+
+
+def halves(progress: Progress | None) -> tuple[Progress | None, Progress | None]:
+    """The progress of the first and the second of two restorations of one image."""
+    if progress is None:
+        return None, None
+    whole = progress
+    return lambda share: whole(share / 2), lambda share: whole((1 + share) / 2)

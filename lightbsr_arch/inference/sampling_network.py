@@ -40,8 +40,8 @@ class SamplingNetwork(AnyNetwork):
         super().__init__(net, net.scale, net.window_size)
         self.size_multiple = 1
 
-    def look_at(self, source: Source, tile: int) -> Any:
-        """The statistics of all GroupNorms, in the order of the calls."""
+    def look_at(self, source: Source, tile: int, shift: Tensor | None = None) -> Any:
+        """The statistics of all GroupNorms, in the order of the calls; it restores under no code: nothing to shift."""
         patches = list(sample(source, tile))
         net: Any = self.net
         lq = torch.cat([patch.pixels for patch in patches])
@@ -54,7 +54,7 @@ class SamplingNetwork(AnyNetwork):
         """The statistics, and the tile's place."""
         return Share(shared, place.top, place.left)
 
-    def forward(self, lq: Tensor, shared: Any = None) -> Tensor:
+    def forward(self, lq: Tensor, shared: Any = None, shift: Tensor | None = None) -> Tensor:
         """As :meth:`TiledNetwork.forward`."""
         net: Any = self.net
         if shared is None:

@@ -40,13 +40,20 @@ class TiledNetwork(nn.Module, ABC):
         """What it computes in: ``.to(torch.bfloat16)`` changes it."""
         return self.anchor.dtype
 
+    @property
+    def can_be_steered(self) -> bool:
+        """Whether it restores under a code that a shift of its representation changes."""
+        return False
+
     @abstractmethod
-    def look_at(self, source: Source, tile: int) -> Any:
+    def look_at(self, source: Source, tile: int, shift: Tensor | None = None) -> Any:
         """What the tiles of an image share.
 
         Args:
             source: The image.
             tile: Side of a tile, in LR pixels; as much is computed at a time.
+            shift: (1, channels), added to the representation of the image's degradation; only for a network that
+                :attr:`can_be_steered`.
         """
 
     def share_of(self, shared: Any, place: Place) -> Any:
@@ -54,13 +61,14 @@ class TiledNetwork(nn.Module, ABC):
         return shared
 
     @abstractmethod
-    def forward(self, lq: Tensor, shared: Any = None) -> Tensor:
+    def forward(self, lq: Tensor, shared: Any = None, shift: Tensor | None = None) -> Tensor:
         """Restore an image, or a tile of one.
 
         Args:
             lq: (1, 3, H, W) in [0, 1], float32.
             shared: What :meth:`share_of` made of :meth:`look_at`'s result for the image that ``lq`` is a tile of; None for
                 a whole image.
+            shift: As in :meth:`look_at`, the same one.
 
         Returns:
             (1, 3, scale * H, scale * W), of this network's dtype, not clamped.

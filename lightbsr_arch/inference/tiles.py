@@ -127,11 +127,12 @@ def join_tiles(canvas: Canvas, rows: list[Span], columns: list[Span], scale: int
             output *= weights
             band[:, column.start * scale : column.stop * scale] += output
         bottom = row.final * scale
-        _store(band[: bottom - top], canvas[top:bottom])
+        store(band[: bottom - top], canvas[top:bottom])
         carried, top = band[bottom - top :].copy(), bottom
 
 
-def _store(band: NDArray[np.float32], target: Canvas) -> None:
+def store(band: NDArray[np.float32], target: Canvas) -> None:
+    """Write an output, about [0, 1], to a canvas of its shape: clipped, and integers rounded. The output is changed."""
     np.clip(band, 0, 1, out=band)
     if target.dtype == np.float32:
         target[...] = band

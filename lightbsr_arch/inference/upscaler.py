@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -16,13 +16,16 @@ from torch import Tensor, nn
 
 from lightbsr_arch.errors import OptionError
 from lightbsr_arch.inference.adapting import adapt
+from lightbsr_arch.inference.devices import find_device
 from lightbsr_arch.inference.images import like, take_apart, to_array
 from lightbsr_arch.inference.memory import fitting_tile, is_out_of_memory
+from lightbsr_arch.inference.middle import restore_middle
 from lightbsr_arch.inference.preparing import tiled_network
 from lightbsr_arch.inference.resizing import enlarge, shrink
-from lightbsr_arch.inference.restoring import NotFiniteError, Progress, restore
+from lightbsr_arch.inference.restoring import NotFiniteError, Progress, halves, restore
 from lightbsr_arch.inference.sampling import sampling
 from lightbsr_arch.inference.source import ORIENTATIONS, UPRIGHT, Source
+from lightbsr_arch.inference.steering import Steering, at_strength, checked_strength, values_of
 from lightbsr_arch.inference.tiled_network import TiledNetwork
 from lightbsr_arch.inference.tiles import SMALLEST_TILE, Canvas
 from lightbsr_arch.methods.base import Adaptation
@@ -38,9 +41,6 @@ else:
 
 PRECISIONS: Mapping[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 """What a network computes in, by name."""
-
-_READ_AT_A_TIME = 512
-"""Side of the parts that the representation alone is computed of, in LR pixels."""
 
 
 class Upscaler:
@@ -68,10 +68,15 @@ class Upscaler:
         steps: Number of passes of a diffusion network, 1 to what its process has; None is the network's own number.
         seed: Of the noise that a diffusion network starts from, at least 0: the same seed gives the same image, in tiles or
             not. None is the network's own.
+        strength: From 1, as the network sees an image, down to 0, as if it were a clean one; see
+            :mod:`~lightbsr_arch.inference.steering`. Below 1 every image is restored twice.
+        as_if: What to take an image's degradation for, instead of what the network sees: in words (``"blur 2.0, noise 10"``)
+            or by the names of the probe's quantities, where the model's file has the inverse of a probe; or an image that
+            looks like it, as for :meth:`upscale`.
 
     Raises:
         OptionError: An argument that is none of these, a device that is not there, a network that needs more than an LR
-            image, or whose scale cannot be found out.
+            image, whose scale cannot be found out, or that has no code to steer it by.
 
     Example:
         >>> net = LightBSR(scale=2, num_feat=16, num_group=1, num_block=1, num_spatial_feat=4, num_encoder_feat=8)
@@ -93,6 +98,8 @@ class Upscaler:
         adaptation: Adaptation | None = None,
         steps: int | None = None,
         seed: int | None = None,
+        strength: float = 1.0,
+        as_if: str | Mapping[str, float] | NDArray[Any] | Tensor | Image | None = None,
     ) -> None:
         if precision not in PRECISIONS:
             raise OptionError(f"precision: expected {', '.join(PRECISIONS)}, got {precision!r}.")
@@ -101,7 +108,7 @@ class Upscaler:
             raise OptionError(f"tile: expected auto, off or an integer >= {SMALLEST_TILE}, got {tile!r}.")
         if not 1 <= downscale_first <= 64:
             raise OptionError(f"downscale_first: expected a factor from 1 to 64, got {downscale_first!r}.")
-        self.device = _device(device)
+        self.device = find_device(device)
         self.precision, self.tile, self.probe = precision, tile, probe
         self.orientations = ORIENTATIONS if self_ensemble else UPRIGHT
         self.downscale_first = downscale_first
@@ -113,6 +120,17 @@ class Upscaler:
         self.scale, self.size_multiple = self._nets[torch.float32].scale, self._nets[torch.float32].size_multiple
         self._largest: int | None = None
         self._lock = threading.Lock()
+        self.strength, self.as_if = checked_strength(strength), as_if
+        if (self.strength != 1 or as_if is not None) and not self.can_be_steered:
+            raise OptionError(
+                f"{'strength' if as_if is None else 'as_if'}: {type(net).__name__} restores without a code of the degradation, "
+                "so that there is nothing to steer; leave it out."
+            )
+        self._steering = Steering(self._nets[torch.float32], self.strength, None, probe)
+        if isinstance(as_if, (str, Mapping)):
+            self._steering.target = values_of(as_if, probe)
+        elif as_if is not None:
+            self._steering.target = self._steering.represent(self._colour_seen(as_if))
 
     @classmethod
     def from_checkpoint(cls, path: str | Path, device: str | torch.device = "auto", **options: Any) -> Upscaler:
@@ -173,7 +191,7 @@ class Upscaler:
         shape = (colour.shape[0] * self.scale, colour.shape[1] * self.scale, 3)
         canvas: Canvas = make_canvas(shape, dtype=colour.dtype)
         upscaler = self if self.adaptation is None else self._adapted(self.adaptation, colour)
-        upscaler._restore(colour, canvas, progress)
+        upscaler._restore_steered(colour, canvas, progress)
         return planes.join(canvas, None if alpha is None else enlarge(alpha, self.scale))
 
     def read_degradation(self, image: Picture) -> dict[str, float]:
@@ -187,12 +205,60 @@ class Upscaler:
         """
         if self.probe is None:
             return {}
-        colour = take_apart(to_array(image)).colour
-        if self.downscale_first != 1:
-            colour = shrink(colour, self.downscale_first)
+        return self.probe.read(self._steering.represent(self._colour_seen(image))[0].cpu().numpy())
+
+    @property
+    def can_be_steered(self) -> bool:
+        """Whether ``strength`` and ``as_if`` apply: whether the network restores under a code of the degradation."""
+        return self._nets[torch.float32].can_be_steered
+
+    def at_strengths(
+        self, image: NDArray[Any], strengths: Sequence[float], side: int = 128, restored: NDArray[Any] | None = None
+    ) -> list[Canvas]:
+        """The middle of an image, restored at several strengths, each as a tile of the whole.
+
+        Args:
+            image: As for :meth:`upscale_array`.
+            strengths: From 0 to 1.
+            side: Side of the part in pixels that the network sees; less where the image is smaller.
+            restored: What :meth:`upscale_array` gave at strength 1, where it is there already; None restores the image.
+
+        Returns:
+            The part at each strength, (scale * side, scale * side, 3), in the image's type.
+
+        Raises:
+            OptionError: The network cannot be steered, or a strength is none.
+        """
+        if not self.can_be_steered:
+            raise OptionError(
+                "strengths: this network restores without a code of the degradation; there is one result."
+            )
+        colour, net, steering = self._colour_seen(image), self._net(torch.float32), self._steering
+        told = steering.told(colour)
+        if restored is None:
+            canvas = np.empty((colour.shape[0] * self.scale, colour.shape[1] * self.scale, 3), dtype=colour.dtype)
+            self._restore(colour, canvas, None, told)
+        else:
+            canvas = take_apart(restored).colour
+        to_clean = steering.to_clean(colour, canvas, told)
+        shifts = [at_strength(told, to_clean, checked_strength(strength)) for strength in strengths]
         with torch.inference_mode():
-            representation = self._net(torch.float32).represent(Source(colour, self.device), _READ_AT_A_TIME)
-        return self.probe.read(representation[0].cpu().numpy())
+            return [restore_middle(net, colour, side, shift) for shift in shifts]
+
+    def _colour_seen(self, image: Any) -> Canvas:
+        """The colours of an image as the network sees them."""
+        colour = take_apart(to_array(image)).colour
+        return colour if self.downscale_first == 1 else shrink(colour, self.downscale_first)
+
+    def _restore_steered(self, colour: Canvas, canvas: Canvas, progress: Progress | None) -> None:
+        told = self._steering.told(colour)
+        if self.strength == 1:
+            self._restore(colour, canvas, progress, told)
+            return
+        first, second = halves(progress)
+        self._restore(colour, canvas, first, told)
+        to_clean = self._steering.to_clean(colour, canvas, told)
+        self._restore(colour, canvas, second, at_strength(told, to_clean, self.strength))
 
     def _adapted(self, adaptation: Adaptation, colour: Canvas) -> Upscaler:
         """An upscaler with the same settings whose network is adapted to an image."""
@@ -206,6 +272,9 @@ class Upscaler:
             self_ensemble=self.orientations is ORIENTATIONS,
             scale=self.scale,
             size_multiple=self.size_multiple,
+            probe=self.probe,
+            strength=self.strength,
+            as_if=self.as_if,
         )
 
     def _net(self, dtype: torch.dtype) -> TiledNetwork:
@@ -214,13 +283,13 @@ class Upscaler:
                 self._nets[dtype] = deepcopy(self._nets[torch.float32]).to(dtype)
             return self._nets[dtype]
 
-    def _restore(self, colour: Canvas, canvas: Canvas, progress: Progress | None) -> None:
+    def _restore(self, colour: Canvas, canvas: Canvas, progress: Progress | None, shift: Tensor | None) -> None:
         dtype = PRECISIONS[self.precision]
         tile = self._first_tile(colour, dtype)
         while True:
             try:
                 with torch.inference_mode():
-                    restore(self._net(dtype), colour, canvas, tile, self.orientations, progress)
+                    restore(self._net(dtype), colour, canvas, tile, self.orientations, progress, shift)
                 return
             except NotFiniteError as error:
                 if dtype == torch.float32:
@@ -254,19 +323,3 @@ class Upscaler:
         tile = tile if self._largest is None else min(tile, self._largest)
         fits_whole = self.tile == "auto" and colour.shape[0] * colour.shape[1] <= tile**2
         return None if fits_whole else tile
-
-
-def _device(device: str | torch.device) -> torch.device:
-    has_mps = torch.backends.mps.is_available()
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "mps" if has_mps else "cpu"
-    try:
-        chosen = torch.device(device)
-    except RuntimeError as error:
-        raise OptionError(f"device: expected auto, cpu, cuda, cuda:N or mps, got {device!r}.") from error
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": has_mps}.get(chosen.type)
-    if there is None:
-        raise OptionError(f"device: expected auto, cpu, cuda, cuda:N or mps, got {device!r}.")
-    if not there or (chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count()):
-        raise OptionError(f"device: there is no {device} here; `auto` or `cpu` work.")
-    return chosen

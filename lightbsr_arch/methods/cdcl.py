@@ -189,6 +189,11 @@ class CdCL(nn.Module):
         check_image(lq)
         return self.converters(self.encoder(lq), (lq.shape[2], lq.shape[3]))
 
+    def encode_shifted(self, lq: Tensor, shift: Tensor) -> Codes:
+        """As :meth:`encode`, with (N, 4 * num_encoder_feat) added to the representation: at every pixel of the map."""
+        check_image(lq)
+        return self.converters(self.encoder(lq) + shift[:, :, None, None], (lq.shape[2], lq.shape[3]))
+
     def represent(self, lq: Tensor) -> Tensor:
         """The average of the encoder's map, (N, 4 * num_encoder_feat), which the contrast is applied to."""
         check_image(lq)

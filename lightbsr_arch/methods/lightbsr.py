@@ -167,6 +167,11 @@ class LightBSR(_Restorer, BlindStudent):
         check_image(lq)
         return self.converters(self.encoder(lq), (lq.shape[2], lq.shape[3]))
 
+    def encode_shifted(self, lq: Tensor, shift: Tensor) -> Codes:
+        """As :meth:`encode`, with (N, 4 * num_encoder_feat) added to the representation: at every pixel of its map."""
+        check_image(lq)
+        return self.converters(self.encoder(lq) + shift[:, :, None, None], (lq.shape[2], lq.shape[3]))
+
     def represent(self, lq: Tensor) -> Tensor:
         """The implicit degradation representation as one vector per image: the map's average, (N, 4 * num_encoder_feat)."""
         check_image(lq)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightbsr_arch.display import printable
+from lightbsr_arch.weights.probe_inverse import ProbeInverse
 
 _WORDS = {
     "sigma": "a Gaussian blur of sigma {value:.1f} pixels of the sharp image",
@@ -59,14 +60,20 @@ class DegradationProbe:
     """Readings by the name of their quantity, such as ``sigma`` or ``noise_level``."""
 
     readings: Mapping[str, Reading]
+    inverse: ProbeInverse | None = None
+    """From quantities that it reads to the representation of images that have them; older files have none."""
 
     def __post_init__(self) -> None:
         """Check what a file may hold."""
         if not all(re.fullmatch(r"\w{1,40}", name) for name in self.readings):
             raise ValueError("expected words as the names of a probe's quantities.")
+        if self.inverse is not None and not all(name in self.readings for name in self.inverse.ranges):
+            raise ValueError("expected an inverse of quantities that the probe reads.")
 
     def fits(self, channels: int) -> bool:
         """Whether it reads representations with this number of channels."""
+        if self.inverse is not None and not self.inverse.fits(channels):
+            return False
         return all(len(reading.weights) == channels for reading in self.readings.values())
 
     def read(self, representation: NDArray[np.float32]) -> dict[str, float]:
@@ -115,7 +122,7 @@ class DegradationProbe:
         return f"{words}, the wider axis {angle:.0f} degrees clockwise from horizontal, give or take {off:.0f}"
 
     def to_json(self) -> str:
-        """As text."""
+        """The readings as text; the inverse has its own."""
         return json.dumps({name: asdict(reading) for name, reading in self.readings.items()})
 
     @classmethod
@@ -128,13 +135,16 @@ class DegradationProbe:
         return cls.of(json.loads(text))
 
     @classmethod
-    def of(cls, readings: Any) -> DegradationProbe:
-        """From what JSON gave.
+    def of(cls, readings: Any, inverse: Any = None) -> DegradationProbe:
+        """From what JSON gave; an inverse from what it gave of that.
 
         Raises:
             ValueError: It is no probe.
         """
         try:
-            return cls({name: Reading(**{**one, "weights": tuple(one["weights"])}) for name, one in readings.items()})
+            return cls(
+                {name: Reading(**{**one, "weights": tuple(one["weights"])}) for name, one in readings.items()},
+                None if inverse is None else ProbeInverse.of(inverse),
+            )
         except (TypeError, KeyError, AttributeError) as error:
             raise ValueError(f"not a degradation probe ({printable(error, 80)}).") from error

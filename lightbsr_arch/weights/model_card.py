@@ -54,7 +54,11 @@ class ModelCard:
             "training": json.dumps(self.training),
             "licence": self.licence,
         }
-        return metadata if self.probe is None else {**metadata, "probe": self.probe.to_json()}
+        if self.probe is not None:
+            metadata["probe"] = self.probe.to_json()
+            if self.probe.inverse is not None:
+                metadata["probe_inverse"] = self.probe.inverse.to_json()
+        return metadata
 
     @classmethod
     def of(cls, metadata: Any) -> ModelCard:
@@ -67,9 +71,16 @@ class ModelCard:
             setting=_text(metadata, "setting", NOT_STATED),
             training=json_object(metadata, "training", "{}"),
             licence=_text(metadata, "licence", NOT_STATED),
-            probe=None if "probe" not in metadata else DegradationProbe.of(json_object(metadata, "probe")),
+            probe=_probe(metadata),
             version=_text(metadata, "lightbsr_version", "unknown"),
         )
+
+
+def _probe(metadata: Any) -> DegradationProbe | None:
+    if "probe" not in metadata:
+        return None
+    inverse = json_object(metadata, "probe_inverse") if "probe_inverse" in metadata else None
+    return DegradationProbe.of(json_object(metadata, "probe"), inverse)
 
 
 def json_object(metadata: Any, name: str, default: str = "") -> dict[str, Any]:

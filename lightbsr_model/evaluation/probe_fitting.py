@@ -13,6 +13,7 @@ from torch import Tensor
 
 from lightbsr_arch.errors import OptionError
 from lightbsr_arch.weights.degradation_probe import TOGETHER, DegradationProbe, Reading
+from lightbsr_arch.weights.probe_inverse import ProbeInverse
 from lightbsr_model.data.image_sources import open_all
 from lightbsr_model.degradation import get_degradation
 from lightbsr_model.degradation.base import Degradation, as_batch, in_float32
@@ -63,7 +64,7 @@ def fit_probe(net: Any, setting: str, images: str, seed: int = 0, test_images: s
 
     Returns:
         Readings of what varies in the setting (:meth:`Degradation.quantities`), as far as their R^2 on unseen images
-        is at least ``LEAST_R2``; both of a pair or none.
+        is at least ``LEAST_R2``; both of a pair or none. And their inverse.
 
     Raises:
         OptionError: The network makes no representation, no probe is accurate enough, there are too few images, or
@@ -74,7 +75,8 @@ def fit_probe(net: Any, setting: str, images: str, seed: int = 0, test_images: s
             f"--probe: {type(net).__name__} makes no representation of the degradation: leave out --probe."
         )
     degradation = degradation_of(setting)
-    names = list(degradation.quantities())
+    quantities = degradation.quantities()
+    names = list(quantities)
     if not names:
         raise OptionError(f"--probe: nothing varies in setting {setting}, there is nothing to read: leave out --probe.")
     generator = torch.Generator().manual_seed(seed)
@@ -96,7 +98,9 @@ def fit_probe(net: Any, setting: str, images: str, seed: int = 0, test_images: s
             f"--probe: the degradation of unseen images cannot be predicted from the representation (R^2: {found}; at least "
             f"{LEAST_R2} is needed). No probe is stored: leave out --probe."
         )
-    return DegradationProbe(good)
+    columns = [names.index(name) for name in good]
+    inverse = ProbeInverse.fit({name: quantities[name] for name in good}, values[seen][:, columns], vectors[seen])
+    return DegradationProbe(good, inverse)
 
 
 def _coded(

@@ -15,6 +15,8 @@ from lightbsr_arch.methods.bicubic import BicubicUpsampler
 from lightbsr_arch.weights.model_files import DEFAULT_MODEL, bundled_model, load_model
 from lightbsr_model.data.blind_degradation_benchmark_dataset import BlindDegradationBenchmarkDataset
 from lightbsr_model.data.photographs import WALLPAPERS
+from lightbsr_model.degradation import get_degradation
+from lightbsr_model.degradation.base import as_batch, in_float32
 
 from support.helpers import ROOT
 
@@ -107,6 +109,47 @@ def test_tiles_show_no_seam(restored_whole, tile):
     difference = tiled - whole
     steps = np.abs(np.diff(difference, axis=1)).mean(axis=(0, 2))
     assert steps.max() < 1
+
+
+def _sharpness(image):
+    """Root mean square of the second differences of the grey values."""
+    grey = image.astype(float).mean(axis=2)
+    centre = grey[1:-1, 1:-1]
+    return np.sqrt(np.mean((4 * centre - grey[:-2, 1:-1] - grey[2:, 1:-1] - grey[1:-1, :-2] - grey[1:-1, 2:]) ** 2))
+
+
+@pytest.fixture(scope="module")
+def blurred():
+    """A part of coffee, blurred by sigma 3.6, at LR size."""
+    import skimage.data
+
+    gt = torch.from_numpy(np.ascontiguousarray(skimage.data.coffee()[80:272, 200:392])).permute(2, 0, 1)
+    degradation = get_degradation("iso_3.6")
+    lq = degradation.apply(gt[None], as_batch(in_float32(degradation.draw())), 4)
+    return _pixels(lq[0])
+
+
+def test_strength_is_sharpness(blurred):
+    strengths = (0, 0.25, 0.5, 0.75, 1)
+    results = [Upscaler.from_checkpoint(DEFAULT_MODEL, "cpu", strength=one).upscale(blurred) for one in strengths]
+    sharpness = [_sharpness(image) for image in results]
+    assert all(np.diff(sharpness) > 0), sharpness
+    assert sharpness[-1] > 1.5 * sharpness[0]
+    # At its weakest it is still sharper than bicubic interpolation.
+    lq = torch.from_numpy(blurred).permute(2, 0, 1)[None] / 255
+    assert sharpness[0] > 1.2 * _sharpness(_pixels(BicubicUpsampler(4)(lq)[0]))
+
+
+def test_as_if_is_what_the_code_of_that_blur_does(blurred):
+    def restored(**options):
+        return Upscaler.from_checkpoint(DEFAULT_MODEL, "cpu", **options).upscale(blurred).astype(float)
+
+    plain = restored()
+    sharpness = [_sharpness(restored(as_if=f"blur {sigma}")) for sigma in (1, 2, 3, 3.6)]
+    assert all(np.diff(sharpness) > 0), sharpness
+    # As what it is: nothing changes but by the error of what is seen.
+    assert 10 * np.log10(255**2 / np.mean((restored(as_if="blur 3.6") - plain) ** 2)) > 35
+    assert sharpness[-1] == pytest.approx(_sharpness(plain), rel=0.1)
 
 
 def test_the_lines_in_the_readme_run(tmp_path, monkeypatch):

@@ -82,18 +82,23 @@ class InferenceLightBSR(nn.Module):
         """What it computes in: ``.to(torch.bfloat16)`` changes it."""
         return self.head.weight.dtype
 
-    def encode(self, lq: Tensor) -> Codes:
-        """Estimate the degradation, as :meth:`LightBSR.encode`; codes are of this network's dtype."""
-        idr = self.idr(lq)
+    def encode(self, lq: Tensor, shift: Tensor | None = None) -> Codes:
+        """Estimate the degradation, as :meth:`LightBSR.encode`; of this network's dtype; ``shift`` as in :meth:`idr`."""
+        idr = self.idr(lq, shift)
         return Codes(self.channel_code(idr.mean(dim=(2, 3))), self.spatial_code(idr, (lq.shape[2], lq.shape[3])))
 
-    def idr(self, lq: Tensor) -> Tensor:
-        """The implicit degradation representation as a map, (N, 4 * num_encoder_feat, ceil(H / 4), ceil(W / 4))."""
+    def idr(self, lq: Tensor, shift: Tensor | None = None) -> Tensor:
+        """The implicit degradation representation as a map, (N, 4 * num_encoder_feat, ceil(H / 4), ceil(W / 4)).
+
+        Args:
+            lq: (N, 3, H, W) in [0, 1].
+            shift: (1, 4 * num_encoder_feat), added at every pixel of the map.
+        """
         check_image(lq)
         x = lq.to(self.dtype).contiguous(memory_format=torch.channels_last)
         for conv in self.encoder:
             x = F.leaky_relu_(conv(x), self.slope)
-        return x
+        return x if shift is None else x.add_(shift.to(self.dtype)[:, :, None, None])
 
     def channel_code(self, representation: Tensor) -> Tensor:
         """The channel code of a map's average, (N, 4 * num_encoder_feat) to (N, num_channel_code)."""
@@ -147,9 +152,9 @@ class InferenceLightBSR(nn.Module):
             x, channel, spatial = group(x, channel, spatial, means)
         return self.tail(self.conv(x.permute(0, 3, 1, 2)).add_(shallow))
 
-    def forward(self, lq: Tensor) -> Tensor:
-        """Super-resolve (N, 3, H, W) in [0, 1] to (N, 3, scale * H, scale * W), not clamped."""
-        return self.restore(lq, self.encode(lq))
+    def forward(self, lq: Tensor, shift: Tensor | None = None) -> Tensor:
+        """Super-resolve (N, 3, H, W) in [0, 1] to (N, 3, scale * H, scale * W), not clamped; ``shift`` as in :meth:`idr`."""
+        return self.restore(lq, self.encode(lq, shift))
 
     def _upsample(self, features: Tensor) -> Tensor:
         height, width = features.shape[2:]

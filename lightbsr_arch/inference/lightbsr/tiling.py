@@ -24,16 +24,21 @@ class TiledLightBSR(TiledNetwork):
         super().__init__(net.scale, Grid())
         self.net = InferenceLightBSR(net)
 
-    def look_at(self, source: Source, tile: int) -> WholeImage:
-        """As :func:`~lightbsr_arch.inference.lightbsr.whole_image.look_at`."""
-        return look_at(self.net, source, tile)
+    @property
+    def can_be_steered(self) -> bool:
+        """As :attr:`TiledNetwork.can_be_steered`."""
+        return True
 
-    def forward(self, lq: Tensor, shared: WholeImage | None = None) -> Tensor:
+    def look_at(self, source: Source, tile: int, shift: Tensor | None = None) -> WholeImage:
+        """As :func:`~lightbsr_arch.inference.lightbsr.whole_image.look_at`."""
+        return look_at(self.net, source, tile, shift)
+
+    def forward(self, lq: Tensor, shared: WholeImage | None = None, shift: Tensor | None = None) -> Tensor:
         """As :meth:`TiledNetwork.forward`."""
         if shared is None:
-            output: Tensor = self.net(lq)
+            output: Tensor = self.net(lq, shift)
             return output
-        spatial = self.net.spatial_code(self.net.idr(lq), (lq.shape[2], lq.shape[3]))
+        spatial = self.net.spatial_code(self.net.idr(lq, shift), (lq.shape[2], lq.shape[3]))
         return self.net.restore(lq, Codes(shared.channel_code, spatial), shared.feature_means)
 
     def represent(self, source: Source, tile: int) -> Tensor:

@@ -22,7 +22,7 @@ class WholeImage:
     """What a network makes of an image as a whole."""
 
     representation: Tensor
-    """The implicit degradation representation, (1, 4 * num_encoder_feat)."""
+    """The implicit degradation representation, (1, 4 * num_encoder_feat), shifted where a shift was given."""
     channel_code: Tensor
     """(1, num_channel_code)."""
     feature_means: list[Tensor]
@@ -48,7 +48,7 @@ def represent(net: InferenceLightBSR, source: Source, tile: int) -> Tensor:
     return (total / cells).to(source.device, net.dtype)
 
 
-def look_at(net: InferenceLightBSR, source: Source, tile: int) -> WholeImage:
+def look_at(net: InferenceLightBSR, source: Source, tile: int, shift: Tensor | None = None) -> WholeImage:
     """What the tiles of an image share.
 
     The averages are those of the whole image where it has no more pixels than a tile, else of as many patches spread over it.
@@ -57,11 +57,14 @@ def look_at(net: InferenceLightBSR, source: Source, tile: int) -> WholeImage:
         net: The network.
         source: The image.
         tile: Side of a tile, in LR pixels: so much is computed at a time.
+        shift: (1, 4 * num_encoder_feat), added to the representation.
     """
     representation = represent(net, source, tile)
+    if shift is not None:
+        representation = representation + shift.to(net.dtype)
     channel = net.channel_code(representation)
     patches = torch.cat([part.pixels for part in sample(source, tile)])
-    idr = net.idr(patches)
+    idr = net.idr(patches, shift)
     spatial = net.spatial_code(idr, (patches.shape[2], patches.shape[3]))
     codes = Codes(channel.expand(len(patches), -1), spatial)
     return WholeImage(representation, channel, net.feature_means(patches, codes))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,9 +15,10 @@ from PIL import Image
 
 from lightbsr.cli import infer_run
 from lightbsr_arch import Upscaler
-from lightbsr_arch.weights.model_files import bundled_models
+from lightbsr_arch.weights.model_files import ModelCard, bundled_models, save_model
 
 from infer_helpers import files, photograph, save
+from support.students import tiny
 
 
 @pytest.fixture(scope="module")
@@ -240,7 +244,8 @@ def test_compare_writes_a_picture_and_a_page(infer, tmp_path, expected):
     ]
     assert sum(found) == 1
     page = (tmp_path / "out/a_x4_compare.html").read_text()
-    assert page.count("data:image/png;base64,") == 2
+    # Bicubic and the result, and the middle at five strengths.
+    assert page.count("data:image/png;base64,") == 2 + 5
     assert not re.search(r"(src|href)=.?(http|/)", page)
     assert '<input type="range"' in page
     # Existing ones stay.
@@ -276,6 +281,57 @@ def test_self_ensemble_tile_precision_and_shrinking_reach_the_upscaler(infer, tm
         assert infer(source, "-o", target, *arguments)[0] == 0
         result = Upscaler(net, device="cpu", **options).upscale(pixels)
         np.testing.assert_array_equal(np.asarray(Image.open(target)), result)
+
+
+def test_steering_reaches_the_upscaler_and_the_page(infer, tmp_path):
+    net = tiny("DASR")  # its code matters, with random weights too
+    model, source, reference = tmp_path / "net.safetensors", save(tmp_path / "a.png"), tmp_path / "reference.png"
+    save_model(model, net.state_dict(), ModelCard())
+    Image.fromarray(photograph(9, 9)).save(reference)
+
+    def restored(*arguments):
+        status, told = infer(source, "-m", model, "-o", tmp_path / "out", "--overwrite", "--compare", *arguments)
+        assert status == 0, told
+        page = (tmp_path / "out/a_x4_compare.html").read_text()
+        encoded = re.findall(r'alt="strength ([\d.]+)" src="data:image/png;base64,([^"]+)"', page)
+        row = {float(one): np.asarray(Image.open(io.BytesIO(base64.b64decode(image)))) for one, image in encoded}
+        return np.asarray(Image.open(tmp_path / "out/a_x4.png")), row
+
+    def expected(**options):
+        return Upscaler(net, device="cpu", **options).upscale(photograph()).astype(int)
+
+    plain, row = restored()
+    assert list(row) == [0, 0.25, 0.5, 0.75, 1]
+    weak, same_row = restored("--strength", 0.25)
+    np.testing.assert_array_equal(weak, expected(strength=0.25))
+    assert np.abs(weak - expected()).max() > 5
+    for shown in (row, same_row):
+        np.testing.assert_allclose(shown[1], plain, atol=1)
+        np.testing.assert_allclose(shown[0.25].astype(int), weak, atol=1)
+    as_if, its_row = restored("--as-if", reference)
+    np.testing.assert_array_equal(as_if, expected(as_if=photograph(9, 9)))
+    np.testing.assert_allclose(its_row[0.5].astype(int), expected(as_if=photograph(9, 9), strength=0.5), atol=1)
+    assert np.abs(as_if - expected()).max() > 5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--strength", "1.5"], "strength: expected a number from 0 to 1, got 1.5"),
+        (["--as-if", "blur 2.0"], "as_if: this model's file does not say which code belongs to a degradation"),
+        (["--as-if", "missing.png"], "--as-if missing.png: there is no such image"),
+        (["--as-if", "notes.txt"], "--as-if notes.txt: "),
+        (["--as-if", ""], "--as-if: expected"),
+    ],
+)
+def test_steering_that_makes_no_sense_is_refused(infer, tmp_path, monkeypatch, arguments, message):
+    save(tmp_path / "a.png")
+    monkeypatch.chdir(tmp_path)
+    Path("notes.txt").write_text("no image")
+    status, told = infer("a.png", *arguments)
+    assert status != 0
+    assert message in told
+    assert files(tmp_path) == ["a.png", "notes.txt"]
 
 
 def test_quality_counts(infer, tmp_path):
