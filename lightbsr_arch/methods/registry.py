@@ -85,7 +85,7 @@ METHODS = (
         published=("E_st.E.2.weight", "E.E.2.weight", ("head.0.weight", "body.0.weight", "tail.1.weight")),
     ),
     _ours("lce", "LCE", signature=("sr.frequency.",)),
-    _ours("tddsr", "ResidualShiftUNet", signature=("unet.",)),
+    _ours("tddsr", "ResidualShiftUNet", signature=("unet.head.",)),
     _ours("bicubic", "BicubicUpsampler"),
 )
 """The methods of this package."""
