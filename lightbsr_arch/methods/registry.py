@@ -90,7 +90,7 @@ METHODS = (
         signature=("guide.first.",),
         published=("guide_net.0.0.weight",),
     ),
-    _ours("tddsr", "ResidualShiftUNet", signature=("unet.",)),
+    _ours("tddsr", "ResidualShiftUNet", signature=("unet.head.",)),
     _ours("bicubic", "BicubicUpsampler"),
 )
 """The methods of this package."""

@@ -294,5 +294,9 @@ def test_our_classes_declare_every_key_that_their_source_reads(registry):
         assert keys_read_by(cls).of("teacher") <= declared(cls, "teacher").keys(), name
         for section, known in general.items():
             read = keys_read_by(cls).of(*section.split(":") if section else ())
-            others = {key.replace("network", part) for key in cls.networks for part in ("network", *NETWORK_PATHS)}
+            others = {
+                key.replace("network", part)
+                for key in (*cls.networks, *getattr(cls, "optional_networks", ()))
+                for part in ("network", *NETWORK_PATHS)
+            }
             assert read <= known | others, (name, section)
