@@ -90,6 +90,11 @@ METHODS = (
         signature=("guide.first.",),
         published=("guide_net.0.0.weight",),
     ),
+    _ours(
+        *("rbsr", "RBSR"),
+        signature=("alignment.offsets.",),
+        published=("dcn_alignment.conv_offset.0.weight",),
+    ),
     _ours("bicubic", "BicubicUpsampler"),
 )
 """The methods of this package."""

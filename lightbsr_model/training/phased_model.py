@@ -183,7 +183,7 @@ class PhasedModel(SRModel):
                 :class:`~lightbsr_model.training.batch.Batch` takes.
         """
         tensors = to_device(data, self.device)
-        is_finished = "lq" in tensors or "gt_views" not in tensors
+        is_finished = "lq" in tensors or "frames" in tensors or "gt_views" not in tensors
         self.batch = Batch.of(tensors) if is_finished else self.degrader(tensors, self.arrange_views)
         # By these names SRModel's validation knows them.
         self.lq = self.batch.lq
