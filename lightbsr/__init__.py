@@ -22,6 +22,7 @@ _BASICSR_FLAGS = (
 
 _COMMANDS = {
     "infer": ("lightbsr.cli.infer", "restore and upscale images: IN... [-o OUT] [-m MODEL]"),
+    "burst": ("lightbsr.cli.burst", "make one image of a burst of frames: FRAME... -o OUT -m MODEL"),
     "export": ("lightbsr.cli.export", "convert a training checkpoint to a model file: CHECKPOINT -o FILE"),
     "info": ("lightbsr.cli.info", "describe a model file: FILE"),
     "train": ("lightbsr.cli.pipelines", f"train in BasicSR's own loop. {_BASICSR_FLAGS}"),

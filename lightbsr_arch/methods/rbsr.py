@@ -279,5 +279,6 @@ METHOD = Method(
         finish=_with_residue,
     ),
     runs_by={"RBSR": "BurstSRModel"},
-    needs={"RBSR": "a burst of RAW frames"},
+    needs={"RBSR": "a burst of frames"},
+    command={"RBSR": "burst"},
 )
