@@ -76,8 +76,8 @@ class RBSR(nn.Module):
         num_reconstruction_block: Number of residual blocks that make the image of a state.
         deform_groups: Groups of channels with offsets of their own; a divisor of ``num_feat``.
         max_residue: Largest correction of the flow, in packed pixels.
-        flow_net: ``spynet``, which has weights, or ``affine``, which registers the frames without
-            (:mod:`lightbsr_arch.layers.registration`). A flow that is passed replaces either.
+        flow_net: ``affine`` registers the frames without weights (:mod:`lightbsr_arch.layers.registration`); ``spynet``, as
+            published, has weights that must be learnt. A flow that is passed replaces either.
 
     Raises:
         ValueError: An unknown ``flow_net``, or groups that do not divide the channels.
@@ -91,7 +91,7 @@ class RBSR(nn.Module):
         num_reconstruction_block: int = 5,
         deform_groups: int = 8,
         max_residue: float = 10.0,
-        flow_net: str = "spynet",
+        flow_net: str = "affine",
     ) -> None:
         super().__init__()
         if flow_net not in FLOW_NETS:

@@ -13,14 +13,17 @@ from basicsr.losses import build_loss
 from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor, nn
 
-from lightbsr_arch.errors import OptionError
+from lightbsr_arch.errors import MissingFileError, OptionError
 from lightbsr_arch.layers.camera import Colours, colours_of_packed
+from lightbsr_model.losses.flow_aligned import flow_problem, load_spynet
 from lightbsr_model.runtime.declared_keys import Iterations, key
 from lightbsr_model.runtime.random_streams import derive_seed
 from lightbsr_model.training.linear_psnr import LINEAR_PAIR
 from lightbsr_model.training.phased_model import CheckedOptions, PhasedModel
 from lightbsr_model.training.phases import Phase
 from lightbsr_model.training.train_options import PhasedOptions
+
+_OF_FLOW_NETWORK = ("flow_iter", "flow_opt", "flow_path")
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,9 @@ class BurstOptions(PhasedOptions):
     )
     flow_opt: dict[str, Any] | None = key(
         "Loss between estimated and true flow, which synthetic bursts have; ~ is none.", None, kind="loss"
+    )
+    flow_path: str | None = key(
+        "File of SpyNet's weights that the flow network starts from; ~ starts it at random.", None
     )
     flow_iter: Iterations = key("Iterations in which the flow network learns alone, by flow_opt.", 0, low=0)
     true_flow: bool = key("Align by the true flow instead of the estimated one, as an upper limit.", False)
@@ -59,12 +65,19 @@ class BurstSRModel(PhasedModel):
         flow_net, flow_iter = check.good("network_g", "flow_net"), check.good("train", "flow_iter") or 0
         if flow_iter and check.good("train", "flow_opt") is None and check.is_good("train", "flow_opt"):
             yield ("train", "flow_iter"), "the flow network learns by flow_opt: give it, or leave out flow_iter"
-        for name in ("flow_iter", "flow_opt"):
-            if flow_net == "affine" and check.good("train", name):
+        for name in _OF_FLOW_NETWORK:
+            if flow_net in (None, "affine") and check.good("train", name) and check.is_good("network_g"):
                 yield (
                     ("train", name),
                     "network_g has flow_net: affine, which does not learn: leave it out, or take spynet",
                 )
+        path = check.good("train", "flow_path")
+        if (
+            path is not None
+            and flow_net == "spynet"
+            and (problem := flow_problem({"flow": "spynet", "flow_path": path}))
+        ):
+            yield ("train", "flow_path"), problem[1].rstrip(".")
         total = check.good("train", "total_iter")
         if total is not None and flow_iter > total:
             yield ("train", "flow_iter"), f"expected at most total_iter, {total}, got {flow_iter}"
@@ -79,25 +92,46 @@ class BurstSRModel(PhasedModel):
         flow_opt = train_opt.get("flow_opt")
         self.cri_flow = None if not flow_opt else build_loss(flow_opt).to(self.device)
         learns_flow = getattr(self.net_g, "flow_net", None) is not None
-        if not learns_flow and (flow_opt or train_opt.get("flow_iter")):
-            raise OptionError(
-                "train.flow_opt" if flow_opt else "train.flow_iter",
-                "network_g has no flow network, so none learns: leave it out, or give network_g flow_net: spynet.",
-            )
+        for name in _OF_FLOW_NETWORK:
+            if not learns_flow and train_opt.get(name):
+                raise OptionError(
+                    f"train.{name}",
+                    "network_g has no flow network, so none learns: leave it out, or give network_g flow_net: spynet.",
+                )
         if train_opt.get("flow_iter") and self.cri_flow is None:
             raise OptionError("train.flow_opt", "missing; the flow network learns by it for flow_iter iterations.")
-        self._frames = train_frames(self.opt["datasets"].get("train", {}).get("frames"))
+        frames = self.opt["datasets"].get("train", {}).get("frames", 14)
+        self._frames = (int(frames), int(frames)) if isinstance(frames, int) else (int(frames[0]), int(frames[-1]))
+        if self.opt["dist"] and self._frames[0] == 1 < self._frames[1] and not self.opt.get("find_unused_parameters"):
+            raise OptionError(
+                "datasets.train.frames",
+                f"batches of one frame do not use all weights, which several processes wait for: take [2, {self._frames[1]}], "
+                "or find_unused_parameters: true.",
+            )
         super().init_training_settings()
 
+    def prepare_start(self) -> None:
+        """Start the flow network from SpyNet's weights, unless the network comes from a checkpoint.
+
+        Raises:
+            OptionError: The file is missing, or has none.
+        """
+        path = self.opt["train"].get("flow_path")
+        if path is None or self.opt["path"].get("pretrain_network_g"):
+            return
+        if problem := flow_problem({"flow": "spynet", "flow_path": path}):
+            raise MissingFileError("train.flow_path", problem[1])
+        self.net_g.get_submodule("flow_net").load_state_dict(load_spynet(path).state_dict())
+
     def build_phases(self) -> Sequence[Phase]:
-        """The flow alone, if it is to learn alone; then all of the network, but for a flow network that is not used."""
+        """The flow alone, if it is to learn alone; then all of the network that is used."""
         phases = []
         train_opt = self.opt["train"]
         if train_opt.get("flow_iter"):
             length, flow_net = self.phase_length("flow_iter"), self.net_g.get_submodule("flow_net")
             phases.append(Phase("flow", length, (flow_net,), "estimate_flow", self._flow_losses))
-        is_idle = bool(train_opt.get("true_flow")) and self.cri_flow is None
-        parts = [part for name, part in self.net_g.named_children() if not (is_idle and name == "flow_net")]
+        idle = ["alignment", "flow_net"] if self._frames[1] == 1 else ["flow_net"] if train_opt.get("true_flow") else []
+        parts = [part for name, part in self.net_g.named_children() if name not in idle]
         phases.append(Phase("burst", None, tuple(parts), "outputs", self._losses))
         return tuple(phases)
 
@@ -112,7 +146,7 @@ class BurstSRModel(PhasedModel):
                 f"a batch has {', '.join(data)}: expected `frames` (SyntheticBurstDataset, BurstFolderDataset)."
             )
         is_training = self.is_train and "lq_path" not in data
-        if is_training and self._frames is not None:
+        if is_training:
             number = self._drawn("frames").randint(*self._frames)
             data = {**data, "frames": data["frames"][:, :number]}
             if "flow" in data:
@@ -164,8 +198,3 @@ class BurstSRModel(PhasedModel):
         colours = Colours.of(self._colours, len(visuals["result"]))
         visuals["lq"] = colours_of_packed(visuals["lq"])
         return OrderedDict((name, colours.to_srgb(image.float()).clamp(0, 1)) for name, image in visuals.items())
-
-
-def train_frames(frames: Any) -> tuple[int, int] | None:
-    """Least and most frames of a training batch, from ``frames`` of its data set; None where that is one number."""
-    return (int(frames[0]), int(frames[1])) if isinstance(frames, (list, tuple)) else None
