@@ -31,7 +31,7 @@ _COMMANDS = {
         "lightbsr.cli.check",
         "report all problems of an option file: -opt FILE [--force_yml KEY:KEY=VALUE ...] [--strict] | --schema",
     ),
-    "data": ("lightbsr.cli.data", "prepare, check, degrade or show image sets (prepare|check|degrade|show)"),
+    "data": ("lightbsr.cli.data", "prepare, check, degrade or show image sets (prepare|check|degrade|burst|show)"),
     "compare": ("lightbsr.cli.compare", "compare methods on the same LR images: -opt FILE [-o FOLDER]"),
     "analyze": (
         "lightbsr.cli.analyze",

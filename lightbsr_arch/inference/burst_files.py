@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ RAW_SUFFIXES = frozenset({".dng", ".nef", ".cr2", ".arw", ".orf", ".raf", ".rw2"
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".npy"}) | RAW_SUFFIXES
 PACKED_LEVELS = 2**14
 """Of 16-bit PNGs with four channels, as public burst sets have them."""
+COLOURS_FILE = "colours.json"
+"""Beside frames without colours of their own: ``rgb2cam`` (3x3) and ``gains`` (brightness, red, blue)."""
 HOW_TO_GET_RAWPY = "reading RAW files needs rawpy: pip install 'lightbsr[raw]'"
 
 
@@ -193,6 +196,8 @@ def files_of_burst(folder: Path) -> list[Path]:
 def read_burst(paths: Sequence[Path], sensor: Sensor | None = None) -> tuple[Tensor, Frame]:
     """Read frames of one size; the first is the base.
 
+    The base's colours are those of a file ``colours.json`` beside it, if there is one.
+
     Returns:
         (T, 4, h, w), and the base.
 
@@ -211,4 +216,22 @@ def read_burst(paths: Sequence[Path], sensor: Sensor | None = None) -> tuple[Ten
             f"{base.name} is {base.size}, but {len(others)} of {len(frames)} frames are not: {listed}. "
             "A burst has frames of one size: leave the others out."
         )
+    beside = paths[0].parent / COLOURS_FILE
+    if beside.is_file() and not base.is_photo:
+        base = replace(base, colours=_read_colours(beside))
     return torch.stack([frame.packed for frame in frames]), base
+
+
+def _read_colours(path: Path) -> Colours:
+    try:
+        said = json.loads(path.read_text(encoding="utf-8"))
+        vector = torch.tensor(
+            [[*(value for row in said["rgb2cam"] for value in row), *said["gains"]]], dtype=torch.float32
+        )
+    except (ValueError, TypeError, KeyError) as error:
+        raise ImageError(
+            f"{path}: expected rgb2cam (3x3) and gains (3 numbers) as JSON, cannot be read ({error})."
+        ) from error
+    if vector.shape[1] != 12 or not bool(vector.isfinite().all()):
+        raise ImageError(f"{path}: expected rgb2cam (3x3) and gains (3 numbers), got {vector.shape[1]} values.")
+    return Colours.of(vector, 1)

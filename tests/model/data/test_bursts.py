@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import sys
 from types import SimpleNamespace
 
@@ -16,6 +17,8 @@ from lightbsr_arch.inference.burst_files import Sensor, frame_of_raw, read_burst
 from lightbsr_arch.layers.camera import linear_of_srgb, mosaic, pack
 from lightbsr_model.data.burst_folder_dataset import BurstFolderDataset
 from lightbsr_model.data.synthetic_burst_dataset import SyntheticBurstDataset
+
+from support.helpers import ROOT, run_command
 
 SYNTHETIC = {"camera": "small", "camera_opt": {"shift": 3.0, "cut": 6}, "gt_size": 64, "scale": 4}
 
@@ -199,3 +202,53 @@ def test_folders_that_do_not_fit(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ImageError, match="no folders in"):
         BurstFolderDataset({**opt, "dataroot_lq": str(tmp_path / "empty")})
+
+
+def test_bursts_as_files_are_those_of_the_data_set(image_folder, tmp_path, capfd):
+    arguments = (
+        "data",
+        "burst",
+        image_folder,
+        tmp_path / "out",
+        "--camera",
+        "small",
+        "--frames",
+        "2",
+        "--gt-size",
+        "48",
+    )
+    assert run_command(capfd, *arguments)[0] == 0
+    made = {"camera": "small", "frames": 2, "gt_size": 48, "scale": 4, "phase": "test"}
+    expected = SyntheticBurstDataset({"dataroot_gt": str(image_folder), **made})
+    root = tmp_path / "out"
+    found = BurstFolderDataset({"dataroot_lq": str(root / "lq"), "dataroot_gt": str(root / "gt"), "phase": "test"})
+    assert len(found) == len(expected) == 6
+    for index in (0, 5):
+        ours, theirs = found[index], expected[index]
+        assert torch.equal(ours["frames"], theirs["frames"])
+        torch.testing.assert_close(ours["gt"], theirs["gt"], rtol=0, atol=2**-15)
+        torch.testing.assert_close(ours["colours"], theirs["colours"])
+        assert ours["lq_path"] == theirs["lq_path"]
+    # What was there is kept; what is missing is written again; other bursts are refused.
+    record = json.loads((root / "bursts.json").read_text())
+    del record["bursts"]["coffee1"]
+    (root / "bursts.json").write_text(json.dumps(record))
+    (root / "lq/coffee1/00.png").unlink()
+    (root / "lq/coffee0/00.png").write_bytes(b"kept")
+    assert run_command(capfd, *arguments)[0] == 0
+    assert (root / "lq/coffee1/00.png").is_file()
+    assert (root / "lq/coffee0/00.png").read_bytes() == b"kept"
+    status, told = run_command(capfd, *arguments, "--seed", "1")
+    assert (status, "holds other bursts" in told) == (2, True), told
+    (root / "lq/coffee1/colours.json").write_text("{}")
+    with pytest.raises(ImageError, match=r"colours\.json: expected rgb2cam"):
+        read_burst([root / "lq/coffee1/00.png"])
+
+
+def test_bursts_are_shown(tmp_path, capfd):
+    status, told = run_command(
+        capfd, "data", "show", "-opt", ROOT / "options/rbsr/train_small.yml", "-o", tmp_path / "a.png", "--samples", "2"
+    )
+    assert (status, "8 frames, motions in packed pixels" in told) == (0, True), told
+    image = cv2.imread(str(tmp_path / "a.png"))
+    assert image.shape[1] == 9 * 200 + 8  # the image and eight frames
