@@ -48,6 +48,7 @@ setup(
         "metrics": ["torchmetrics"],
         "export": EXPORT,
         "spandrel": SPANDREL,
+        "raw": ["rawpy"],
         "test": [
             *("pytest", "pytest-xdist", "ruff", "mypy", "types-PyYAML", "types-tqdm"),
             *("matplotlib", "scikit-learn", "torchmetrics"),

@@ -20,6 +20,7 @@ import torch
 
 from benchmarks import (
     alignment,
+    burst,
     degradation,
     growth,
     inference,
@@ -44,6 +45,7 @@ _PARTS = (
     "recomputing",
     "inner-steps",
     "alignment",
+    "burst",
     "growth",
 )
 
@@ -99,6 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "recomputing": lambda: [recomputing.measure(device, turns, *((128, 64) if cuda and full else (32, 48)))],
         "inner-steps": lambda: [inner_steps.measure(device, turns, count, patch // 2)],
         "alignment": lambda: [alignment.measure(device, turns, count, patch)],
+        "burst": lambda: [burst.measure(device, turns, 14 if full else 8, 48 if full else 24)],
         "growth": lambda: [
             growth.with_the_image(device, turns, sides),
             growth.with_the_batch(device, turns, counts, patch),

@@ -22,6 +22,7 @@ _BASICSR_FLAGS = (
 
 _COMMANDS = {
     "infer": ("lightbsr.cli.infer", "restore and upscale images: IN... [-o OUT] [-m MODEL]"),
+    "burst": ("lightbsr.cli.burst", "make one image of a burst of frames: FRAME... -o OUT -m MODEL"),
     "export": ("lightbsr.cli.export", "convert a training checkpoint to a model file: CHECKPOINT -o FILE"),
     "info": ("lightbsr.cli.info", "describe a model file: FILE"),
     "finetune": (
@@ -34,7 +35,7 @@ _COMMANDS = {
         "lightbsr.cli.check",
         "report all problems of an option file: -opt FILE [--force_yml KEY:KEY=VALUE ...] [--strict] | --schema",
     ),
-    "data": ("lightbsr.cli.data", "prepare, check, degrade or show image sets (prepare|check|degrade|show)"),
+    "data": ("lightbsr.cli.data", "prepare, check, degrade or show image sets (prepare|check|degrade|burst|show)"),
     "compare": ("lightbsr.cli.compare", "compare methods on the same LR images: -opt FILE [-o FOLDER]"),
     "analyze": (
         "lightbsr.cli.analyze",

@@ -42,8 +42,8 @@ LAYERS = (
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 FRONT_DOORS = ("lightbsr_arch", "lightbsr_arch.spandrel")
 """Modules at the top of a package that hand out what lies in it."""
-THIRD_PARTY = {"torch", "safetensors", "numpy", "PIL", "cv2", "tifffile", "yaml"}
-THIRD_PARTY |= {"onnx", "onnxscript", "onnxruntime", "spandrel"}
+THIRD_PARTY = {"torch", "torchvision", "safetensors", "numpy", "PIL", "cv2", "tifffile", "yaml"}
+THIRD_PARTY |= {"onnx", "onnxscript", "onnxruntime", "spandrel", "rawpy"}
 """What ``lightbsr_arch`` may import: nothing of BasicSR, nothing that trains."""
 
 

@@ -271,6 +271,8 @@ def _method(network: str) -> dict[str, str]:
     needed = method.needs.get(network)
     if needed is None:
         use = "`lightbsr infer`, `export`, `test` and `compare`"
+    elif network in method.command:
+        use = f"`lightbsr {method.command[network]}` and `test`; it needs {needed}"
     elif network in method.runs_by:
         use = (
             f"`lightbsr test` and `compare`; it needs {needed} besides the LR image, so `lightbsr infer` cannot run it"

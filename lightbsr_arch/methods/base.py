@@ -67,6 +67,8 @@ class Method:
     """Network -> ``model_type`` that tests it, where BasicSR's SRModel cannot: it needs more than the LR image."""
     needs: Mapping[str, str] = field(default_factory=dict)
     """Network -> what it must be given besides the LR image (``"the GT image"``); such a network cannot restore photos."""
+    command: Mapping[str, str] = field(default_factory=dict)
+    """Network -> command of ``lightbsr`` that restores with it, where ``infer`` cannot: one of :attr:`needs`."""
     tiling: str = ""
     """Dotted name of the :class:`~lightbsr_arch.inference.tiled_network.TiledNetwork` that runs its student; empty for the
     one that runs any network. A name, since a method is read without what runs it."""
@@ -78,5 +80,9 @@ class Method:
     @property
     def who_restores(self) -> str:
         """What restores images where one of :attr:`needs` cannot, for messages."""
+        if self.command:
+            return " and ".join(
+                f"`lightbsr {command}` takes {self.needs[name]}" for name, command in self.command.items()
+            )
         has_student = any(name not in self.needs for name in self.networks)
         return "a student is what restores images" if has_student else "what it helped to train is what restores images"

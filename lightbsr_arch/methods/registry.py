@@ -91,6 +91,11 @@ METHODS = (
         published=("guide_net.0.0.weight",),
     ),
     _ours("tddsr", "ResidualShiftUNet", signature=("unet.head.",)),
+    _ours(
+        *("rbsr", "RBSR"),
+        signature=("alignment.offsets.",),
+        published=("dcn_alignment.conv_offset.0.weight",),
+    ),
     _ours("bicubic", "BicubicUpsampler"),
 )
 """The methods of this package."""

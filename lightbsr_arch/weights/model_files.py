@@ -123,12 +123,14 @@ def read_metadata(path: Path) -> dict[str, str]:
         return {}
 
 
-def load_model(path: str | Path) -> Model:
+def load_model(path: str | Path, command: str = "") -> Model:
     """Load a network of any method that is here from any file that holds one, without running code in it.
 
     Args:
         path: A ``.safetensors``, a BasicSR checkpoint (``params_ema`` is preferred), a bare state dict or a checkpoint of
             a published code; or the name of a model that comes with the package.
+        command: Of ``lightbsr``: load only networks that restore by it, see :attr:`Method.command`; empty for those that
+            restore single images.
 
     Raises:
         FileNotFoundError: No such file, and no such name.
@@ -145,7 +147,7 @@ def load_model(path: str | Path) -> Model:
     try:
         state_dict = load_state_dict(path)
         options = infer_options(state_dict)
-        net = _build(state_dict, options)
+        net = _build(state_dict, options, command)
     except ValueError as error:
         message = str(error)
         raise OptionError(message if message.startswith(str(path)) else f"{path}: {message}") from error
@@ -156,13 +158,15 @@ def load_model(path: str | Path) -> Model:
         return Model(net, options, ModelCard(), str(error))
 
 
-def _build(state_dict: Mapping[str, Tensor], options: Mapping[str, Any]) -> nn.Module:
+def _build(state_dict: Mapping[str, Tensor], options: Mapping[str, Any], command: str = "") -> nn.Module:
     arguments = dict(options)
     kind = arguments.pop("type")
     method = method_with(kind)
     if method is None:
         raise ValueError(f"this is {kind}, a network that is not here.")
-    if kind in method.needs:
+    if command and method.command.get(kind) != command:
+        raise ValueError(f"this is {kind}, which `lightbsr {command}` cannot run.")
+    if kind in method.needs and not command:
         raise ValueError(
             f"this is {kind}, which needs {method.needs[kind]} besides the LR image; {method.who_restores}."
         )

@@ -21,6 +21,8 @@ def register_all() -> None:
                 ARCH_REGISTRY.register(network)
     import lightbsr_model.data.blind_degradation_benchmark_dataset
     import lightbsr_model.data.blind_degradation_paired_dataset
+    import lightbsr_model.data.burst_folder_dataset
+    import lightbsr_model.data.synthetic_burst_dataset
     import lightbsr_model.losses
     import lightbsr_model.training.blind_gan_model  # noqa: F401
 

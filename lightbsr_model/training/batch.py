@@ -23,7 +23,9 @@ class Batch:
     views: Tensor | None = None
     """LR views under one degradation a sample, (N, V, 3, h, w); the first is ``lq``."""
     frames: Tensor | None = None
-    """LR frames of a burst, (N, T, C, h, w)."""
+    """LR frames of a burst, (N, T, C, h, w); the first is ``lq``."""
+    flow: Tensor | None = None
+    """Where the first frame's pixels are found in the others, (N, T - 1, 2, h, w), where it is known."""
     kernel: Tensor | None = None
     """Blur kernels, (N, k, k)."""
     noise_level: Tensor | None = None
@@ -43,8 +45,9 @@ class Batch:
             OptionError: No images, or views that are not called so.
         """
         known: dict[str, Any] = {name: tensors[name] for name in cls.__dataclass_fields__ if name in tensors}
-        if "lq" not in known and "views" in known:
-            known["lq"] = known["views"][:, 0]
+        several = next((known[name] for name in ("views", "frames") if name in known), None)
+        if "lq" not in known and several is not None:
+            known["lq"] = several[:, 0]
         if "lq" not in known:
             raise OptionError(
                 f"a batch has {', '.join(tensors)}: expected `lq`, or `gt_views` and `kernel` "

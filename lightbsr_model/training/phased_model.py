@@ -190,7 +190,7 @@ class PhasedModel(SRModel):
                 :class:`~lightbsr_model.training.batch.Batch` takes.
         """
         tensors = to_device(data, self.device)
-        is_finished = "lq" in tensors or "gt_views" not in tensors
+        is_finished = "lq" in tensors or "frames" in tensors or "gt_views" not in tensors
         if is_finished and self.is_train:
             self.degrader.begin_part()
         self.batch = Batch.of(tensors) if is_finished else self.degrader(tensors, self.arrange_views)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from support.method_cases import ALL, TRAININGS
-from support.small_models import build, smooth_batch, train
+from support.small_models import build, smooth_batch, smooth_batch_of, train
 
 
 @pytest.mark.parametrize("case", TRAININGS.values(), ids=str)
@@ -15,7 +15,7 @@ def test_losses_fall_in_each_phase(case, tmp_path):
     encoder = 40 if case.encoder_loss else 0
     small_weight = {"type": "L1Loss", "loss_weight": 1.0, "reduction": "mean"}
     model = build(case, tmp_path, encoder, case.falls_within, optim_g=optim, pixel_opt=small_weight)
-    logs = train(model, range(1, case.falls_within + 1), lambda _: smooth_batch(case.views))
+    logs = train(model, range(1, case.falls_within + 1), lambda _: smooth_batch_of(case))
     for phase in (logs[:encoder], logs[encoder:]):
         if phase and case.encoder_loss:
             series = [log[case.encoder_loss] for log in phase][case.rests :]

@@ -26,7 +26,7 @@ from lightbsr_model.training.diffusion_augmentation import DiffusedDiscriminator
 
 from support.method_cases import TRAININGS, MethodCase
 from support.model_options import TEACHER_NETWORK, basicsr_options, model_options
-from support.small_models import noise_batch
+from support.small_models import burst_batch, noise_batch
 
 
 def main(out: Path, teachers: dict[str, str]) -> None:
@@ -109,6 +109,8 @@ def _two_steps(model, case: MethodCase, rank: int, world_size: int) -> dict[str,
             shares = {key: value[rank::world_size].contiguous() for key, value in batch.items()}
         if case.degrades_by_itself:
             shares = _share_of_halves(noise_batch(1, step), rank, world_size)
+        if case.frames:
+            shares = {key: value.chunk(world_size)[rank] for key, value in _burst(case.frames, step).items()}
         model.feed_data(shares)
         if model.readout is not None:
             sigma, none = 4 * torch.rand(4, generator=generator), torch.zeros(4)
@@ -129,6 +131,10 @@ def _two_steps(model, case: MethodCase, rank: int, world_size: int) -> dict[str,
             result.update({f"log {name}": torch.tensor(value) for name, value in model.get_current_log().items()})
     result.update({f"state {name}": value for name, value in model.net_g.state_dict().items()})
     return result
+
+
+def _burst(frames: int, step: int) -> dict[str, torch.Tensor]:
+    return {key: value for key, value in burst_batch(frames, step).items() if torch.is_tensor(value)}
 
 
 def _share_of_halves(batch, rank: int, world_size: int) -> dict[str, torch.Tensor]:

@@ -18,6 +18,7 @@ from lightbsr_arch.methods.registry import pairings
 from lightbsr_arch.weights.model_files import DEFAULT_MODEL, bundled_model
 from lightbsr_model.data.photographs import BUNDLED_PHOTOGRAPHS, WALLPAPERS
 from lightbsr_model.degradation import PRESETS, get_degradation
+from lightbsr_model.degradation.burst import camera_of
 from lightbsr_model.degradation.presets import MAX_SIGMA, SCALES, TEST_SIGMAS
 from lightbsr_model.evaluation.comparison.settings import read_settings
 from lightbsr_model.option_files.document import force_options, parse_document, read_document
@@ -32,6 +33,7 @@ ALL = {path.relative_to(ROOT / "options").as_posix(): path for path in (ROOT / "
 LISTS = ("compare/compare_", "compare/analyze_", "small/compare")
 FILES = {name: path for name, path in ALL.items() if not name.startswith(LISTS)}
 YARDSTICKS = {f"compare/train_{name}.yml" for name in ("edsr", "msrresnet", "rcan", "swinir")}
+BURSTS = "rbsr/"
 STRATEGIES = ("gan/", "mimicked/")
 """Recipes that train any network, here a student or BasicSR's own."""
 BASICSRS = {f"compare/train_{name}.yml" for name in ("realesrnet", "realesrgan")}
@@ -41,7 +43,7 @@ TRAINING = [
     for name in FILES
     if "train" in name
     and name not in YARDSTICKS | BASICSRS | {"small/train_encoder.yml"}
-    and not name.startswith(STRATEGIES)
+    and not name.startswith((*STRATEGIES, BURSTS))
 ]
 LIGHTBSR = [name for name in TRAINING if name.startswith(("train_", "lightbsr/"))]
 TESTS = [name for name in FILES if name.startswith("test/")]
@@ -93,7 +95,7 @@ def test_all_files_are_there():
     assert OLD_PATHS.keys() <= FILES.keys()
     # What setup.py installs: *.yml and */*.yml.
     assert all(name.count("/") <= 1 for name in ALL)
-    later = ("gan/", "dssr/", "mrda/", "lce/", "mimicked/", "tddsr/")
+    later = ("gan/", "dssr/", "mrda/", "lce/", "mimicked/", "tddsr/", BURSTS)
     assert sum(len(path.read_text().splitlines()) for name, path in ALL.items() if not name.startswith(later)) < 1450
 
 
@@ -170,14 +172,21 @@ def test_names_and_arguments_are_known(name):
     assert opt["model_type"] in names_in(MODEL_REGISTRY)
     assert opt["num_gpu"] == "auto"
     _accepts(ARCH_REGISTRY.get(opt["network_g"]["type"]), opt["network_g"])
-    assert opt["network_g"].get("scale", opt["network_g"].get("upscale")) == opt["scale"]
+    is_burst = name.startswith(BURSTS)
+    if not is_burst:
+        assert opt["network_g"].get("scale", opt["network_g"].get("upscale")) == opt["scale"]
     for key, dataset in opt["datasets"].items():
         assert dataset["type"] in names_in(DATASET_REGISTRY), key
-        if dataset.get("dataroot_lq") is None and (name not in BASICSRS or key != "train"):
+        if is_burst:
+            camera_of(dataset["camera"], dataset.get("camera_opt"))
+        elif dataset.get("dataroot_lq") is None and (name not in BASICSRS or key != "train"):
             get_degradation(dataset["preset"], dataset.get("degradation"))
     names = [dataset["name"] for dataset in opt["datasets"].values()]
     assert len(set(names)) == len(names)
     for metric in filter(None, opt["val"]["metrics"].values()):
+        if is_burst:
+            assert metric["crop_border"] == 40
+            continue
         assert metric["crop_border"] == opt["scale"]
         assert metric["type"] == "calculate_niqe" or metric["test_y_channel"] is True
 
@@ -401,6 +410,32 @@ def test_yardstick_has_the_data_and_the_budget_of_lightbsr(name):
         assert opt["datasets"]["train"][key] == ours["datasets"]["train"][key]
     assert opt["datasets"]["train"]["degrade_in"] == "loader"
     assert opt["train"]["total_iter"] == ours["train"]["total_iter"]
+
+
+def test_recipes_of_bursts():
+    ours, published, taught, small = (_read(f"rbsr/train{end}.yml") for end in ("", "_published", "_spynet", "_small"))
+    for opt in (ours, published, taught):
+        data, train = opt["datasets"]["train"], opt["train"]
+        assert (data["gt_size"], data["batch_size_per_gpu"], data["use_hflip"], data["use_rot"]) == (
+            384,
+            16,
+            True,
+            False,
+        )
+        assert train["optim_g"] == {"type": "AdamW", "lr": 1e-4, "weight_decay": 0.01, "betas": [0.9, 0.999]}
+        schedule = {"warmup_iter": 0, "step_iter": 1000, "eta_min": 1e-6}
+        assert (train["total_iter"], train["scheduler"]) == (400000, {"type": "TwoPhaseCosineLR", **schedule})
+        assert train["pixel_opt"] == {"type": "L1Loss", "loss_weight": 1.0, "reduction": "mean"}
+        network = ARCH_REGISTRY.get("RBSR")
+        for key, parameter in inspect.signature(network).parameters.items():
+            assert key == "flow_net" or opt["network_g"][key] == parameter.default, key
+    assert (published["datasets"]["train"]["frames"], published["network_g"]["flow_net"]) == (14, "spynet")
+    assert (taught["train"]["flow_iter"], taught["train"]["flow_opt"]["loss_weight"]) == (20000, 0.1)
+    data = small["datasets"]["train"]
+    assert (data["frames"], data["gt_size"], data["batch_size_per_gpu"], data["camera"]) == ([2, 8], 192, 2, "small")
+    assert not {*data["pictures"]} & {*small["datasets"]["val"]["pictures"]}
+    test, trained = _read("rbsr/test.yml"), ours["datasets"]["val"]
+    assert {**test["datasets"]["test"], "phase": "val"} == {**trained, "phase": "val"}
 
 
 MIMICKED = {name: f"mimicked/train_{name}.yml" for name in ("plain", "bicubic", "aligned", "mimicked", "real")}

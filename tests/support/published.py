@@ -14,6 +14,8 @@ from lightbsr_arch import convert_published_state_dict
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 RGB_MEAN = torch.tensor([0.4488, 0.4371, 0.4040])
+KEPT = {"spynet.mean": [0.485, 0.456, 0.406], "spynet.std": [0.229, 0.224, 0.225]}
+"""Buffers that kept their value."""
 OTHER_MEANS = {"dasr": 255 * RGB_MEAN, "cdcl": torch.tensor([0.4680, 0.4484, 0.4029])}
 
 
@@ -25,7 +27,7 @@ def published_state_dict(
     network: str, gain: Gain = 1.0, prior_channels: int = 15, scale: int = 4
 ) -> dict[str, torch.Tensor]:
     """A state dict in the published layout; ``network`` is LightBSR's student or teacher, dasr, kdsr_student,
-    kdsr_teacher, cdcl, dssr, mrda_mln, mrda_teacher, mrda_student or mimicked_mim."""
+    kdsr_teacher, cdcl, dssr, mrda_mln, mrda_teacher, mrda_student, mimicked_mim or rbsr."""
     method = f"lightbsr_{network}" if network in ("student", "teacher") else network
     of_all = json.loads((GOLDEN / "state_dict_shapes.json").read_text())
     shapes = of_all.get(f"{method}_x{scale}") or of_all[method]  # one network serves all scales
@@ -63,6 +65,8 @@ def _fill(key: str, shape: list[int], gain: float, mean: torch.Tensor) -> torch.
         if key.endswith("weight"):
             return torch.eye(3).view(3, 3, 1, 1)
         return -mean if "sub_mean" in key else mean.clone()
+    if key in KEPT:
+        return torch.tensor(KEPT[key]).view(shape)
     if key.endswith(("num_batches_tracked", "queue_ptr")):
         return torch.zeros(shape, dtype=torch.long)
     if key.endswith("queue"):

@@ -10,6 +10,7 @@ import torch
 from basicsr.models import build_model
 from torch.nn import functional as F
 
+from lightbsr_arch.layers.camera import mosaic
 from lightbsr_model.degradation import isotropic_gaussian_kernels
 
 from support.method_cases import MethodCase
@@ -49,6 +50,30 @@ def smooth_batch(views: int, count: int = 6) -> dict[str, Any]:
     kernel = isotropic_gaussian_kernels(0.2 + 3.5 * torch.rand(count, generator=generator))
     gt_views = (255 * gt).round().byte().view(count, views, 3, 48, 48)
     return {**noise_batch(views, count=count), "gt_views": gt_views, "kernel": kernel}
+
+
+def burst_batch(frames: int, seed: int = 0, count: int = 4) -> dict[str, Any]:
+    """Bursts of smooth images, which move to the right, with noise."""
+    generator = torch.Generator().manual_seed(seed)
+    coarse = torch.rand(count, 3, 8, 8, generator=generator)
+    gt = F.interpolate(coarse, size=(64, 64), mode="bicubic", align_corners=False).clamp(0, 1)
+    # By a packed pixel a frame.
+    packed = mosaic(F.avg_pool2d(F.pad(gt, (0, 8 * frames, 0, 0), mode="replicate"), 4))
+    seen = torch.stack([packed[..., number : number + 8] for number in range(frames)], dim=1)
+    flow = torch.zeros(count, frames - 1, 2, 8, 8)
+    flow[:, :, 0] = -torch.arange(1.0, frames).view(1, -1, 1, 1)
+    noisy = (seen + 0.02 * torch.randn(seen.shape, generator=generator)).clamp(0, 1)
+    return {"frames": noisy, "gt": gt, "flow": flow, "gt_path": ["a"] * count}
+
+
+def smooth_batch_of(case: MethodCase) -> dict[str, Any]:
+    """What a case learns from: smooth images, or bursts."""
+    return burst_batch(case.frames, count=6) if case.frames else smooth_batch(case.views)
+
+
+def noise_batch_of(case: MethodCase, seed: int) -> dict[str, Any]:
+    """What a case takes a step on: images of noise, or bursts."""
+    return burst_batch(case.frames, seed) if case.frames else noise_batch(case.views, seed)
 
 
 def train(model: Any, iterations: Iterable[int], batch_of: Callable[[int], dict[str, Any]]) -> list[dict[str, float]]:

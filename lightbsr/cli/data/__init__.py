@@ -12,6 +12,7 @@ _COMMANDS = {
     "prepare": "from downloaded archives or folders to what the option files expect: sub-images, LMDBs, test sets",
     "check": "read every image of a folder, an LMDB or an option file's data sets, and report problems",
     "degrade": "write the LR images of a preset, with every kernel, noise level and seed beside them",
+    "burst": "write bursts of RAW frames of a set of images, the same on every machine",
     "show": "draw what the network will see: patches, LR images, kernels, noise levels and JPEG qualities of an option file",
 }
 

@@ -17,6 +17,7 @@ from lightbsr.shipped_options import find_option_file
 from lightbsr_arch.display import printable
 from lightbsr_arch.errors import OptionError
 from lightbsr_arch.inference.image_writing import FORMATS, write_picture
+from lightbsr_arch.layers.camera import Colours, colours_of_packed
 from lightbsr_model.data.decoding import to_rgb
 from lightbsr_model.data.worker_pool import usable_cores
 from lightbsr_model.degradation.base import as_batch, params_of, without_margin
@@ -73,7 +74,25 @@ def run(command: str, arguments: Sequence[str]) -> None:
     print(f"{args.output}: {len(rows)} samples of {len(dataset)}, seed {seed}.")
 
 
+def _burst_row(sample: dict[str, Any]) -> tuple[str, list[Cell]]:
+    """The image of a burst and its frames, in sRGB, each with how far it moved on average."""
+    colours = Colours.of(sample["colours"][None], 1)
+    gt, *frames = (
+        colours.to_srgb(image[None])[0] for image in (sample["gt"], *map(colours_of_packed, sample["frames"]))
+    )
+    cells = [Cell(to_rgb(gt), f"GT {gt.shape[2]}x{gt.shape[1]}")]
+    for number, frame in enumerate(frames):
+        caption = f"frame {number}, {frame.shape[2]}x{frame.shape[1]}"
+        if number and "flow" in sample:
+            x, y = sample["flow"][number - 1].mean(dim=(1, 2)).tolist()
+            caption = f"moved by ({x:.2f}, {y:.2f})"
+        cells.append(Cell(to_rgb(frame), caption))
+    return f"{Path(sample['gt_path']).name}: {len(frames)} frames, motions in packed pixels", cells
+
+
 def _row(sample: dict[str, Any], dataset: Any, scale: int) -> tuple[str, list[Cell]]:
+    if "frames" in sample:
+        return _burst_row(sample)
     gt = sample["gt_views"] if "gt_views" in sample else sample["gt"][None]
     if "lq" in sample:
         lq = sample["views"] if "views" in sample else sample["lq"][None]

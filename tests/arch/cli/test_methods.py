@@ -21,14 +21,14 @@ from lightbsr_arch.weights.model_files import ModelCard, load_model, read_metada
 
 from infer_helpers import photograph, save
 from support.helpers import TINY
-from support.method_cases import AUXILIARY, CASES
+from support.method_cases import AUXILIARY, CASES, FROM_BURSTS
 from support.students import REPRESENTING, STUDENTS, tiny
 
 OTHERS = [name for name in STUDENTS if name != "LightBSR"]
 
 
 def test_every_network_that_needs_only_an_image_has_a_case():
-    needy = {"LightBSRTeacher", "KDSRTeacher", "MRDATeacher", "MetaLearningNetwork", *AUXILIARY}
+    needy = {"LightBSRTeacher", "KDSRTeacher", "MRDATeacher", "MetaLearningNetwork", *AUXILIARY, *FROM_BURSTS}
     assert set(STUDENTS) == set(network_names()) - needy - {"BicubicUpsampler"}
 
 

@@ -18,7 +18,7 @@ from lightbsr_model.runtime.processes import init_process_group
 
 from support.method_cases import TRAININGS
 from support.model_options import TEACHER_NETWORK, basicsr_options, model_options
-from support.small_models import noise_batch
+from support.small_models import noise_batch_of
 
 
 def options_of(kind: str, teacher_file: str) -> dict[str, Any]:
@@ -64,8 +64,9 @@ def main(out: str, kinds: list[str], teacher_files: dict[str, str]) -> None:
         lq = torch.rand(4, TRAININGS[kind].views if kind in TRAININGS else 1, 3, 16, 16)
         batch = {"gt": torch.rand(4, 3, 64, 64), "prior": torch.rand(4, 15)}
         finished = {**batch, "lq": lq[:, 0], **({"views": lq} if lq.shape[1] > 1 else {})}
-        by_itself = kind in TRAININGS and TRAININGS[kind].degrades_by_itself
-        model.feed_data(noise_batch(1, rank) if by_itself else finished)
+        case = TRAININGS.get(kind)
+        own = case is not None and (case.degrades_by_itself or case.frames > 0)
+        model.feed_data(noise_batch_of(case, rank) if own else finished)
         model.optimize_parameters(1)
         # Nothing to validate: what a validation would find.
         dist_validation(model, no_images, 1, None, False)

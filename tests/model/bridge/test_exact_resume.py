@@ -161,8 +161,9 @@ def test_killed_and_resumed(tmp_path, image_folder, fork_server, case, workers):
         opt = _gan(tmp_path, image_folder)
     else:
         opt = TRAININGS[case].apply(training_options(image_folder), TRAININGS[case].save_teacher(tmp_path))
-        # Anisotropic kernels; noise, where the prior of LightBSR's teacher has a place for it, is the other networks'.
-        opt["datasets"]["train"]["preset"] = "setting2_x4"
+        if not TRAININGS[case].frames:
+            # Anisotropic kernels; noise, where the prior of LightBSR's teacher has a place for it, is the other networks'.
+            opt["datasets"]["train"]["preset"] = "setting2_x4"
         if case.startswith("LightBSR"):
             opt["datasets"]["train"]["degradation"] = {"noise_level": 0}
         if case == "DASR":

@@ -18,7 +18,7 @@ from lightbsr_model.methods import cdcl
 
 from support.method_cases import TRAININGS
 from support.model_options import TEACHER_NETWORK, basicsr_options, model_options
-from support.small_models import noise_batch
+from support.small_models import noise_batch_of
 
 READS = ("_local_scalar_dense", "is_nonzero", "equal", "nonzero", "masked_select", "_unique2", "unique_dim")
 """Operators whose result the host must know: numbers, truth values, and shapes that depend on values."""
@@ -83,7 +83,7 @@ def _batch(kind, seed):
     generator = torch.Generator().manual_seed(seed)
     if kind not in TRAININGS:
         return {"lq": torch.rand(4, 3, 8, 8, generator=generator), "gt": torch.rand(4, 3, 32, 32, generator=generator)}
-    return noise_batch(TRAININGS[kind].views, seed)
+    return noise_batch_of(TRAININGS[kind], seed)
 
 
 @pytest.mark.parametrize("kind", [*TRAININGS, "SRModel", "SRGANModel"])
