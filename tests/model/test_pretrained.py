@@ -1,8 +1,10 @@
-"""The model in the box does what its card says."""
+"""The models in the box do what their cards say."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from PIL import Image
 
 from lightbsr_arch import Upscaler
 from lightbsr_arch.methods.bicubic import BicubicUpsampler
-from lightbsr_arch.weights.model_files import DEFAULT_MODEL, bundled_model, load_model
+from lightbsr_arch.weights.model_files import DEFAULT_MODEL, bundled_model, bundled_models, load_model
 from lightbsr_model.data.blind_degradation_benchmark_dataset import BlindDegradationBenchmarkDataset
 from lightbsr_model.data.photographs import WALLPAPERS
 from lightbsr_model.degradation import get_degradation
@@ -20,74 +22,131 @@ from lightbsr_model.degradation.base import as_batch, in_float32
 
 from support.helpers import ROOT
 
-SIGMAS = ("1.2", "2.4", "3.6")
-CARD = (ROOT / "lightbsr_arch/pretrained/lightbsr_small_x4.md").read_text(encoding="utf-8")
+FOLDER = ROOT / "lightbsr_arch/pretrained"
+
+
+@dataclass(frozen=True)
+class Bundled:
+    """A model in the box, and what is particular about it."""
+
+    name: str
+    setting: str
+    iterations: int
+    presets: Mapping[str, str]
+    """Degradations under which it must beat bicubic interpolation, and what its card's table calls them."""
+    held_out: str
+    """The one of coffee and chelsea in its card."""
+    reading: str | None = "sigma"
+    """What its probe reads."""
+    column: int = 1
+    """Of its figures in its card's table, after bicubic interpolation's."""
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def scale(self) -> int:
+        """The factor."""
+        return int(self.name[-1])
+
+    @property
+    def card(self) -> str:
+        """The text of its card."""
+        return (FOLDER / f"{self.name}.md").read_text(encoding="utf-8")
+
+
+BUNDLED = [
+    Bundled(
+        *("lightbsr_small_x4", "setting1_x4", 12000),
+        presets={"iso_1.2": "1.2", "iso_2.4": "2.4", "iso_3.6": "3.6"},
+        held_out="iso_2.4",
+    ),
+    Bundled(
+        *("lightbsr_small_noise_x4", "setting2_x4", 6000),
+        presets={name: name for name in ("iso_2.4", "aniso_k5_n5", "aniso_k9_n10")},
+        held_out="aniso_k5_n5",
+        reading="noise_level",
+        column=2,
+    ),
+]
+CASES = [pytest.param(model, preset, id=f"{model}-{preset}") for model in BUNDLED for preset in model.presets]
 
 
 def _pixels(image):
     return (image.clamp(0, 1).permute(1, 2, 0) * 255).round().byte().numpy()
 
 
-def _figures(data, preset, metrics=(calculate_psnr, calculate_ssim)):
+def _figures(model, data, preset, metrics=(calculate_psnr, calculate_ssim)):
     """Mean (PSNR-Y, SSIM-Y) of bicubic interpolation and of the model."""
-    upscaler, bicubic = Upscaler.from_checkpoint(DEFAULT_MODEL, device="cpu"), BicubicUpsampler(4)
-    options = {"name": "x", "phase": "test", "scale": 4, "preset": preset, **data}
+    upscaler, bicubic = Upscaler.from_checkpoint(model.name, device="cpu"), BicubicUpsampler(model.scale)
+    options = {"name": "x", "phase": "test", "scale": model.scale, "preset": preset, **data}
     figures = []
     for sample in BlindDegradationBenchmarkDataset(options):
         gt, lq = _pixels(sample["gt"]), _pixels(sample["lq"])
         outputs = (_pixels(bicubic(sample["lq"][None])[0]), upscaler.upscale(lq))
         figures.append([
-            [float(metric(sr[:, :, ::-1], gt[:, :, ::-1], 4, test_y_channel=True)) for metric in metrics] for sr in outputs
+            [float(metric(sr[:, :, ::-1], gt[:, :, ::-1], model.scale, test_y_channel=True)) for metric in metrics]
+            for sr in outputs
         ])  # fmt: skip
     return np.mean(figures, axis=0)
 
 
-@pytest.mark.parametrize("sigma", SIGMAS)
-def test_it_beats_bicubic_on_pictures_that_it_never_saw(sigma):
+def test_every_model_in_the_box_is_here():
+    assert {model.name for model in BUNDLED} == set(bundled_models())
+
+
+@pytest.mark.parametrize(("model", "preset"), CASES)
+def test_it_beats_bicubic_on_pictures_that_it_never_saw(model, preset):
     data = {"io_backend": {"type": "bundled"}, "pictures": ["coffee", "chelsea"]}
-    bicubic, ours = _figures(data, f"iso_{sigma}")
+    bicubic, ours = _figures(model, data, preset)
     assert ours[0] > bicubic[0] + 0.5
     assert ours[1] > bicubic[1] + 0.01
-    if sigma == "2.4":  # and the card says how well
-        told = re.search(r"coffee and chelsea, ([\d.]+) dB / ([\d.]+) at sigma 2\.4", CARD)
+    if preset == model.held_out:  # and the card says how well
+        told = re.search(rf"coffee and chelsea, ([\d.]+) dB / ([\d.]+) at {re.escape(preset)}\.", model.card)
         assert told is not None
         assert [float(told[1]), float(told[2])] == pytest.approx(ours, abs=0.02)
 
 
 @pytest.mark.parametrize("name", ["Set5", "Set14"])
-@pytest.mark.parametrize("sigma", SIGMAS)
-def test_it_beats_bicubic_on_the_benchmarks(name, sigma):
+@pytest.mark.parametrize(("model", "preset"), CASES)
+def test_it_beats_bicubic_on_the_benchmarks(name, model, preset):
     folder = ROOT.parent / "shared/images" / name
     if not folder.is_dir():
         pytest.skip("needs Set5 and Set14, which are not ours to ship")
-    bicubic, ours = _figures(
-        {"dataroot_gt": str(folder), "io_backend": {"type": "disk"}}, f"iso_{sigma}", [calculate_psnr]
+    data = {"dataroot_gt": str(folder), "io_backend": {"type": "disk"}}
+    bicubic, ours = _figures(model, data, preset, [calculate_psnr])
+    cells = next(
+        line.split("|")[3:]
+        for line in model.card.splitlines()
+        if line.startswith(f"| {name} | {model.presets[preset]} | ")
     )
-    told = re.search(rf"\| {name} \| {re.escape(sigma)} \| ([\d.]+) / [\d.]+ \| ([\d.]+) / [\d.]+ \|", CARD)
-    assert told is not None
-    assert [bicubic[0], ours[0]] == pytest.approx([float(told[1]), float(told[2])], abs=0.02)
+    told = [float(cell.split("/")[0]) for cell in (cells[0], cells[model.column])]
+    assert [bicubic[0], ours[0]] == pytest.approx(told, abs=0.02)
     assert ours[0] > bicubic[0]
 
 
-def test_it_is_small_and_says_what_it_is():
-    path = bundled_model(DEFAULT_MODEL)
+@pytest.mark.parametrize("bundled", BUNDLED, ids=str)
+def test_it_is_small_and_says_what_it_is(bundled):
+    path = bundled_model(bundled.name)
     assert path.stat().st_size < 4 << 20
-    model = load_model(DEFAULT_MODEL)
-    assert model.net.scale == 4
+    model, text = load_model(bundled.name), bundled.card
+    assert model.net.scale == bundled.scale
     card = model.card
-    assert (card.setting, card.licence) == ("setting1_x4", "Apache-2.0")
-    assert card.training["iterations"] == 12000
+    assert (card.setting, card.licence) == (bundled.setting, "Apache-2.0")
+    assert card.training["iterations"] == bundled.iterations
     assert card.training["data"] == "wallpapers"
     for photo in WALLPAPERS:
-        assert photo.author in CARD
-        assert photo.licence in CARD
-    assert f"{sum(value.numel() for value in model.net.parameters()) / 1e6:.2f} M" in CARD
-    # It says what it sees, with its error in pixels.
-    sigma = card.probe.readings["sigma"]
-    assert f"its R^2 is {sigma.r2:.2f}" in CARD
-    assert f"an error of {sigma.error:.1g} pixels" in CARD
+        assert photo.author in text
+        assert photo.licence in text
+    assert f"{sum(value.numel() for value in model.net.parameters()) / 1e6:.2f} M" in text
+    # It says what it sees, with its error.
+    assert set(card.probe.readings) == {bundled.reading}
+    reading = card.probe.readings[bundled.reading]
+    assert f"its R^2 is {reading.r2:.2f}" in text
+    assert f"an error of {reading.error:.1f}" in text
+    assert card.probe.inverse is not None
     log = path.with_suffix(".log").read_text(encoding="utf-8")
-    assert "iter:  12,000" in log
+    assert f"iter: {bundled.iterations:7,}" in log
     assert "/home" not in log
     assert "/tmp" not in log
 
