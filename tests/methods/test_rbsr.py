@@ -230,6 +230,22 @@ def test_loss_is_the_mean_after_all_frames_and_after_some(tmp_path):
     torch.testing.assert_close(model.output, images[-1])
 
 
+@pytest.mark.parametrize("case", BURSTS.values(), ids=str)
+def test_mixed_precision_computes_flow_and_places_in_32_bits(tmp_path, case):
+    logs, flows = [], []
+    for amp in ("off", "bf16"):
+        model = _model(tmp_path, case, amp=amp)
+        with torch.no_grad():
+            model.net_g.alignment.offsets[-1].weight.normal_(std=0.02, generator=torch.Generator().manual_seed(0))
+        outputs = model.net_g.outputs
+        model.net_g.outputs = lambda *given, outputs=outputs: (result := outputs(*given), flows.append(result[-1]))[0]
+        logs += train(model, [3], lambda _: burst_batch(case.frames))
+    assert flows[1].dtype == torch.float32
+    torch.testing.assert_close(flows[1], flows[0], rtol=1e-4, atol=1e-5)
+    assert logs[1]["l_pix"] == pytest.approx(logs[0]["l_pix"], rel=0.02)
+    assert logs[1] != logs[0]
+
+
 def test_frames_and_state_depend_on_the_iteration_alone(tmp_path):
     numbers = []
     for _ in range(2):
