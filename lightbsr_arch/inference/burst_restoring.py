@@ -23,6 +23,8 @@ DEFAULT_TILE = 128
 _GRID = Grid(alignment=1, overlap=48, untrusted=16)
 """A frame's features are read up to ten pixels beside where its flow points to, and see eleven around that."""
 MIN_AGREEMENT = 0.5
+_LARGE_SHIFT, _COARSE_SIDE = 8, 96
+"""Packed pixels beyond which a shift is found in small versions of frames, and the side of these."""
 _JUDGED_AT = 4
 """Frames are compared in averages over squares of packed pixels, in which their noise is small."""
 
@@ -69,7 +71,7 @@ def align(
             if same is not None:
                 left_out.append(f"{names[number]}: left out, it is the same as {names[same]} and adds nothing.")
                 continue
-            flow = net.estimate_flow(frames[[0, number]][None])[0]
+            flow = _flow(net, frames[0], frames[number])
             found = agreement(frames[0], frames[number], flow[0])
             if found < min_agreement:
                 left_out.append(
@@ -81,6 +83,44 @@ def align(
             flows.append(flow)
     none = frames.new_zeros(0, 2, *frames.shape[2:])
     return AlignedBurst(frames[kept] if left_out else frames, torch.cat([none, *flows]), left_out)
+
+
+def _flow(net: BurstNetwork, base: Tensor, frame: Tensor) -> Tensor:
+    """The flow from a base to a frame, (1, 2, h, w); a shift that is too large for the network is taken out before."""
+    right, down = _coarse_shift(base, frame)
+    if max(abs(right), abs(down)) <= _LARGE_SHIFT:
+        return net.estimate_flow(torch.stack([base, frame])[None])[0]
+    height, width = base.shape[1:]
+    top, bottom = max(0, -down), max(0, down)
+    left, other = max(0, -right), max(0, right)
+    shared = base[:, top : height - bottom, left : width - other]
+    there = frame[:, top + down : height - bottom + down, left + right : width - other + right]
+    flow = net.estimate_flow(torch.stack([shared, there])[None])[0] + base.new_tensor([right, down]).view(2, 1, 1)
+    # Beside what both show, the flow leads out of the frame, however it goes on.
+    return F.pad(flow, (left, other, top, bottom), mode="replicate")
+
+
+def _coarse_shift(base: Tensor, frame: Tensor) -> tuple[int, int]:
+    """How far right and down the base is found in a frame, (4, h, w) each, by phase correlation of small versions.
+
+    No shift unless the frames agree more under the one that is found.
+    """
+    factor = max(min(base.shape[1:]) // _COARSE_SIDE, 1)
+    seen = torch.stack([base, frame]).clamp_min(0).sqrt().mean(dim=1)
+    small = F.avg_pool2d(seen[:, None], factor)[:, 0]
+    height, width = small.shape[1:]
+    # Borders, which do not go on on the other side, fade out.
+    windows = (torch.hann_window(side, periodic=False, device=small.device) for side in (height, width))
+    window = torch.outer(*windows)
+    one, other = torch.fft.rfft2((small - small.mean(dim=(1, 2), keepdim=True)) * window)
+    cross = other * one.conj()
+    peaks = torch.fft.irfft2(cross / cross.abs().clamp_min(1e-12), s=(height, width))
+    down, right = divmod(int(peaks.argmax()), width)
+    down, right = (at - side if at > side // 2 else at for at, side in ((down, height), (right, width)))
+    found = (factor * right, factor * down)
+    flows = (base.new_tensor(shift).view(2, 1, 1).expand(2, *base.shape[1:]) for shift in (found, (0, 0)))
+    moved, still = (agreement(base, frame, flow) for flow in flows)
+    return found if moved > still else (0, 0)
 
 
 def agreement(base: Tensor, frame: Tensor, flow: Tensor) -> float:

@@ -86,7 +86,8 @@ class Colours:
     def to_srgb(self, linear: Tensor) -> Tensor:
         """Linear camera RGB (N, 3, H, W) to sRGB, clamped to [0, 1]."""
         image = (linear * self._channel_gains(linear)).clamp(0, 1)
-        inverse = torch.linalg.inv(self.matrix.double()).to(image)
+        # On the host: not every device has float64.
+        inverse = torch.linalg.inv(self.matrix.cpu().double()).to(image)
         return srgb_of_linear(torch.einsum("nij,njhw->nihw", inverse, image).clamp(0, 1)).clamp(0, 1)
 
 

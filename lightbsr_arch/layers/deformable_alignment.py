@@ -61,11 +61,15 @@ class DeformableAlignment(nn.Module):
         # torchvision compiles its operators when it is imported, which other networks do not need.
         from torchvision.ops import deform_conv2d
 
-        warped = read_along(features, flow)
+        # In mixed precision too: 16 bits do not tell places apart.
+        with torch.autocast(features.device.type, enabled=False):
+            warped = read_along(features.float(), flow.float())
         first, second, mask = self.offsets(torch.cat([warped, base, flow], dim=1)).chunk(3, dim=1)
-        residue = self.max_residue * torch.tanh(torch.cat([first, second], dim=1))
+        residue = self.max_residue * torch.tanh(torch.cat([first, second], dim=1).float())
         offsets = residue + flow.flip(1).repeat(1, residue.shape[1] // 2, 1, 1)
-        aligned: Tensor = deform_conv2d(
-            features, offsets, self.weight, self.bias, padding=KERNEL // 2, mask=torch.sigmoid(mask)
-        )
+        with torch.autocast(features.device.type, enabled=False):
+            mask = torch.sigmoid(mask.float())
+            aligned: Tensor = deform_conv2d(
+                *(features.float(), offsets.float(), self.weight, self.bias), padding=KERNEL // 2, mask=mask
+            )
         return aligned

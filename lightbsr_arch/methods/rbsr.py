@@ -158,7 +158,8 @@ class RBSR(nn.Module):
         if self.flow_net is None:
             flow = self.motion(burst).flow(height, width).to(burst.dtype)
         else:
-            flow = self.flow_net(*(colours_of_packed(images) for images in _pairs(burst)))
+            with torch.autocast(burst.device.type, enabled=False):
+                flow = self.flow_net(*(colours_of_packed(images).float() for images in _pairs(burst)))
         return flow.view(number, frames - 1, 2, height, width)
 
     def align(self, burst: Tensor, flow: Tensor | None = None) -> tuple[Tensor, Tensor]:

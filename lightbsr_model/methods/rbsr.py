@@ -61,7 +61,7 @@ class BurstSRModel(PhasedModel):
 
     @classmethod
     def check_options(cls, check: CheckedOptions) -> Iterator[tuple[tuple[str, ...], str]]:
-        """What the flow needs."""
+        """What the flow needs, and data that do not fit."""
         flow_net, flow_iter = check.good("network_g", "flow_net"), check.good("train", "flow_iter") or 0
         if flow_iter and check.good("train", "flow_opt") is None and check.is_good("train", "flow_opt"):
             yield ("train", "flow_iter"), "the flow network learns by flow_opt: give it, or leave out flow_iter"
@@ -78,6 +78,15 @@ class BurstSRModel(PhasedModel):
             and (problem := flow_problem({"flow": "spynet", "flow_path": path}))
         ):
             yield ("train", "flow_path"), problem[1].rstrip(".")
+        data = ("datasets", "train")
+        frames, side = check.good(*data, "frames"), check.good(*data, "gt_size")
+        least, most = frames if isinstance(frames, list) else (frames, frames)
+        if least is not None and least > most:
+            yield (*data, "frames"), f"expected [least, most], got {frames}"
+        if least == 1 and check.good("train", "flow_opt") is not None:
+            yield (*data, "frames"), "a flow is learnt from two frames or more: take 2 as the least"
+        if side is not None and side % 8:
+            yield (*data, "gt_size"), f"expected a multiple of 8, the scale of a packed frame, got {side}"
         total = check.good("train", "total_iter")
         if total is not None and flow_iter > total:
             yield ("train", "flow_iter"), f"expected at most total_iter, {total}, got {flow_iter}"
@@ -102,6 +111,8 @@ class BurstSRModel(PhasedModel):
             raise OptionError("train.flow_opt", "missing; the flow network learns by it for flow_iter iterations.")
         frames = self.opt["datasets"].get("train", {}).get("frames", 14)
         self._frames = (int(frames), int(frames)) if isinstance(frames, int) else (int(frames[0]), int(frames[-1]))
+        if self.cri_flow is not None and self._frames[0] == 1:
+            raise OptionError("datasets.train.frames", "a flow is learnt from two frames or more: take 2 as the least.")
         if self.opt["dist"] and self._frames[0] == 1 < self._frames[1] and not self.opt.get("find_unused_parameters"):
             raise OptionError(
                 "datasets.train.frames",
@@ -186,8 +197,9 @@ class BurstSRModel(PhasedModel):
         return {"l_pix": torch.stack(losses).mean(), **({} if given is not None else self._flow_loss(flow))}
 
     def restore_batch(self, net: nn.Module) -> Tensor:
-        """The linear image of the burst that was fed."""
-        restored: Tensor = net(self.batch.frames)
+        """The linear image of the burst that was fed; by the true flow, if the training takes that."""
+        given = self._true_flow("true_flow") if self.opt.get("train", {}).get("true_flow") else None
+        restored: Tensor = net(self.batch.frames, given)
         return restored
 
     def get_current_visuals(self) -> OrderedDict[str, Tensor]:

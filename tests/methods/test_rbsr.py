@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from basicsr.archs.spynet_arch import SpyNet as BasicSRSpyNet
+from basicsr.models import build_model
 from torch.nn import functional as F
 
 from lightbsr_arch import convert_published_state_dict, infer_options
@@ -25,7 +26,7 @@ from support.helpers import assert_close_to_reference
 from support.method_cases import BURSTS
 from support.option_problems import problems_of
 from support.published import published_state_dict
-from support.small_models import build, burst_batch, train
+from support.small_models import build, burst_batch, options_of, train
 from support.training_files import log_of, training_options, write_options
 
 CASE, SPYNET = BURSTS["RBSR"], BURSTS["RBSR_spynet"]
@@ -230,6 +231,22 @@ def test_loss_is_the_mean_after_all_frames_and_after_some(tmp_path):
     torch.testing.assert_close(model.output, images[-1])
 
 
+@pytest.mark.parametrize("case", BURSTS.values(), ids=str)
+def test_mixed_precision_computes_flow_and_places_in_32_bits(tmp_path, case):
+    logs, flows = [], []
+    for amp in ("off", "bf16"):
+        model = _model(tmp_path, case, amp=amp)
+        with torch.no_grad():
+            model.net_g.alignment.offsets[-1].weight.normal_(std=0.02, generator=torch.Generator().manual_seed(0))
+        outputs = model.net_g.outputs
+        model.net_g.outputs = lambda *given, outputs=outputs: (result := outputs(*given), flows.append(result[-1]))[0]
+        logs += train(model, [3], lambda _: burst_batch(case.frames))
+    assert flows[1].dtype == torch.float32
+    torch.testing.assert_close(flows[1], flows[0], rtol=1e-4, atol=1e-5)
+    assert logs[1]["l_pix"] == pytest.approx(logs[0]["l_pix"], rel=0.02)
+    assert logs[1] != logs[0]
+
+
 def test_frames_and_state_depend_on_the_iteration_alone(tmp_path):
     numbers = []
     for _ in range(2):
@@ -265,6 +282,7 @@ def test_the_true_flow_is_an_upper_limit(tmp_path, monkeypatch):
     model = _model(tmp_path, true_flow=True)
     monkeypatch.setattr(model.net_g, "estimate_flow", lambda *_: pytest.fail("the flow was estimated"))
     train(model, [1], lambda _: burst_batch(CASE.frames))
+    model.test()  # a validation takes it too
     batch = {key: value for key, value in burst_batch(CASE.frames).items() if key != "flow"}
     with pytest.raises(OptionError, match=r"train\.true_flow: these bursts have no true flow"):
         train(model, [2], lambda _: batch)
@@ -294,6 +312,33 @@ def test_a_flow_that_cannot_learn(tmp_path, case, train_opt, message):
         _model(tmp_path, BURSTS[case], **train_opt)
 
 
+@pytest.mark.parametrize(
+    ("case", "frames", "changes", "message"),
+    [
+        (SPYNET, [1, 4], {}, "a flow is learnt from two frames or more"),
+        (CASE, [1, 4], {"dist": True}, r"batches of one frame do not use all weights.* take \[2, 4\]"),
+    ],
+)
+def test_batches_of_one_frame_where_they_cannot_be(tmp_path, case, frames, changes, message):
+    opt = options_of(case, tmp_path)
+    opt["datasets"]["train"]["frames"] = frames
+    with pytest.raises(OptionError, match=rf"datasets\.train\.frames: {message}"):
+        build_model({**opt, **changes})
+
+
+def test_a_training_of_one_frame(tmp_path):
+    opt = options_of(CASE, tmp_path)
+    opt["datasets"]["train"]["frames"] = 1
+    model = build_model(opt)
+    before = {key: value.clone() for key, value in model.net_g.state_dict().items()}
+    train(model, [1, 2], lambda _: burst_batch(CASE.frames))
+    changed = {
+        key.partition(".")[0] for key, value in model.net_g.state_dict().items() if not torch.equal(value, before[key])
+    }
+    expected = {"features", "recurrence", "reconstruction", "skips", "upsamplers", "conv_hr", "conv_last"}
+    assert changed == expected
+
+
 def test_other_batches_are_refused(tmp_path):
     model = _model(tmp_path)
     with pytest.raises(OptionError, match="expected `frames` \\(SyntheticBurstDataset, BurstFolderDataset\\)"):
@@ -309,7 +354,9 @@ def test_check_says_what_does_not_fit(image_folder, tmp_path):
         assert any(words in problem for problem in found), found
     opt["network_g"]["flow_net"] = "spynet"
     assert any("flow_path: there is no file none.pth" in problem for problem in problems_of(opt))
-    opt["datasets"]["train"]["camera_opt"] = {"shfit": 3}
+    opt["datasets"]["train"].update(camera_opt={"shfit": 3}, frames=[5, 2], gt_size=60)
+    for words in ("frames: expected [least, most], got [5, 2]", "gt_size: expected a multiple of 8"):
+        assert any(words in problem for problem in problems_of(opt)), words
     assert any("camera_opt" in problem and "shfit" in problem for problem in problems_of(opt))
 
 

@@ -40,6 +40,15 @@ def test_colours_are_the_published_ones(data, colours):
     assert torch.equal(Colours.of(colours.vector, 1).matrix, colours.matrix)
 
 
+@pytest.mark.parametrize(("level", "white"), [(1.0, 1.0), (0.95, 0.25), (0.9, 0.0)])
+def test_highlights_lose_their_gains(level, white):
+    colours = Colours(torch.eye(3)[None].double(), torch.tensor([[1.25, 2.1, 1.7]]).double())
+    srgb = srgb_of_linear(torch.full((1, 3, 1, 1), level, dtype=torch.float64))
+    gains = torch.tensor([1 / (1.25 * 2.1), 1 / 1.25, 1 / (1.25 * 1.7)], dtype=torch.float64)
+    expected = level * (white + (1 - white) * gains)
+    torch.testing.assert_close(colours.to_linear(srgb).flatten(), expected, rtol=1e-3, atol=1e-3)
+
+
 def test_frames_are_the_published_ones(data):
     border, motions = int(data["border"]), _motions(data)
     scene = (data["linear"].double() * 255).floor() / 255

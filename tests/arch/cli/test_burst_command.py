@@ -183,3 +183,23 @@ def test_large_shifts_are_followed_into_the_neighbouring_tile(net):
     assert np.abs(tiled - whole).max() <= 3e-3 * 65535
     assert agreement(frames[0], frames[1], flow[0]) > 0.99
     assert agreement(frames[0], frames[1], 0 * flow[0]) < 0.5
+
+
+@pytest.mark.parametrize("shift", [(70, -45), (-3, 2)])
+def test_large_shifts_between_frames_are_found(net, shift):
+    right, down = shift
+    generator = torch.Generator().manual_seed(3)
+    # Coarse and fine structure, as photos have it.
+    scene = sum(
+        F.interpolate(torch.rand(1, 4, 400 // side, 400 // side, generator=generator), size=(400, 400), mode="bicubic")[
+            0
+        ]
+        for side in (50, 10, 4)
+    )
+    frames = torch.stack([scene[:, 80:320, 80:320], scene[:, 80 - down : 320 - down, 80 - right : 320 - right]]) / 3
+    burst = align(net, (frames + 0.02 * torch.randn(frames.shape, generator=generator)).clamp(0, 1), ["a", "b"])
+    assert burst.left_out == []
+    assert burst.flow.shape == (1, 2, 240, 240)
+    expected = torch.tensor([float(right), float(down)]).view(2, 1, 1)
+    inner = (..., slice(50, -50), slice(80, -80))
+    assert (burst.flow[0] - expected)[inner].abs().max() < 0.1
