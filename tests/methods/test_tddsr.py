@@ -210,6 +210,7 @@ def test_steps_and_seed_of_an_upscaler(photograph):
         four = expected(lq)[0].permute(1, 2, 0).clamp(0, 1).numpy()
     np.testing.assert_allclose(Upscaler(net, device="cpu", steps=4, seed=9).upscale(pixels), four, atol=1e-5)
     assert np.abs(four - one).max() > 0.05
+    assert (net.sample_steps, net.seed) == (1, 0)
     for options, message in (
         ({"steps": 6}, "steps: this network's process has 5: expected 1 to that, got 6"),
         ({"seed": -1}, "seed: expected an integer >= 0"),
