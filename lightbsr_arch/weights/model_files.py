@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from lightbsr_arch.display import printable
 from lightbsr_arch.errors import MissingFileError, OptionError
 from lightbsr_arch.layers.momentum_contrast import complete_momentum_parts
-from lightbsr_arch.methods.registry import method_with
+from lightbsr_arch.methods.registry import helper, method_with
 from lightbsr_arch.saving import write_whole
 from lightbsr_arch.weights.checkpoints import load_state_dict
 from lightbsr_arch.weights.containers import check_safetensors, is_regular_file
@@ -160,6 +160,8 @@ def _build(state_dict: Mapping[str, Tensor], options: Mapping[str, Any]) -> nn.M
     arguments = dict(options)
     kind = arguments.pop("type")
     method = method_with(kind)
+    if helper(kind) is not None:
+        raise ValueError(f"this is {kind}, which helps other networks to learn and restores no images.")
     if method is None:
         raise ValueError(f"this is {kind}, a network that is not here.")
     if kind in method.needs:
