@@ -24,6 +24,7 @@ _COMMANDS = {
     "infer": ("lightbsr.cli.infer", "restore and upscale images: IN... [-o OUT] [-m MODEL]"),
     "export": ("lightbsr.cli.export", "convert a training checkpoint to a model file: CHECKPOINT -o FILE"),
     "info": ("lightbsr.cli.info", "describe a model file: FILE"),
+    "adapt": ("lightbsr.cli.adapt", "fit a model to one's own images: IMAGES -m MODEL -o FILE [--references SHARP]"),
     "train": ("lightbsr.cli.pipelines", f"train in BasicSR's own loop. {_BASICSR_FLAGS}"),
     "test": ("lightbsr.cli.pipelines", f"test in BasicSR's own loop. {_BASICSR_FLAGS}"),
     "check": (

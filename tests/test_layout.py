@@ -30,6 +30,7 @@ LAYERS = (
     ("lightbsr_model.data",),
     ("lightbsr_model.losses",),
     ("lightbsr_model.training",),
+    ("lightbsr_model.adaptation",),
     ("lightbsr_model.methods",),
     ("lightbsr_model.option_files",),
     ("lightbsr_model.evaluation",),

@@ -95,7 +95,7 @@ class Upscaler:
             raise OptionError(f"tile: expected auto, off or an integer >= {SMALLEST_TILE}, got {tile!r}.")
         if not 1 <= downscale_first <= 64:
             raise OptionError(f"downscale_first: expected a factor from 1 to 64, got {downscale_first!r}.")
-        self.device = _device(device)
+        self.device = choose_device(device)
         self.precision, self.tile, self.probe = precision, tile, probe
         self.orientations = ORIENTATIONS if self_ensemble else UPRIGHT
         self.downscale_first = downscale_first
@@ -249,7 +249,12 @@ class Upscaler:
         return None if fits_whole else tile
 
 
-def _device(device: str | torch.device) -> torch.device:
+def choose_device(device: str | torch.device) -> torch.device:
+    """The device that a name stands for; ``auto`` is CUDA or Apple's GPU where there is one, else the CPU.
+
+    Raises:
+        OptionError: No such device, or it is not there.
+    """
     has_mps = torch.backends.mps.is_available()
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "mps" if has_mps else "cpu"

@@ -219,5 +219,7 @@ METHOD = Method(
     paper="CVPR 2024, arXiv 2403.02601",
     networks={},
     helpers={"LRReconstructor": LRReconstructor},
+    adaptations={"lway": "lightbsr_model.methods.lway.lway"},
+    degraders={"reconstructor": "lightbsr_model.methods.lway.reconstructor_degrader"},
     sizes=_sizes,
 )

@@ -20,9 +20,10 @@ from lightbsr_arch.methods.sizes import Sizes
 LAYOUTS = {
     "x4_k33": ((13, 9, 7, 5, 3, 1), (1, 1, 1, 2, 2, 1)),
     "x4_k23": ((11, 7, 5, 3, 1), (1, 1, 2, 2, 1)),
+    "x3_k27": ((11, 7, 5, 3, 1), (1, 1, 3, 1, 1)),
     "x2_k13": ((7, 5, 3, 1, 1, 1), (1, 1, 2, 1, 1, 1)),
 }
-"""The published downsamplers: kernel sizes and strides of their layers."""
+"""Kernel sizes and strides of the layers of the published downsamplers, and of this project's at x3."""
 
 
 class LinearDownsampler(nn.Module):
@@ -169,5 +170,7 @@ METHOD = Method(
     paper="ACCV 2024, arXiv 2507.13915",
     networks={},
     helpers={"LinearDownsampler": LinearDownsampler, "ReferenceDiscriminator": ReferenceDiscriminator},
+    adaptations={name: f"lightbsr_model.methods.rdsr.{name}" for name in ("references", "fitted")},
+    degraders={"fitted": "lightbsr_model.methods.rdsr.fitted_degrader"},
     sizes=_sizes,
 )

@@ -4,13 +4,14 @@ from lightbsr_model.losses.content_decoupled import ContentDecoupledContrastiveL
 from lightbsr_model.losses.contrastive import DegradationContrastiveLoss
 from lightbsr_model.losses.degradation_regression import DegradationRegressionLoss
 from lightbsr_model.losses.distillation import ChannelDistillationLoss, SpatialDistillationLoss
-from lightbsr_model.losses.wavelet import WaveletLoss
+from lightbsr_model.losses.wavelet import HighFrequencyWeightedL1Loss, WaveletLoss
 
 __all__ = [
     "ChannelDistillationLoss",
     "ContentDecoupledContrastiveLoss",
     "DegradationContrastiveLoss",
     "DegradationRegressionLoss",
+    "HighFrequencyWeightedL1Loss",
     "SpatialDistillationLoss",
     "WaveletLoss",
 ]

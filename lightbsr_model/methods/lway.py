@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor
 
 from lightbsr_arch.methods.lway import LRReconstructor
+from lightbsr_arch.weights.model_files import load_helper
+from lightbsr_model.adaptation.adapting import Bench, GuardedAdaptation, Recipe
+from lightbsr_model.adaptation.targets import TargetImages
+from lightbsr_model.losses.wavelet import HighFrequencyWeightedL1Loss
 from lightbsr_model.runtime.declared_keys import key
 from lightbsr_model.training.batch import Batch
 from lightbsr_model.training.phased_model import PhasedModel
@@ -20,6 +24,69 @@ from lightbsr_model.training.train_options import PhasedOptions
 
 _ADDED = ("noise_level", "jpeg_quality")
 """What a Gaussian degradation adds to blur and downsampling; a parameter of 0 is none of it."""
+
+_BATCH = 4
+
+
+class ReconstructorDegrader:
+    """A reconstructor under the codes of LR images, each the mean over what is kept of the image.
+
+    Args:
+        net: The reconstructor, in evaluation mode; it does not learn.
+        targets: The LR images.
+    """
+
+    largest_noise = 25.0
+
+    def __init__(self, net: LRReconstructor, targets: TargetImages, device: torch.device) -> None:
+        self.net = net.to(device).requires_grad_(False)
+        with torch.no_grad():
+            codes = [
+                torch.stack([net.encode(part.lq(device))[0] for part in targets.parts_of(image)]).mean(dim=0)
+                for image in range(len(targets.names))
+            ]
+        self.codes = torch.stack(codes)
+        """(number of images, length)."""
+
+    def shrink(self, hr: Tensor, images: Tensor) -> Tensor:
+        """Reconstruct LR images of (N, 3, scale * H, scale * W) under the codes of images."""
+        return self.net.reconstruct(hr, self.codes[images.to(self.codes.device)])
+
+
+def reconstructor_degrader(
+    net: Any, targets: TargetImages, seed: int, path: str | None = None
+) -> ReconstructorDegrader:
+    """Take the reconstructor of a file, or of the package.
+
+    Raises:
+        MissingFileError: There is no such file.
+        OptionError: It is of another scale, or none of this scale comes with the package.
+    """
+    reconstructor: Any = load_helper("LRReconstructor", net.scale, path)
+    return ReconstructorDegrader(reconstructor, targets, next(net.parameters()).device)
+
+
+def cycle_losses(bench: Bench) -> Mapping[str, Tensor]:
+    """The LR images, and their restored images as the reconstructor degrades them: weighted L1."""
+    crops = bench.targets.crops(_BATCH, bench.generator, bench.device)
+    with torch.no_grad():
+        code = bench.net.encode(crops.lq)
+    again = bench.degrader.shrink(bench.net.restore(crops.lq, code), crops.images)
+    return {"l_cycle": HighFrequencyWeightedL1Loss()(again, crops.lq, crops.detail)}
+
+
+LWAY = Recipe("lway", "reconstructor", "fitted", iterations=100, lr=2e-5, losses=cycle_losses, most_noise=2.0)
+
+
+def lway(
+    references: str = "bundled",
+    seed: int = 0,
+    iterations: int | None = None,
+    lr: float | None = None,
+    reconstructor: str | None = None,
+) -> GuardedAdaptation:
+    """Learn from the LR images alone, as in the paper; references only judge. Arguments as in :class:`GuardedAdaptation`."""
+    return GuardedAdaptation(LWAY, references, seed, iterations, lr, reconstructor)
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ def _downsampler(layout):
     return net
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", ["x4_k33", "x4_k23", "x2_k13"])
 def test_downsampler_equals_published(golden, layout):
     data, net = golden("rdsr"), _downsampler(layout)
     with torch.no_grad():
@@ -34,7 +34,7 @@ def test_downsampler_equals_published(golden, layout):
     assert infer_options(net.state_dict()) == {"type": "LinearDownsampler", **net.options}
 
 
-@pytest.mark.parametrize(("layout", "taps"), [("x4_k33", 35), ("x4_k23", 25), ("x2_k13", 13)])
+@pytest.mark.parametrize(("layout", "taps"), [("x4_k33", 35), ("x4_k23", 25), ("x2_k13", 13), ("x3_k27", 27)])
 def test_one_kernel_is_what_the_layers_do_one_by_one(layout, taps):
     torch.manual_seed(0)
     net = LinearDownsampler(*LAYOUTS[layout], num_feat=3).double()
@@ -108,7 +108,7 @@ def test_optimiser_steps_equal_published(golden):
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_the_centre_of_the_lr_image_is_where_the_downsampler_looks(layout):
     sizes, strides = LAYOUTS[layout]
-    scale = 2 if layout.startswith("x2") else 4
+    scale = int(layout[1])
     net = LinearDownsampler(sizes, strides, num_feat=1)
     ramp = torch.arange(96.0).expand(1, 1, 96, 96)
     for layer in net.downsampling:
