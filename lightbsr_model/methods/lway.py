@@ -14,6 +14,7 @@ from torch import Tensor
 from lightbsr_arch.methods.lway import LRReconstructor
 from lightbsr_arch.weights.model_files import load_helper
 from lightbsr_model.adaptation.adapting import Bench, GuardedAdaptation, Recipe
+from lightbsr_model.adaptation.adapting_model import AdaptingModel, AdaptingOptions
 from lightbsr_model.adaptation.targets import TargetImages
 from lightbsr_model.losses.wavelet import HighFrequencyWeightedL1Loss
 from lightbsr_model.runtime.declared_keys import key
@@ -136,3 +137,34 @@ class LRReconstructionModel(PhasedModel):
     def get_current_visuals(self) -> OrderedDict[str, Tensor]:
         """The LR images and what was reconstructed of them; metrics compare the two."""
         return OrderedDict(lq=self.lq.detach().cpu(), result=self.output.detach().cpu(), gt=self.lq.detach().cpu())
+
+
+@dataclass(frozen=True)
+class LWayOptions(AdaptingOptions):
+    """Keys of ``train`` for LWayModel."""
+
+    pixel_opt: dict[str, Any] = key(
+        "Loss between the LR images and their restored images, degraded again.", kind="loss"
+    )
+    perceptual_opt: dict[str, Any] | None = key(
+        "Loss between VGG features of the same images; needs torchvision's weights.", None, kind="loss"
+    )
+
+
+@MODEL_REGISTRY.register()
+class LWayModel(AdaptingModel):
+    """Adapts ``network_g`` to LR images alone: restored and degraded again, they should be what they were.
+
+    Options, under ``train``, besides those of :class:`AdaptingModel`:
+        pixel_opt (dict): HighFrequencyWeightedL1Loss, or any loss, between the LR images and their restored images, degraded
+            again.
+        perceptual_opt (dict): BasicSR's PerceptualLoss between the same images; it downloads VGG's weights. Default: none.
+    """
+
+    declared_options: ClassVar[Mapping[str, type]] = {"train": LWayOptions}
+
+    def losses(self) -> Mapping[str, Tensor]:
+        """The cycle's."""
+        again = self.learnt.shrink(self.learning_pass(self.lq).float(), self.crops.images)
+        weights = (self.crops.detail,) if isinstance(self.cri_pix, HighFrequencyWeightedL1Loss) else ()
+        return {"l_cycle": self.cri_pix(again, self.lq, *weights), **self.perceptual_losses(again, self.lq)}

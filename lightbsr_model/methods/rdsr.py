@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
 import torch
+from basicsr.losses import build_loss
 from basicsr.losses.basic_loss import CharbonnierLoss
-from torch import Tensor
+from basicsr.utils.registry import MODEL_REGISTRY
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lightbsr_arch.errors import OptionError
 from lightbsr_arch.methods.rdsr import LAYOUTS, LinearDownsampler, centre
 from lightbsr_model.adaptation.adapting import Bench, GuardedAdaptation, Recipe
+from lightbsr_model.adaptation.adapting_model import AdaptingModel, AdaptingOptions
 from lightbsr_model.adaptation.targets import CROP, TargetImages, reflect
 from lightbsr_model.losses.wavelet import WaveletLoss
+from lightbsr_model.runtime.declared_keys import key
 from lightbsr_model.runtime.random_streams import derive_seed, seeded
+from lightbsr_model.training.adversarial import AdversarialModel
+from lightbsr_model.training.train_options import AdversarialOptions
 
 _LAYOUT_OF = {2: "x2_k13", 3: "x3_k27", 4: "x4_k33"}
 _STEPS, _BATCH, _LR, _BETAS = 500, 4, 1e-3, (0.25, 0.999)
@@ -28,7 +35,7 @@ _ANCHOR_BATCH = 1
 
 
 def fit_downsampler(
-    hr: list[Tensor], lq: list[Tensor], scale: int, seed: int, steps: int = _STEPS, lr: float = _LR
+    hr: list[Tensor], lq: list[Tensor], scale: int, seed: int, steps: int | None = None, lr: float = _LR
 ) -> LinearDownsampler:
     """Fit a downsampler to pairs of images, by Charbonnier's loss and half of the wavelet loss.
 
@@ -37,7 +44,7 @@ def fit_downsampler(
         lq: Each (1, 3, H, W) in [0, 1], of at least CROP pixels a side.
         scale: 2, 3 or 4.
         seed: Of the initial weights and of the crops.
-        steps: Number of Adam's steps.
+        steps: Number of Adam's steps; None for 500.
         lr: Its rate, which falls to a hundredth along a cosine.
 
     Raises:
@@ -47,6 +54,7 @@ def fit_downsampler(
         raise OptionError(f"a downsampler is fitted at x2, x3 and x4, not x{scale}.")
     with seeded(derive_seed(seed, "downsampler")):
         net = LinearDownsampler(*LAYOUTS[_LAYOUT_OF[scale]], num_feat=_NUM_FEAT).to(hr[0].device)
+    steps = _STEPS if steps is None else steps
     charbonnier, wavelet = CharbonnierLoss(eps=1e-6), WaveletLoss(0.5)
     optimiser = torch.optim.Adam(net.parameters(), lr=lr, betas=_BETAS)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps, eta_min=lr / 100)
@@ -142,3 +150,108 @@ def fitted(
 ) -> GuardedAdaptation:
     """Learn from references that the fitted downsampler degrades, as published; arguments as in :class:`GuardedAdaptation`."""
     return GuardedAdaptation(FITTED, references, seed, iterations, lr, reconstructor)
+
+
+@dataclass(frozen=True)
+class ReferenceOptions(AdaptingOptions):
+    """Keys of ``train`` for ReferenceAdaptationModel."""
+
+    learn_degrader: Literal["reconstructor", "fitted"] = key(
+        "What degrades the references: a trained LRReconstructor, or a downsampler fitted to the LR images (as published).",
+        "reconstructor",
+    )
+    pixel_opt: dict[str, Any] = key("Loss between restored references and themselves.", kind="loss")
+    perceptual_opt: dict[str, Any] | None = key(
+        "Loss between their VGG features; needs torchvision's weights.", None, kind="loss"
+    )
+    anchor_opt: dict[str, Any] | None = key(
+        "Loss between the LR images restored now and at the start; ~ is none.", None, kind="loss"
+    )
+    cycle_opt: dict[str, Any] | None = key(
+        "Loss between the LR images and their restored images, degraded again; ~ is none.", None, kind="loss"
+    )
+    code_opt: dict[str, Any] | None = key(
+        "Loss between the representations of degraded references and of the LR images; the encoder learns too then.",
+        None,
+        kind="loss",
+    )
+
+
+class _Adapting(AdaptingModel):
+    """Losses of references, with or without a discriminator."""
+
+    def degrader_name(self) -> str:
+        """As ``train.learn_degrader`` says."""
+        return str(self.opt["train"].get("learn_degrader") or "reconstructor")
+
+    def init_training_settings(self) -> None:
+        """Build the losses that are given."""
+        train_opt = self.opt["train"]
+        names = ("anchor_opt", "cycle_opt", "code_opt")
+        self._criteria_of = {name: build_loss(train_opt[name]).to(self.device) for name in names if train_opt.get(name)}
+        super().init_training_settings()
+
+    def learning_parts(self) -> Sequence[nn.Module]:
+        """What restores; with ``code_opt`` all of the network."""
+        return (self.net_g,) if "code_opt" in self._criteria_of else (self.net_g.sr,)
+
+    def losses(self) -> Mapping[str, Tensor]:
+        """Those of the references, and of the LR images what options ask for."""
+        lq, hr = self.pairs()
+        # One pass over both, so that several processes average the gradients once.
+        count = len(lq)
+        output = self.learning_pass(torch.cat([lq, self.lq])).float()
+        restored, target = output[:count], output[count:]
+        losses = {"l_pix": self.cri_pix(restored, hr), **self.perceptual_losses(restored, hr)}
+        criteria = self._criteria_of
+        if "anchor_opt" in criteria:
+            with torch.no_grad():
+                before = self.start(self.lq)
+            losses["l_anchor"] = criteria["anchor_opt"](target, before)
+        if "cycle_opt" in criteria:
+            losses["l_cycle"] = criteria["cycle_opt"](self.learnt.shrink(target, self.crops.images), self.lq)
+        if "code_opt" in criteria:
+            with torch.no_grad():
+                code = self.start.represent(self.lq)
+            losses["l_code"] = criteria["code_opt"](self.net_g.represent(lq), code)
+        return {**losses, **self.judged(target, hr)}
+
+    def judged(self, restored: Tensor, references: Tensor) -> Mapping[str, Tensor]:
+        """The losses that a discriminator gives restored LR images."""
+        return {}
+
+
+@MODEL_REGISTRY.register()
+class ReferenceAdaptationModel(_Adapting):
+    """Adapts ``network_g`` to LR images with references in their degradation.
+
+    Options, under ``train``, besides those of :class:`AdaptingModel`:
+        learn_degrader (str): ``reconstructor`` (default) or ``fitted``.
+        pixel_opt (dict): Loss between restored references and themselves.
+        perceptual_opt (dict): BasicSR's PerceptualLoss between them; it downloads VGG's weights. Default: none.
+        anchor_opt (dict): Loss between the LR images restored now and at the start. Default: none.
+        cycle_opt (dict): Loss between the LR images and their restored images, degraded again. Default: none.
+        code_opt (dict): Loss between representations of degraded references and of the LR images; the encoder learns too.
+    """
+
+    declared_options: ClassVar[Mapping[str, type]] = {"train": ReferenceOptions}
+
+
+@dataclass(frozen=True)
+class AdversarialReferenceOptions(ReferenceOptions, AdversarialOptions):
+    """Keys of ``train`` for AdversarialReferenceAdaptationModel."""
+
+
+@MODEL_REGISTRY.register()
+class AdversarialReferenceAdaptationModel(_Adapting, AdversarialModel):
+    """:class:`ReferenceAdaptationModel` with a discriminator of references and restored LR images (ReferenceDiscriminator).
+
+    Options besides: those of :class:`AdversarialModel`. The published loss is ``gan_opt: {type: GANLoss, gan_type: lsgan}``.
+    """
+
+    declared_options: ClassVar[Mapping[str, type]] = {"train": AdversarialReferenceOptions}
+
+    def judged(self, restored: Tensor, references: Tensor) -> Mapping[str, Tensor]:
+        """That of being taken for sharp; BatchNorm keeps its statistics, since the two kinds of images differ."""
+        self.net_d.eval()
+        return self.adversarial_loss(restored, real=references)
