@@ -19,6 +19,8 @@ from lightbsr_arch.methods.sizes import Sizes
 
 _SLOPE = 0.1
 _EPSILON = 1e-8
+_BRANCH_START = 0.1
+"""Factor of the initial weights that end a residual block."""
 _SMALLEST_PUBLISHED_LQ = 22
 
 
@@ -99,6 +101,21 @@ class Reconstruction(nn.Module):
         self.blocks = nn.ModuleList(ModulatedBlock(num_feat, code_length, noisy) for _ in range(num_block))
         self.conv = nn.Conv2d(num_feat, num_feat, 3, 1, 1)
         self.last = nn.Conv2d(num_feat, 3, 3, 1, 1)
+        self._start()
+
+    def _start(self) -> None:
+        """Initialise so that features keep their size, and codes modulate around 1.
+
+        Under torch's own start the image is lost in them within a few layers, and hundreds of iterations teach nothing.
+        """
+        for name, layer in self.named_modules():
+            if isinstance(layer, nn.Conv2d) and layer is not self.last:
+                nn.init.kaiming_normal_(layer.weight, _SLOPE)
+                nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+                if name.endswith("residual.conv2"):
+                    layer.weight.data.mul_(_BRANCH_START)
+            elif isinstance(layer, nn.Linear):
+                nn.init.ones_(layer.bias)
 
     def forward(self, x: Tensor, code: Tensor) -> Tensor:
         """From (N, in_channels, H, W) and (N, code_length) to (N, 3, H, W)."""

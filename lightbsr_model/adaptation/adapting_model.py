@@ -31,7 +31,7 @@ class AdaptingOptions(PhasedOptions):
     """Keys of ``train`` for models that adapt."""
 
     parent: str = key("Checkpoint or model file of the trained network that is adapted; a new run starts from it.")
-    reconstructor: str | None = key("Checkpoint of an LRReconstructor; ~ takes the one in the package.", None)
+    reconstructor: str | None = key("Checkpoint of the network that degrades; ~ takes the one in the package.", None)
 
 
 class AdaptingModel(PhasedModel):
@@ -43,7 +43,7 @@ class AdaptingModel(PhasedModel):
 
     Options, under ``train``, besides those of :class:`PhasedModel`:
         parent (str): The trained network's checkpoint.
-        reconstructor (str): Checkpoint of an LRReconstructor; default: the one in the package.
+        reconstructor (str): Checkpoint of the network that degrades; default: the one in the package.
     """
 
     declared_options: ClassVar[Mapping[str, type]] = {"train": AdaptingOptions}
