@@ -171,6 +171,6 @@ METHOD = Method(
     networks={},
     helpers={"LinearDownsampler": LinearDownsampler, "ReferenceDiscriminator": ReferenceDiscriminator},
     adaptations={name: f"lightbsr_model.methods.rdsr.{name}" for name in ("references", "fitted")},
-    degraders={"fitted": "lightbsr_model.methods.rdsr.fitted_degrader"},
+    degraders={name: f"lightbsr_model.methods.rdsr.{name}_degrader" for name in ("fitted", "downsampler")},
     sizes=_sizes,
 )

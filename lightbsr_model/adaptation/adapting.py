@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from lightbsr_arch.errors import OptionError
 from lightbsr_arch.methods.registry import method_of_network
-from lightbsr_model.adaptation.degraders import Degrader, degrade, learn_degrader
+from lightbsr_model.adaptation.degraders import MOST_NOISE, Degrader, degrade, learn_degrader
 from lightbsr_model.adaptation.guard import Figures, Judge, Verdict, judge
 from lightbsr_model.adaptation.references import References
 from lightbsr_model.adaptation.targets import TargetImages
@@ -124,6 +124,7 @@ class Adapting:
         files: Mapping[str, str] | None = None,
     ) -> None:
         check_network(net)
+        check_noise(targets)
         self.recipe, self.targets, self.references, self.seed = recipe, targets, references, seed
         self.iterations = recipe.iterations if iterations is None else iterations
         self.interval = interval
@@ -142,7 +143,6 @@ class Adapting:
             name: learn_degrader(name, self.start, targets, derive_seed(seed, name), path=(files or {}).get(name))
             for name in names
         }
-        check_noise(targets, self.degraders.values())
         self.judge = Judge(targets, references, self.degraders, derive_seed(seed, "judge"), self.device)
         self._restored = self.judge.restore(self.start)
         self.before = self.judge.figures(self.start)
@@ -250,18 +250,17 @@ def check_network(net: Any) -> None:
         )
 
 
-def check_noise(targets: TargetImages, degraders: Any) -> None:
+def check_noise(targets: TargetImages) -> None:
     """Check that the noise of LR images is within what degradations can be learnt of.
 
     Raises:
         OptionError: It is not; the message names the image.
     """
-    limit = min(degrader.largest_noise for degrader in degraders)
     for name, level in zip(targets.names, targets.noise, strict=True):
-        if level > limit:
+        if level > MOST_NOISE:
             raise OptionError(
-                f"{name}: has noise of about {level:.0f} grey levels; degradations are learnt of at most {limit:.0f}. Leave it "
-                "out, or remove noise first."
+                f"{name}: has noise of about {level:.0f} grey levels; degradations are learnt of at most {MOST_NOISE:.0f}. "
+                "Leave it out, or remove noise first."
             )
 
 

@@ -73,12 +73,12 @@ class AdaptingModel(PhasedModel):
             self.net_g.load_state_dict(state_dict)
             get_root_logger().info(f"The network starts from its parent, {train_opt['parent']}.")
         self.targets: TargetImages = read_targets({**data, "scale": self.opt["scale"]})
+        check_noise(self.targets)
         name = self.degrader_name()
         path = train_opt.get("reconstructor") if name == "reconstructor" else None
         self.learnt = learn_degrader(
             name, self.start, self.targets, derive_seed(self.opt["manual_seed"], name), path=path
         )
-        check_noise(self.targets, (self.learnt,))
 
     def learning_parts(self) -> Sequence[Any]:
         """The parts of the network that learn."""

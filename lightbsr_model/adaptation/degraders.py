@@ -12,12 +12,12 @@ from lightbsr_arch.methods import registry
 from lightbsr_model.adaptation.targets import TargetImages
 from lightbsr_model.degradation.noise import add_gaussian_noise, quantise
 
+MOST_NOISE = 25.0
+"""Standard deviation in grey levels of the strongest noise that the reconstructor was trained for."""
+
 
 class Degrader(Protocol):
     """What blur and downsampling did to LR images."""
-
-    largest_noise: float
-    """Standard deviation of the strongest noise among the images that it can say anything of, in grey levels."""
 
     def shrink(self, hr: Tensor, images: Tensor) -> Tensor:
         """Shrink HR images as LR images were, with gradients for the images.
@@ -29,16 +29,6 @@ class Degrader(Protocol):
         Returns:
             (N, 3, H, W), without noise, not rounded.
         """
-        ...
-
-
-class NetworkLike(Protocol):
-    """A network that restores under what it estimates."""
-
-    scale: int
-
-    def __call__(self, lq: Tensor) -> Tensor:
-        """Restore (N, 3, H, W) in [0, 1]."""
         ...
 
 

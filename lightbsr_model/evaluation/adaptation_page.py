@@ -53,7 +53,7 @@ def _figures(outcome: Outcome, noise: float) -> Table:
     rows.append(("Mean change of restored images (grey levels)", 0.0, after.change, f"at most {MOST_CHANGE:.0f}"))
     if before.niqe is not None and after.niqe is not None:
         rows.append(("NIQE of restored images, lower is better", before.niqe, after.niqe, "at most 10 % more"))
-    limit = f"at most {3 * noise + 3:.1f}"
+    limit = f"at most {max(3 * noise + 3, before.residual):.1f}"
     rows.append(
         ("Restored images degraded again, from the given ones (grey levels)", before.residual, after.residual, limit)
     )

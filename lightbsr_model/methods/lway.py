@@ -37,8 +37,6 @@ class ReconstructorDegrader:
         targets: The LR images.
     """
 
-    largest_noise = 25.0
-
     def __init__(self, net: LRReconstructor, targets: TargetImages, device: torch.device) -> None:
         self.net = net.to(device).requires_grad_(False)
         with torch.no_grad():

@@ -17,6 +17,7 @@ from lightbsr_arch.errors import OptionError
 from lightbsr_arch.methods.rdsr import LAYOUTS, LinearDownsampler, centre
 from lightbsr_model.adaptation.adapting import Bench, GuardedAdaptation, Recipe
 from lightbsr_model.adaptation.adapting_model import AdaptingModel, AdaptingOptions
+from lightbsr_model.adaptation.kernel_fitting import fit_kernel, smoothed
 from lightbsr_model.adaptation.targets import CROP, TargetImages, reflect
 from lightbsr_model.losses.wavelet import WaveletLoss
 from lightbsr_model.runtime.declared_keys import key
@@ -25,39 +26,46 @@ from lightbsr_model.training.adversarial import AdversarialModel
 from lightbsr_model.training.train_options import AdversarialOptions
 
 _LAYOUT_OF = {2: "x2_k13", 3: "x3_k27", 4: "x4_k33"}
-_STEPS, _BATCH, _LR, _BETAS = 500, 4, 1e-3, (0.25, 0.999)
-_NUM_FEAT = 16
-"""Channels between the layers that are fitted; the published 64 make the same kind of function at many times the cost."""
+_SIZE_OF = {2: 17, 3: 27, 4: 35}
+"""Sides of the kernels that are fitted."""
 
+_STEPS, _LR, _BETAS = 3000, {2: 2e-3, 3: 5e-4, 4: 2e-4}, (0.25, 0.999)
+"""Of the published downsampler."""
+
+_BATCH = 4
 _MOST_PARTS = 6
+_PART = 192
+_SMOOTHING = 0.8
+_NOISY = 10.0
+"""Standard deviation of the blur that goes before a noisy image is restored, and the factor of the regularisation then."""
+
 _ANCHOR = 0.1
 _ANCHOR_BATCH = 1
 
 
 def fit_downsampler(
-    hr: list[Tensor], lq: list[Tensor], scale: int, seed: int, steps: int | None = None, lr: float = _LR
+    hr: list[Tensor], lq: list[Tensor], scale: int, seed: int, steps: int = _STEPS, lr: float | None = None
 ) -> LinearDownsampler:
-    """Fit a downsampler to pairs of images, by Charbonnier's loss and half of the wavelet loss.
+    """Fit the published downsampler to pairs of images, by Charbonnier's loss and half of the wavelet loss.
 
     Args:
         hr: Each (1, 3, scale * H, scale * W) in [0, 1].
         lq: Each (1, 3, H, W) in [0, 1], of at least CROP pixels a side.
         scale: 2, 3 or 4.
         seed: Of the initial weights and of the crops.
-        steps: Number of Adam's steps; None for 500.
-        lr: Its rate, which falls to a hundredth along a cosine.
+        steps: Number of Adam's steps.
+        lr: Its rate, which falls to a hundredth along a cosine; None for the published one of the scale.
 
     Raises:
         OptionError: No layout for this scale.
     """
-    if scale not in _LAYOUT_OF:
-        raise OptionError(f"a downsampler is fitted at x2, x3 and x4, not x{scale}.")
+    _check_scale(scale)
     with seeded(derive_seed(seed, "downsampler")):
-        net = LinearDownsampler(*LAYOUTS[_LAYOUT_OF[scale]], num_feat=_NUM_FEAT).to(hr[0].device)
-    steps = _STEPS if steps is None else steps
+        net = LinearDownsampler(*LAYOUTS[_LAYOUT_OF[scale]]).to(hr[0].device)
+    rate = _LR[scale] if lr is None else lr
     charbonnier, wavelet = CharbonnierLoss(eps=1e-6), WaveletLoss(0.5)
-    optimiser = torch.optim.Adam(net.parameters(), lr=lr, betas=_BETAS)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps, eta_min=lr / 100)
+    optimiser = torch.optim.Adam(net.parameters(), lr=rate, betas=_BETAS)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps, eta_min=rate / 100)
     generator = torch.Generator().manual_seed(derive_seed(seed, "crops"))
     for _ in range(steps):
         pairs = [_crop(hr, lq, scale, generator) for _ in range(_BATCH)]
@@ -85,8 +93,6 @@ class FittedDegrader:
         scale: Of the network.
     """
 
-    largest_noise = float("inf")
-
     def __init__(self, kernel: Tensor, scale: int) -> None:
         self.kernel, self.scale = kernel, scale
         # As many LR pixels as the kernel takes off at each side; see `centre`.
@@ -100,16 +106,47 @@ class FittedDegrader:
 
 
 @torch.no_grad()
-def _restored(net: Any, targets: TargetImages) -> tuple[list[Tensor], list[Tensor]]:
+def _restored(net: Any, targets: TargetImages, generator: torch.Generator) -> tuple[list[Tensor], list[Tensor]]:
+    """What a network restores of LR images, and what that is to be compared with.
+
+    Of a noisy image both would have the same noise, which looks like a sharp kernel. So noise z of its own strength is added
+    to what is restored, after a slight blur, and subtracted from what that is compared with: y + z and y - z have
+    independent noise (Recorrupted-to-Recorrupted, CVPR 2021).
+    """
     device = next(net.parameters()).device
-    lq = [part.lq(device)[:, :, :192, :192] for part in targets.parts[:_MOST_PARTS]]
-    return [net(one).clamp(0, 1) for one in lq], lq
+    restored, seen = [], []
+    for part in targets.parts[:_MOST_PARTS]:
+        lq, level = part.lq(device)[:, :, :_PART, :_PART], targets.noise[part.image] / 255
+        given = lq
+        if level:
+            noise = level * torch.randn(lq.shape, generator=generator).to(device)
+            given, lq = smoothed(lq + noise, _SMOOTHING).clamp(0, 1), lq - noise
+        restored.append(net(given).clamp(0, 1))
+        seen.append(lq)
+    return restored, seen
 
 
 def fitted_degrader(net: Any, targets: TargetImages, seed: int, path: str | None = None) -> FittedDegrader:
-    """Fit a downsampler to LR images and what a network restores of them."""
-    hr, lq = _restored(net, targets)
+    """Fit a kernel to LR images and what a network restores of them, by least squares.
+
+    The same kind of function as the published downsampler, in a second instead of thousands of steps.
+    """
+    _check_scale(net.scale)
+    generator = torch.Generator().manual_seed(derive_seed(seed, "kernel"))
+    hr, lq = _restored(net, targets, generator)
+    more = _NOISY if max(targets.noise) else 1.0
+    return FittedDegrader(fit_kernel(hr, lq, net.scale, _SIZE_OF[net.scale], generator, more), net.scale)
+
+
+def downsampler_degrader(net: Any, targets: TargetImages, seed: int, path: str | None = None) -> FittedDegrader:
+    """Fit the published downsampler to LR images and what a network restores of them, in the published number of steps."""
+    hr, lq = _restored(net, targets, torch.Generator().manual_seed(derive_seed(seed, "kernel")))
     return FittedDegrader(fit_downsampler(hr, lq, net.scale, seed).kernel().detach(), net.scale)
+
+
+def _check_scale(scale: int) -> None:
+    if scale not in _SIZE_OF:
+        raise OptionError(f"a degradation is fitted at x2, x3 and x4, not x{scale}.")
 
 
 def reference_losses(bench: Bench) -> Mapping[str, Tensor]:
@@ -148,7 +185,7 @@ def fitted(
     lr: float | None = None,
     reconstructor: str | None = None,
 ) -> GuardedAdaptation:
-    """Learn from references that the fitted downsampler degrades, as published; arguments as in :class:`GuardedAdaptation`."""
+    """Learn from references that a fitted kernel degrades; arguments as in :class:`GuardedAdaptation`."""
     return GuardedAdaptation(FITTED, references, seed, iterations, lr, reconstructor)
 
 
@@ -156,8 +193,9 @@ def fitted(
 class ReferenceOptions(AdaptingOptions):
     """Keys of ``train`` for ReferenceAdaptationModel."""
 
-    learn_degrader: Literal["reconstructor", "fitted"] = key(
-        "What degrades the references: a trained LRReconstructor, or a downsampler fitted to the LR images (as published).",
+    learn_degrader: Literal["reconstructor", "fitted", "downsampler"] = key(
+        "What degrades the references: a trained reconstructor, or what is fitted to the LR images: a kernel by least squares, "
+        "or the published downsampler, step by step.",
         "reconstructor",
     )
     pixel_opt: dict[str, Any] = key("Loss between restored references and themselves.", kind="loss")
@@ -226,7 +264,7 @@ class ReferenceAdaptationModel(_Adapting):
     """Adapts ``network_g`` to LR images with references in their degradation.
 
     Options, under ``train``, besides those of :class:`AdaptingModel`:
-        learn_degrader (str): ``reconstructor`` (default) or ``fitted``.
+        learn_degrader (str): ``reconstructor`` (default), ``fitted`` (a kernel) or ``downsampler`` (as published).
         pixel_opt (dict): Loss between restored references and themselves.
         perceptual_opt (dict): BasicSR's PerceptualLoss between them; it downloads VGG's weights. Default: none.
         anchor_opt (dict): Loss between the LR images restored now and at the start. Default: none.

@@ -67,8 +67,6 @@ def sharp_images(folder: Path) -> str:
 class TrueDegrader:
     """Degrades as the LR images of :func:`low` were degraded."""
 
-    largest_noise = 50.0
-
     def __init__(self, sigma: float, scale: int = 4) -> None:
         self.kernel, self.scale = isotropic_gaussian_kernels(torch.tensor([sigma])).float(), scale
 

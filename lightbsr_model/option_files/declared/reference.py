@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from lightbsr_model.data.set_options import IoBackend
 from lightbsr_model.degradation.second_order_options import KEYS as REAL_WORLD_KEYS
 from lightbsr_model.option_files.declared import sections
 from lightbsr_model.option_files.declared.catalogue import NamedClass, classes_of, data_sets, models
@@ -44,7 +45,7 @@ def markdown() -> str:
     ]
     parts += [_section(f"datasets: {entry.name}", entry.keys) for entry in data_sets() if entry.keys]
     parts.append("### degradation of real-world presets\n\n" + _REAL_WORLD + _table(REAL_WORLD_KEYS))
-    parts.append("### io_backend\n\n" + _table(keys_of(data_sets()[0].keys["io_backend"].section or object)))
+    parts.append("### io_backend\n\n" + _table(keys_of(IoBackend)))
     parts.append(_section("train: any model", keys_of(LoopOptions)))
     parts.append(
         _section("train: BasicSR's SRModel", _beyond(keys_of(SROptions), keys_of(LoopOptions)), "Besides those above.")

@@ -7,6 +7,7 @@ import torch
 from basicsr.models import build_model
 
 from lightbsr_arch.errors import OptionError
+from lightbsr_arch.methods.rdsr import LAYOUTS, LinearDownsampler
 from lightbsr_arch.weights.model_card import ModelCard
 from lightbsr_arch.weights.model_files import save_model
 from lightbsr_model.adaptation.adaptation_dataset import AdaptationDataset
@@ -151,9 +152,11 @@ def test_a_resumed_run_knows_its_parent(place, tmp_path):
     assert all(torch.equal(value, net.state_dict()[key]) for key, value in resumed.start.state_dict().items())
 
 
-def test_a_fitted_downsampler_degrades_where_it_is_asked_for(place, monkeypatch):
-    monkeypatch.setattr(rdsr, "_STEPS", 3)
-    model = _model(place, "ReferenceAdaptationModel", learn_degrader="fitted")
+@pytest.mark.parametrize("name", ["fitted", "downsampler"])
+def test_what_was_fitted_degrades_where_it_is_asked_for(place, name, monkeypatch):
+    monkeypatch.setattr(rdsr, "fit_downsampler", lambda *_: LinearDownsampler(*LAYOUTS["x4_k23"], num_feat=1))
+    model = _model(place, "ReferenceAdaptationModel", learn_degrader=name)
+    assert len(model.learnt.kernel) == {"fitted": 35, "downsampler": 25}[name]
     assert isinstance(model.learnt, rdsr.FittedDegrader)
     assert "l_pix" in _steps(model, place, 1)[0]
 
