@@ -23,7 +23,7 @@ setup(
     # The option files are shown at the top of the repository, and installed where the command finds them.
     package_dir={"lightbsr_model.options": "options"},
     package_data={
-        "lightbsr_arch": ["py.typed", "pretrained/*"],
+        "lightbsr_arch": ["py.typed", "pretrained/*", "pretrained/helpers/*"],
         "lightbsr_model": ["py.typed", "evaluation/comparison/*.csv"],
         "lightbsr_model.options": ["*.yml", "*/*.yml", "lightbsr.schema.json"],
     },

@@ -29,6 +29,7 @@ _COMMANDS = {
         "lightbsr.cli.finetune",
         "train a model further on one's own sharp images, if that makes it better: IMAGES -o FILE [-m MODEL]",
     ),
+    "adapt": ("lightbsr.cli.adapt", "fit a model to one's own images: IMAGES -m MODEL -o FILE [--references SHARP]"),
     "train": ("lightbsr.cli.pipelines", f"train in BasicSR's own loop. {_BASICSR_FLAGS}"),
     "test": ("lightbsr.cli.pipelines", f"test in BasicSR's own loop. {_BASICSR_FLAGS}"),
     "check": (

@@ -30,6 +30,7 @@ LAYERS = (
     ("lightbsr_model.data",),
     ("lightbsr_model.losses",),
     ("lightbsr_model.training",),
+    ("lightbsr_model.adaptation",),
     ("lightbsr_model.methods",),
     ("lightbsr_model.option_files",),
     ("lightbsr_model.evaluation",),
@@ -109,7 +110,8 @@ ROOMS = ("lightbsr_arch/methods/", "lightbsr_model/methods/")
 
 def test_no_method_is_named_outside_its_files():
     # LightBSR is the project's name too.
-    names = {name for method in METHODS if method.training for name in method.networks if "LightBSR" not in name}
+    trained = [method for method in METHODS if method.training]
+    names = {name for method in trained for name in (*method.networks, *method.helpers) if "LightBSR" not in name}
     pattern = re.compile(rf"\b({'|'.join(sorted(names))})", re.IGNORECASE)
     assert pattern.search("the CdCL network")
     for path in SOURCES:

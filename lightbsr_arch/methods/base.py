@@ -56,7 +56,7 @@ class Method:
     paper: str
     """Venue and arXiv number."""
     networks: Mapping[str, type[nn.Module]]
-    """Its networks, by the names that option files use."""
+    """Its networks that restore images, by the names that option files use."""
     sizes: Callable[[Sizes], dict[str, Any]]
     """Infers the network's ``type`` and its constructor's sizes from a state dict."""
     published: PublishedLayout | None = None
@@ -74,8 +74,13 @@ class Method:
     one that runs any network. A name, since a method is read without what runs it."""
     namesake_hint: Callable[[Mapping[str, Tensor]], str] | None = None
     """A sentence for weights of another network that has the same name; empty for any other weights."""
-    adaptations: Mapping[str, Callable[..., Adaptation]] = field(default_factory=dict)
-    """Adaptations by the names that option files use, made of their arguments."""
+    helpers: Mapping[str, type[nn.Module]] = field(default_factory=dict)
+    """Its networks that restore no images but help others to learn, by the names that option files use."""
+    adaptations: Mapping[str, Callable[..., Adaptation] | str] = field(default_factory=dict)
+    """Adaptations by the names that option files use, made of their arguments; or the dotted name of what makes one, since
+    networks do without what trains them."""
+    degraders: Mapping[str, str] = field(default_factory=dict)
+    """Degradations that are learnt from LR images, by name: the dotted name of what learns one."""
 
     @property
     def who_restores(self) -> str:

@@ -30,12 +30,14 @@ class Registered:
     training: str
     """Dotted name of the module with its BasicSR models; empty for a method without training."""
     networks: tuple[str, ...]
-    """Names of its networks."""
+    """Names of its networks that restore images."""
     signature: tuple[str, ...]
     """Key prefixes that occur in every state dict of the method and in no other method's."""
     published_signature: tuple[str | tuple[str, ...], ...] = ()
     """Keys that occur in every published state dict of the method and in no other method's. Of keys that are telling only
     together, a tuple."""
+    helpers: tuple[str, ...] = ()
+    """Names of its networks that restore no images but help others to learn."""
 
     def load(self) -> Method:
         """Import the method."""
@@ -48,9 +50,10 @@ def _ours(
     *networks: str,
     signature: tuple[str, ...] = (),
     published: tuple[str | tuple[str, ...], ...] = (),
+    helpers: tuple[str, ...] = (),
 ) -> Registered:
     training = f"lightbsr_model.methods.{name}" if signature else ""
-    return Registered(f"lightbsr_arch.methods.{name}", training, networks, signature, published)
+    return Registered(f"lightbsr_arch.methods.{name}", training, networks, signature, published, helpers)
 
 
 METHODS = (
@@ -96,6 +99,12 @@ METHODS = (
         signature=("alignment.offsets.",),
         published=("dcn_alignment.conv_offset.0.weight",),
     ),
+    _ours("lway", signature=("reconstruction.",), helpers=("LRReconstructor",)),
+    _ours(
+        "rdsr",
+        signature=("downsampling.", "judgement."),
+        helpers=("LinearDownsampler", "ReferenceDiscriminator"),
+    ),
     _ours("bicubic", "BicubicUpsampler"),
 )
 """The methods of this package."""
@@ -116,6 +125,12 @@ def network(name: Any) -> type[nn.Module] | None:
     """The class of a registered network; None for any other name."""
     method = method_with(name)
     return None if method is None else method.networks[name]
+
+
+def helper(name: Any) -> type[nn.Module] | None:
+    """The class of a registered network that helps others to learn; None for any other name."""
+    method = next((method.load() for method in registered() if name in method.helpers), None)
+    return None if method is None else method.helpers[name]
 
 
 def method_with(network_name: Any) -> Method | None:
@@ -153,7 +168,8 @@ def pairings() -> Iterator[Pairing]:
 
 def adaptation(name: Any) -> Callable[..., Adaptation] | None:
     """What makes the adaptation of a name; None if no method has it."""
-    return _adaptations().get(name)
+    found = _adaptations().get(name)
+    return _object(found) if isinstance(found, str) else found
 
 
 def adaptation_names() -> list[str]:
@@ -161,5 +177,17 @@ def adaptation_names() -> list[str]:
     return list(_adaptations())
 
 
-def _adaptations() -> dict[str, Callable[..., Adaptation]]:
+def degrader(name: str) -> Callable[..., Any] | None:
+    """What learns the degradation of a name from LR images; None if no method has it."""
+    dotted = next((found for method in registered() if (found := method.load().degraders.get(name))), None)
+    return None if dotted is None else _object(dotted)
+
+
+def _object(dotted: str) -> Callable[..., Any]:
+    module, _, name = dotted.rpartition(".")
+    found: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    return found
+
+
+def _adaptations() -> dict[str, Callable[..., Adaptation] | str]:
     return {name: make for method in registered() for name, make in method.load().adaptations.items()}

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from lightbsr_arch.display import printable
 from lightbsr_arch.errors import MissingFileError, OptionError
 from lightbsr_arch.layers.momentum_contrast import complete_momentum_parts
-from lightbsr_arch.methods.registry import method_with
+from lightbsr_arch.methods.registry import helper, method_with
 from lightbsr_arch.saving import write_whole
 from lightbsr_arch.weights.checkpoints import load_state_dict
 from lightbsr_arch.weights.containers import check_safetensors, is_regular_file
@@ -158,27 +158,63 @@ def load_model(path: str | Path, command: str = "") -> Model:
         return Model(net, options, ModelCard(), str(error))
 
 
-def _build(state_dict: Mapping[str, Tensor], options: Mapping[str, Any], command: str = "") -> nn.Module:
+def load_helper(name: str, scale: int, path: str | Path | None = None) -> nn.Module:
+    """Load a network that helps others to learn.
+
+    Args:
+        name: Its name in option files.
+        scale: What its scale must be.
+        path: A checkpoint or ``.safetensors``; None takes the one that comes with the package.
+
+    Returns:
+        The network, in evaluation mode, on the CPU.
+
+    Raises:
+        MissingFileError: There is no such file, or none of this scale comes with the package.
+        OptionError: It is of another network or scale; the message names the file.
+    """
+    if path is None:
+        path = _bundled_folder() / "helpers" / f"{name}_x{scale}.safetensors"
+        if not is_regular_file(path):
+            raise MissingFileError(f"no {name} of x{scale} comes with the package: train one, and name its file.")
+    try:
+        state_dict = load_state_dict(path)
+        options = infer_options(state_dict)
+        if options["type"] != name or options.get("scale", scale) != scale:
+            raise ValueError(f"expected {name} of x{scale}, got {options['type']} of x{options.get('scale')}.")
+        return _build(state_dict, options, helpers=True)
+    except ValueError as error:
+        message = str(error)
+        raise OptionError(message if message.startswith(str(path)) else f"{path}: {message}") from error
+
+
+def _build(
+    state_dict: Mapping[str, Tensor], options: Mapping[str, Any], command: str = "", helpers: bool = False
+) -> nn.Module:
     arguments = dict(options)
     kind = arguments.pop("type")
-    method = method_with(kind)
-    if method is None:
+    method, cls = method_with(kind), helper(kind)
+    if cls is not None and not helpers:
+        raise ValueError(f"this is {kind}, which helps other networks to learn and restores no images.")
+    if method is not None:
+        cls = method.networks[kind]
+    if cls is None:
         raise ValueError(f"this is {kind}, a network that is not here.")
-    if command and method.command.get(kind) != command:
+    if command and (method is None or method.command.get(kind) != command):
         raise ValueError(f"this is {kind}, which `lightbsr {command}` cannot run.")
-    if kind in method.needs and not command:
+    if method is not None and kind in method.needs and not command:
         raise ValueError(
             f"this is {kind}, which needs {method.needs[kind]} besides the LR image; {method.who_restores}."
         )
     # Sizes are read off the weights: memory is taken only when all of them are there and fit.
     try:
         with torch.device("meta"):
-            on_meta = method.networks[kind](**arguments)
+            on_meta = cls(**arguments)
     except (RuntimeError, ZeroDivisionError) as error:
         raise ValueError(f"its weights have sizes that no {kind} has.") from error
     state_dict = complete_momentum_parts(on_meta, state_dict)
     _check_fit(state_dict, on_meta.state_dict(), kind)
-    return with_weights(method.networks[kind](**arguments), state_dict)
+    return with_weights(cls(**arguments), state_dict)
 
 
 def with_weights(net: nn.Module, state_dict: Mapping[str, Tensor]) -> nn.Module:

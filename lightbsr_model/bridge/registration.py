@@ -16,7 +16,8 @@ def register_all() -> None:
     name is taken (``utils/registry.py:42``).
     """
     for method in registered():
-        for name, network in method.load().networks.items():
+        loaded = method.load()
+        for name, network in {**loaded.networks, **loaded.helpers}.items():
             if name not in ARCH_REGISTRY:
                 ARCH_REGISTRY.register(network)
     import lightbsr_model.data.blind_degradation_benchmark_dataset

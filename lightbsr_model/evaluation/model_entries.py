@@ -48,9 +48,9 @@ class ModelEntry:
     """Entry of the checkpoint. Default: params_ema if present, else params."""
     model_type: str | None = None
     """BasicSR model that runs it. Default: SRModel, or the one that the arch needs."""
-    adaptation: Mapping[str, Any] | None = None
-    """Adapts the network to each image before it is restored: ``type`` and arguments, as ``val: {adaptation: ...}`` of an
-    option file. Default: none."""
+    adapt: Mapping[str, Any] | None = None
+    """Adapts the network to each image before it is restored: an adaptation's name (``references``), or ``type`` and arguments,
+    as ``val: {adaptation: ...}`` of an option file. Default: none."""
     results: str | None = None
     """Instead of a network: a folder of SR images."""
     results_tmpl: str = "{set}/{preset}/{image}.png"
@@ -102,6 +102,8 @@ class ModelListReader(SettingsReader):
                 if key not in keys:
                     self.report((*place, key), f"unknown key{nearest(key, keys)}; correct or remove it")
             values = {key: value for key, value in given.items() if key in keys and value is not None}
+            if isinstance(values.get("adapt"), str):
+                values["adapt"] = {"type": values["adapt"]}
             values["path"] = bundled_model(str(values.get("path"))) or values.get("path")
             entry = ModelEntry(**{**values, "path": None if values["path"] is None else str(values["path"])})
             if (fault := name_fault(entry.name)) is not None:
@@ -114,7 +116,7 @@ class ModelListReader(SettingsReader):
 
     def _check_model(self, place: KeyPath, entry: ModelEntry) -> None:
         if entry.results is not None:
-            for key in ("network", "path", "model_type", "param_key", "adaptation"):
+            for key in ("network", "path", "model_type", "param_key", "adapt"):
                 if getattr(entry, key) is not None:
                     self.report((*place, key), "has no effect together with `results`; leave out one of the two")
             for key, folder in (("results", entry.results), ("lr", entry.lr)):
@@ -138,7 +140,7 @@ class ModelListReader(SettingsReader):
                 self.report((*place, key), str(error))
                 return
         try:
-            build_adaptation(entry.adaptation)
+            build_adaptation(entry.adapt)
             network = network_of(entry)
         except (OptionError, ValueError) as error:
             self.report(place, str(error))

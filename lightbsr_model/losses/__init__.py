@@ -6,7 +6,7 @@ from lightbsr_model.losses.degradation_regression import DegradationRegressionLo
 from lightbsr_model.losses.distillation import ChannelDistillationLoss, SpatialDistillationLoss
 from lightbsr_model.losses.flow_aligned import FlowAlignedL1Loss
 from lightbsr_model.losses.low_pass import LowPassL1Loss
-from lightbsr_model.losses.wavelet import WaveletLoss
+from lightbsr_model.losses.wavelet import HighFrequencyWeightedL1Loss, WaveletLoss
 
 __all__ = [
     "ChannelDistillationLoss",
@@ -14,6 +14,7 @@ __all__ = [
     "DegradationContrastiveLoss",
     "DegradationRegressionLoss",
     "FlowAlignedL1Loss",
+    "HighFrequencyWeightedL1Loss",
     "LowPassL1Loss",
     "SpatialDistillationLoss",
     "WaveletLoss",

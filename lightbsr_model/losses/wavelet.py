@@ -25,6 +25,49 @@ def haar(images: Tensor) -> tuple[Tensor, Tensor]:
     return low / 2, torch.stack([horizontal, vertical, diagonal], dim=1) / 2
 
 
+def detail_map(images: Tensor) -> Tensor:
+    """Where images have detail: the norm of the details of each 2x2 block, over bands and colours, from 0 to 1 in each image.
+
+    Args:
+        images: (N, C, H, W).
+
+    Returns:
+        (N, 1, H, W); the same for all pixels of a block. An odd side counts as if its last row or column were there twice; an
+        image without any difference has none.
+    """
+    height, width = images.shape[2:]
+    even = F.pad(images, (0, width % 2, 0, height % 2), mode="replicate")
+    norm = haar(even)[1].square().sum(dim=(1, 2)).sqrt()
+    low, high = norm.amin(dim=(1, 2), keepdim=True), norm.amax(dim=(1, 2), keepdim=True)
+    spread = torch.where(high > low, high - low, torch.ones_like(high))
+    blocks = ((norm - low) / spread)[:, None]
+    return blocks.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)[:, :, :height, :width]
+
+
+@LOSS_REGISTRY.register()
+class HighFrequencyWeightedL1Loss(nn.Module):
+    """L1 distance, each pixel weighted by the detail of the target there (LWay, arXiv 2403.02601).
+
+    Args:
+        loss_weight: Multiplies the loss.
+    """
+
+    def __init__(self, loss_weight: float = 1.0) -> None:
+        super().__init__()
+        self.loss_weight = loss_weight
+
+    def forward(self, restored: Tensor, gt: Tensor, weight: Tensor | None = None) -> Tensor:
+        """Return the loss of (N, C, H, W) images of any range.
+
+        Args:
+            restored: What learns.
+            gt: The target.
+            weight: (N, 1, H, W); without it the target's own :func:`detail_map`. For crops, that of the whole image.
+        """
+        weight = detail_map(gt) if weight is None else weight
+        return self.loss_weight * (weight * (restored - gt).abs()).mean()
+
+
 @LOSS_REGISTRY.register()
 class WaveletLoss(nn.Module):
     """L1 distance between the details of images: Haar coefficients without the low band, averaged over the levels.

@@ -19,6 +19,12 @@ KEPT = {"spynet.mean": [0.485, 0.456, 0.406], "spynet.std": [0.229, 0.224, 0.225
 OTHER_MEANS = {"dasr": 255 * RGB_MEAN, "cdcl": torch.tensor([0.4680, 0.4484, 0.4029])}
 
 
+def filled_state_dict(name: str, gain: float = 1.0) -> dict[str, torch.Tensor]:
+    """The weights of a recorded network whose name in the list of shapes is given whole, in the published layout."""
+    shapes = json.loads((GOLDEN / "state_dict_shapes.json").read_text())[name]
+    return {key: _fill(key, shape, gain, RGB_MEAN) for key, shape in shapes.items()}
+
+
 Gain = float | Mapping[str, float]
 """Of all weights, or by the prefix of their keys; 1 for those without."""
 

@@ -51,7 +51,7 @@ class NetworkRestoration:
                 "scale": scale,
                 "network_g": dict(network),
                 "path": {},
-                "val": {"adaptation": entry.adaptation},
+                "val": {"adaptation": entry.adapt},
             }
         )
         weights = "none"
@@ -66,8 +66,8 @@ class NetworkRestoration:
             weights = _weights_sha256(state_dict)
         self.net: nn.Module = self.model.net_g
         facts = [network, self.model_type, weights, scale, device.type, __version__]
-        if entry.adaptation is not None:
-            facts.append(entry.adaptation)
+        if entry.adapt is not None:
+            facts.append(entry.adapt)
         # What decides its images: a change of it makes earlier ones stale.
         self.fingerprint = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
 

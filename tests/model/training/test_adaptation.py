@@ -44,7 +44,9 @@ class BrightnessAdaptation:
 def _brightness(monkeypatch):
     method = Method("toy", "", {}, sizes=lambda _: {}, adaptations={"Brightness": BrightnessAdaptation})
     entry = type(
-        "Entry", (), {"load": lambda self: method, "networks": (), "signature": (), "published_signature": ()}
+        "Entry",
+        (),
+        {"load": lambda self: method, "networks": (), "signature": (), "published_signature": (), "helpers": ()},
     )()
     monkeypatch.setattr(registry, "registered", lambda: (*registry.METHODS, entry))
 
@@ -104,7 +106,7 @@ def test_an_upscaler_adapts_to_each_image(tile):
 @pytest.mark.parametrize(
     ("opt", "message"),
     [
-        ({"type": "Nothing"}, r"adaptation\.type: expected one of the adaptations \(Brightness\), got 'Nothing'"),
+        ({"type": "Nothing"}, r"adaptation\.type: expected one of the adaptations \(.*Brightness\), got 'Nothing'"),
         ({"type": "Brightness", "stps": 2}, "adaptation: Brightness does not take these arguments: .*stps"),
     ],
 )

@@ -1,0 +1,214 @@
+"""``lightbsr adapt``: fit a model to one's own images, of which there are no sharp originals."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from lightbsr.cli.infer_files import STANDARD_STREAM, find_inputs, refuse_empty
+from lightbsr_arch.errors import CommandFailed, CommandStopped, OptionError
+from lightbsr_arch.inference.devices import find_device
+from lightbsr_arch.methods.registry import adaptation, adaptation_names
+from lightbsr_arch.saving import write_whole
+from lightbsr_arch.weights.containers import path_of
+from lightbsr_arch.weights.model_card import ModelCard
+from lightbsr_arch.weights.model_files import DEFAULT_MODEL, Model, load_model, save_model
+
+_DEFAULT = "references"
+_STATE_PER_MODEL = 5
+"""Copies of the weights that a state holds: those that learn, the best ones, two of the optimiser; and the result."""
+
+_MOST_NAMES = 20
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="lightbsr adapt",
+        description="Fit a model to LR images of one camera or archive. It learns from sharp images of anything else, in the "
+        "degradation of the given images. A guard judges it by images that it has not learnt from: where that is not better, "
+        "nothing is written. Run again, it goes on where it was stopped.",
+        epilog="Ends with 0 if the adapted model was written, with 1 if it is not better.",
+    )
+    add = parser.add_argument
+    add("images", nargs="+", metavar="IMAGES", help="LR images: files, folders (with theirs) or patterns")
+    add(
+        "-m",
+        "--model",
+        default=DEFAULT_MODEL,
+        help="model file, or name of a model in the package (default: %(default)s)",
+    )
+    add("-o", "--output", required=True, metavar="FILE", help="the adapted model, a .safetensors")
+    add(
+        "--references",
+        default="bundled",
+        metavar="SHARP",
+        help="folder or LMDB of sharp images of anything (default: scikit-image's)",
+    )
+    add("--method", choices=adaptation_names(), default=_DEFAULT, help="how to adapt (default: %(default)s)")
+    add("--iterations", type=int, metavar="N", help="number of steps (default: the method's)")
+    add("--seed", type=int, default=0, help="of all that is drawn (default: %(default)s)")
+    add("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: %(default)s)")
+    add("--report", metavar="FILE", help="the page that shows what was measured (default: the output's name, .html)")
+    add("--reconstructor", metavar="FILE", help="network that degrades, instead of the one in the package")
+    add("--overwrite", action="store_true", help="replace files that are there")
+    return parser
+
+
+def run(command: str, arguments: Sequence[str]) -> None:
+    """Run the command.
+
+    Raises:
+        OptionError: Something is wrong with what was given.
+        CommandFailed: The adapted model is not better, or cannot be written.
+        CommandStopped: Ctrl-C or SIGTERM stopped it; the next call goes on.
+    """
+    args = _parser().parse_args(arguments)
+    given = {"-o": args.output, "-m": args.model, "--references": args.references, "--report": args.report}
+    refuse_empty(**given, **{"--reconstructor": args.reconstructor}, **{"IMAGES": min(args.images, key=len)})
+    if args.iterations is not None and args.iterations < 1:
+        raise OptionError(f"--iterations: expected a number from 1 up, got {args.iterations}.")
+    output = path_of(args.output)
+    report = path_of(args.report) if args.report is not None else output.with_suffix(".html")
+    _check_output(output, report, args.overwrite)
+    device = find_device(args.device)
+    model = load_model(args.model)
+    _check_room(output, model)
+    if STANDARD_STREAM in args.images:
+        raise OptionError(
+            "IMAGES: expected files, folders or patterns; standard input is read by `lightbsr infer` alone."
+        )
+    search = find_inputs(args.images, None)
+    for line in search.left_out:
+        print(line, file=sys.stderr)
+    adapt_files([Path(str(found)) for found in search.found], model, args, output, report, device)
+
+
+def adapt_files(
+    paths: Sequence[Path], model: Model, args: argparse.Namespace, output: Path, report: Path, device: Any
+) -> None:
+    """Adapt a model to image files, and write it and the report."""
+    # BasicSR, which these need, does not import without it.
+    import lightbsr_model  # noqa: F401
+    from lightbsr_model.adaptation.references import refuse_same
+    from lightbsr_model.adaptation.saved_state import SavedState
+    from lightbsr_model.adaptation.targets import TargetImages
+    from lightbsr_model.evaluation.adaptation_page import adaptation_page
+
+    refuse_same(paths, args.references)
+    make: Any = adaptation(args.method)
+    method = make(args.references, args.seed, args.iterations, reconstructor=args.reconstructor)
+    targets = TargetImages.read(paths, args.seed)
+    _warn(method.recipe, targets)
+    print(f"{len(paths)} image{'s' * (len(paths) != 1)}: {_noise_in_words(targets.noise)}. Preparing ...", flush=True)
+    adapting = method.begin(model.net.to(device), targets)
+    for name in method.references_of(model.net.scale).too_small[:_MOST_NAMES]:
+        print(f"{name}: left out of the references, it is too small", file=sys.stderr)
+    facts = _facts(args, paths, adapting)
+    state = SavedState(output, {**facts, "lr": method.lr}, adapting)
+    if told := state.resume():
+        print(told)
+    try:
+        with tqdm(
+            total=adapting.iterations, initial=adapting.state.iteration, unit="step", disable=not sys.stderr.isatty()
+        ) as bar:
+            outcome = adapting.run(lambda at: _advance(bar, at), state.save)
+    except KeyboardInterrupt as error:
+        raise CommandStopped(
+            f"stopped after step {adapting.state.iteration} of {adapting.iterations}; the same command goes on from the last "
+            f"measurement ({state.path})."
+        ) from error
+    if outcome.verdict.better or args.report is not None:
+        write_whole(report, adaptation_page(outcome, facts, max(targets.noise)))
+    if not outcome.verdict.better:
+        state.remove()
+        raise CommandFailed(outcome.verdict.reason)
+    measured = {
+        "gain_db": {name: round(value, 3) for name, value in outcome.verdict.gains.items()},
+        "steps": outcome.iteration,
+    }
+    save_model(output, outcome.net.state_dict(), _card(model.card, args, paths, measured))
+    state.remove()
+    print(f"{outcome.verdict.reason}\n{output}: {output.stat().st_size / 1e6:.2f} MB; report: {report}")
+
+
+def _advance(bar: Any, state: Any) -> None:
+    if state.record:
+        gains = ", ".join(f"{name} {value:+.2f} dB" for name, value in state.record[-1]["gains"].items())
+        bar.set_postfix_str(gains, refresh=False)
+    bar.update(state.iteration - bar.n)
+
+
+def _check_output(output: Path, report: Path, overwrite: bool) -> None:
+    if output.suffix.lower() != ".safetensors":
+        raise OptionError(f"-o {output}: expected a name that ends with .safetensors.")
+    if report == output or report.suffix.lower() not in (".html", ".htm"):
+        raise OptionError(f"--report {report}: expected a name that ends with .html.")
+    for file in (output, report):
+        if file.is_dir():
+            raise OptionError(f"{file}: is a folder; name a file.")
+        if file.exists() and not overwrite:
+            raise OptionError(f"{file} is there already; --overwrite replaces it.")
+    # What cannot be written in the end is said before the work.
+    for file in {output.parent: output, report.parent: report}.values():
+        trial = file.with_name(f".lightbsr-{os.getpid()}.trial")
+        write_whole(trial, b"")
+        trial.unlink()
+
+
+def _check_room(output: Path, model: Model) -> None:
+    size = _STATE_PER_MODEL * sum(value.numel() * value.element_size() for value in model.net.state_dict().values())
+    free = shutil.disk_usage(output.parent).free
+    if free < size:
+        raise OptionError(
+            f"-o {output}: {free / 1e6:.0f} MB are free there, and {size / 1e6:.0f} MB are needed: make room first."
+        )
+
+
+def _warn(recipe: Any, targets: Any) -> None:
+    noise = max(targets.noise)
+    if recipe.most_noise is not None and noise > recipe.most_noise:
+        print(
+            f"These images have noise of about {noise:.0f} grey levels, which --method {recipe.name} learns to bring back: "
+            f"--method {_DEFAULT} does not.",
+            file=sys.stderr,
+        )
+
+
+def _noise_in_words(noise: Sequence[float]) -> str:
+    strongest = max(noise)
+    return f"noise of up to about {strongest:.0f} grey levels" if strongest else "no noise that stands out"
+
+
+def _facts(args: argparse.Namespace, paths: Sequence[Path], adapting: Any) -> dict[str, str]:
+    names = ", ".join(path.name for path in paths[:_MOST_NAMES])
+    learn, held = adapting.references.counts
+    return {
+        "model": str(args.model),
+        "images": names if len(paths) <= _MOST_NAMES else f"{names} and {len(paths) - _MOST_NAMES} more",
+        "method": args.method,
+        "references": f"{args.references}: {learn} to learn from, {held} to judge by",
+        "steps": str(adapting.iterations),
+        "seed": str(args.seed),
+    }
+
+
+def _card(parent: ModelCard, args: argparse.Namespace, paths: Sequence[Path], measured: Mapping[str, Any]) -> ModelCard:
+    """The parent's card, with what was done to it; its probe holds, since the encoder is the parent's."""
+    adapted = {
+        "parent": Path(args.model).name,
+        "images": [path.name for path in paths[:_MOST_NAMES]],
+        "number_of_images": len(paths),
+        "method": args.method,
+        "references": Path(args.references).name,
+        "seed": args.seed,
+        **measured,
+    }
+    return replace(parent, training={**parent.training, "adapted": adapted})

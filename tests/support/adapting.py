@@ -1,0 +1,101 @@
+"""Small networks and images to try adaptations on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import skimage.data
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lightbsr_arch.methods.lway import LRReconstructor
+from lightbsr_model.degradation import isotropic_gaussian_kernels
+from lightbsr_model.degradation.pipeline import blur_and_downsample
+
+from support.helpers import tiny_student
+
+
+def enlarging_student(scale: int = 4) -> Any:
+    """A small student that starts from the enlarged image, so that there is something to better."""
+    net = tiny_student(scale, image_skip=True)
+    with torch.no_grad():
+        net.sr.last.weight.mul_(0.02)
+        net.sr.last.bias.zero_()
+    return net
+
+
+def photo(name: str = "astronaut", size: int = 256, at: int = 100) -> NDArray[np.uint8]:
+    """A part of one of scikit-image's photographs, (size, size, 3)."""
+    return np.ascontiguousarray(getattr(skimage.data, name)()[at : at + size, at : at + size])
+
+
+def low(pixels: NDArray[np.uint8], sigma: float = 3.0, noise: float = 0.0, scale: int = 4) -> NDArray[np.uint8]:
+    """The LR image of an image: blurred, downsampled, with noise, rounded."""
+    gt = torch.from_numpy(pixels.transpose(2, 0, 1).copy())[None].float()
+    result = blur_and_downsample(gt, isotropic_gaussian_kernels(torch.tensor([sigma])).float(), scale)
+    result = result + noise * torch.randn(result.shape, generator=torch.Generator().manual_seed(0))
+    return result[0].round().clamp(0, 255).byte().permute(1, 2, 0).numpy()
+
+
+def write(path: Path, pixels: NDArray[np.uint8]) -> Path:
+    """Write an image."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(path), pixels[:, :, ::-1])
+    return path
+
+
+def reconstructor_file(folder: Path, scale: int = 4) -> str:
+    """A checkpoint of a small reconstructor that averages: it degrades, if not as any image was degraded."""
+    torch.manual_seed(0)
+    path = folder / f"reconstructor_x{scale}.pth"
+    torch.save({"params": LRReconstructor(scale, 8, 1, 4).state_dict()}, path)
+    return str(path)
+
+
+def sharp_images(folder: Path) -> str:
+    """A folder of three sharp images that are large enough for references."""
+    for name in ("chelsea", "coffee", "rocket"):
+        write(folder / "sharp" / f"{name}.png", photo(name, 208, 60))
+    return str(folder / "sharp")
+
+
+class TrueDegrader:
+    """Degrades as the LR images of :func:`low` were degraded."""
+
+    def __init__(self, sigma: float, scale: int = 4) -> None:
+        self.kernel, self.scale = isotropic_gaussian_kernels(torch.tensor([sigma])).float(), scale
+
+    def shrink(self, hr: Tensor, images: Tensor) -> Tensor:
+        """Blur and downsample."""
+        return blur_and_downsample(hr * 255, self.kernel.expand(len(hr), -1, -1), self.scale) / 255
+
+
+def loop_options(
+    folder: Path, model_type: str, parent: str, network: Mapping[str, Any], **train: Any
+) -> dict[str, Any]:
+    """Options of a model that adapts, on the CPU, to the LR images of a folder."""
+    return {
+        "model_type": model_type,
+        **{"name": "x", "scale": 4, "num_gpu": 0, "is_train": True, "dist": False, "rank": 0, "world_size": 1},
+        "manual_seed": 0,
+        "network_g": dict(network),
+        "datasets": {
+            "train": {
+                **{"type": "AdaptationDataset", "dataroot_lq": str(folder)},
+                **{"references": str(folder.parent / "sharp"), "scale": 4},
+            }
+        },
+        "path": {},
+        "train": {
+            "parent": parent,
+            "total_iter": 8,
+            "optim_g": {"type": "Adam", "lr": 2e-4, "weight_decay": 0, "betas": [0.9, 0.99]},
+            "scheduler": {"type": "MultiStepLR", "milestones": [100], "gamma": 0.5},
+            **train,
+        },
+    }
