@@ -24,7 +24,8 @@ _GRID = Grid(alignment=1, overlap=48, untrusted=16)
 """A frame's features are read up to ten pixels beside where its flow points to, and see eleven around that."""
 MIN_AGREEMENT = 0.5
 _LARGE_SHIFT, _COARSE_SIDE = 8, 96
-"""Packed pixels beyond which a shift is found in small versions of frames, and the side of these."""
+"""Packed pixels beyond which a shift is taken out before a network sees the flow, and the side of the small versions of
+frames in which it is found."""
 _JUDGED_AT = 4
 """Frames are compared in averages over squares of packed pixels, in which their noise is small."""
 
@@ -46,7 +47,7 @@ class AlignedBurst:
     """Frames that show the base's scene, and how they lie."""
 
     frames: Tensor
-    """(T, 4, h, w)."""
+    """(T, 4, h, w), the base first; large shifts are taken out."""
     flow: Tensor
     """(T - 1, 2, h, w): where the base's pixels are found in the other frames."""
     left_out: list[str]
@@ -64,15 +65,14 @@ def align(
         names: Of the frames.
         min_agreement: Correlation with the base, once aligned, below which a frame shows another scene, or has moved too far.
     """
-    kept, flows, left_out = [0], [], []
+    kept, taken, flows, left_out = [0], [frames[0]], [], []
     with torch.inference_mode():
         for number in range(1, len(frames)):
             same = next((other for other in kept if torch.equal(frames[other], frames[number])), None)
             if same is not None:
                 left_out.append(f"{names[number]}: left out, it is the same as {names[same]} and adds nothing.")
                 continue
-            flow = _flow(net, frames[0], frames[number])
-            found = agreement(frames[0], frames[number], flow[0])
+            frame, flow, found = _registered(net, frames[0], frames[number])
             if found < min_agreement:
                 left_out.append(
                     f"{names[number]}: left out, it does not show what {names[0]} shows (correlation {found:.2f} once "
@@ -80,24 +80,31 @@ def align(
                 )
                 continue
             kept.append(number)
-            flows.append(flow)
+            taken.append(frame)
+            flows.append(flow[None])
     none = frames.new_zeros(0, 2, *frames.shape[2:])
-    return AlignedBurst(frames[kept] if left_out else frames, torch.cat([none, *flows]), left_out)
+    return AlignedBurst(torch.stack(taken), torch.cat([none, *flows]), left_out)
 
 
-def _flow(net: BurstNetwork, base: Tensor, frame: Tensor) -> Tensor:
-    """The flow from a base to a frame, (1, 2, h, w); a shift that is too large for the network is taken out before."""
+def _registered(net: BurstNetwork, base: Tensor, frame: Tensor) -> tuple[Tensor, Tensor, float]:
+    """A frame (4, h, w), the flow to it (2, h, w), and how much they agree where both show something.
+
+    If it lies further from the base than networks look, it is moved back by whole pixels, with 0 where it ends.
+    """
     right, down = _coarse_shift(base, frame)
     if max(abs(right), abs(down)) <= _LARGE_SHIFT:
-        return net.estimate_flow(torch.stack([base, frame])[None])[0]
+        flow = net.estimate_flow(torch.stack([base, frame])[None])[0, 0]
+        return frame, flow, agreement(base, frame, flow)
     height, width = base.shape[1:]
-    top, bottom = max(0, -down), max(0, down)
-    left, other = max(0, -right), max(0, right)
-    shared = base[:, top : height - bottom, left : width - other]
-    there = frame[:, top + down : height - bottom + down, left + right : width - other + right]
-    flow = net.estimate_flow(torch.stack([shared, there])[None])[0] + base.new_tensor([right, down]).view(2, 1, 1)
-    # Beside what both show, the flow leads out of the frame, however it goes on.
-    return F.pad(flow, (left, other, top, bottom), mode="replicate")
+    rows, columns = (slice(max(0, -by), side - max(0, by)) for by, side in ((down, height), (right, width)))
+    shared = frame[:, rows.start + down : rows.stop + down, columns.start + right : columns.stop + right]
+    flow = net.estimate_flow(torch.stack([base[:, rows, columns], shared])[None])[0]
+    found = agreement(base[:, rows, columns], shared, flow[0])
+    moved = torch.zeros_like(frame)
+    moved[:, rows, columns] = shared
+    # Beside what both show there is nothing to find, however the flow goes on.
+    beside = (columns.start, width - columns.stop, rows.start, height - rows.stop)
+    return moved, F.pad(flow, beside, mode="replicate")[0], found
 
 
 def _coarse_shift(base: Tensor, frame: Tensor) -> tuple[int, int]:
@@ -181,10 +188,14 @@ def _part(burst: AlignedBurst, row: Span, column: Span) -> tuple[Tensor, Tensor]
     rows, columns = slice(row.start, row.stop), slice(column.start, column.stop)
     parts, flows = [burst.frames[0, :, rows, columns]], []
     for frame, flow in zip(burst.frames[1:], burst.flow[:, :, rows, columns], strict=True):
+        way = [round(value) for value in flow.mean(dim=(1, 2)).tolist()]
+        is_far = (
+            max(map(abs, way)) > _LARGE_SHIFT
+        )  # the margin of tiles takes less; the network sees the flow as it is then
         right, down = (
             # Within the frame: what lies outside of it is no part of it, as for the whole image.
-            min(max(round(float(way.mean())), -span.start), side - span.stop)
-            for way, span, side in zip(flow, (column, row), (whole[1], whole[0]), strict=True)
+            min(max(by, -span.start), side - span.stop) if is_far else 0
+            for by, span, side in zip(way, (column, row), (whole[1], whole[0]), strict=True)
         )
         parts.append(frame[:, row.start + down : row.stop + down, column.start + right : column.stop + right])
         flows.append(flow - flow.new_tensor([right, down]).view(2, 1, 1))
