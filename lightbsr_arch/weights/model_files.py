@@ -54,10 +54,10 @@ def save_model(path: str | Path, state_dict: Mapping[str, Tensor], card: ModelCa
         card: What to say of it.
 
     Raises:
-        ValueError: No state dict of a network that restores images by themselves.
+        ValueError: No state dict of a network that restores images by themselves, or helps others to learn.
     """
     options = infer_options(state_dict)
-    _build(state_dict, options)
+    _build(state_dict, options, helpers=True)
     tensors = {key: value.detach().cpu().contiguous() for key, value in state_dict.items()}
     write_whole(Path(path), save(tensors, metadata=card.metadata(options)))
 
@@ -123,12 +123,13 @@ def read_metadata(path: Path) -> dict[str, str]:
         return {}
 
 
-def load_model(path: str | Path) -> Model:
+def load_model(path: str | Path, helpers: bool = False) -> Model:
     """Load a network of any method that is here from any file that holds one, without running code in it.
 
     Args:
         path: A ``.safetensors``, a BasicSR checkpoint (``params_ema`` is preferred), a bare state dict or a checkpoint of
             a published code; or the name of a model that comes with the package.
+        helpers: Take networks too that restore no images but help others to learn.
 
     Raises:
         FileNotFoundError: No such file, and no such name.
@@ -145,7 +146,7 @@ def load_model(path: str | Path) -> Model:
     try:
         state_dict = load_state_dict(path)
         options = infer_options(state_dict)
-        net = _build(state_dict, options)
+        net = _build(state_dict, options, helpers)
     except ValueError as error:
         message = str(error)
         raise OptionError(message if message.startswith(str(path)) else f"{path}: {message}") from error
