@@ -54,10 +54,10 @@ def save_model(path: str | Path, state_dict: Mapping[str, Tensor], card: ModelCa
         card: What to say of it.
 
     Raises:
-        ValueError: No state dict of a network that restores images by themselves.
+        ValueError: No state dict of a network that restores images by themselves, or helps others to learn.
     """
     options = infer_options(state_dict)
-    _build(state_dict, options)
+    _build(state_dict, options, helpers=True)
     tensors = {key: value.detach().cpu().contiguous() for key, value in state_dict.items()}
     write_whole(Path(path), save(tensors, metadata=card.metadata(options)))
 
@@ -123,7 +123,7 @@ def read_metadata(path: Path) -> dict[str, str]:
         return {}
 
 
-def load_model(path: str | Path, command: str = "") -> Model:
+def load_model(path: str | Path, command: str = "", helpers: bool = False) -> Model:
     """Load a network of any method that is here from any file that holds one, without running code in it.
 
     Args:
@@ -131,6 +131,7 @@ def load_model(path: str | Path, command: str = "") -> Model:
             a published code; or the name of a model that comes with the package.
         command: Of ``lightbsr``: load only networks that restore by it, see :attr:`Method.command`; empty for those that
             restore single images.
+        helpers: Take networks too that restore no images but help others to learn.
 
     Raises:
         FileNotFoundError: No such file, and no such name.
@@ -147,7 +148,7 @@ def load_model(path: str | Path, command: str = "") -> Model:
     try:
         state_dict = load_state_dict(path)
         options = infer_options(state_dict)
-        net = _build(state_dict, options, command)
+        net = _build(state_dict, options, command, helpers)
     except ValueError as error:
         message = str(error)
         raise OptionError(message if message.startswith(str(path)) else f"{path}: {message}") from error
