@@ -68,6 +68,11 @@ BUNDLED = [
         reading="noise_level",
         column=2,
     ),
+    Bundled(
+        *("lightbsr_small_x2", "setting1_x2", 4000),
+        presets={"iso_0.6": "0.6", "iso_1.2": "1.2", "iso_1.8": "1.8"},
+        held_out="iso_1.2",
+    ),
 ]
 CASES = [pytest.param(model, preset, id=f"{model}-{preset}") for model in BUNDLED for preset in model.presets]
 
