@@ -107,6 +107,15 @@ def test_a_new_reconstructor_averages(scale):
     assert infer_options(net.state_dict()) == {"type": "LRReconstructor", **net.options}
 
 
+def test_the_image_is_not_lost_in_a_new_one():
+    torch.manual_seed(0)
+    net, seen = Reconstruction(48, 48, 3, 128, noisy=False), []
+    net.last.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    with torch.no_grad():
+        net(torch.rand(1, 48, 16, 16), torch.rand(1, 128))
+    assert 0.2 < seen[0].std(dim=(2, 3)).mean() < 5
+
+
 def test_its_size():
     net = LRReconstructor()
     assert sum(value.numel() for value in net.parameters()) == pytest.approx(0.6e6, rel=0.01)

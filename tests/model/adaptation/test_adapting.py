@@ -98,6 +98,21 @@ def test_references_teach_and_the_guard_says_so(truth, references, monkeypatch):
     assert after < before
 
 
+@pytest.mark.parametrize(("name", "own", "other"), [
+    ("references", "reconstructor", "fitted"), ("fitted", "fitted", "reconstructor"), ("lway", "reconstructor", "fitted"),
+])  # fmt: skip
+def test_what_taught_does_not_judge(monkeypatch, references, name, own, other):
+    monkeypatch.setattr(registry, "degrader", lambda name: lambda *_, **__: TrueDegrader(3.0 if name == own else 0.5))
+    adapting = _adapting(METHODS[name], references, steps=4, interval=1)
+    outcome = adapting.run()
+    gains = [entry["gains"] for entry in outcome.record]
+    best = max(range(4), key=lambda step: gains[step][other])
+    assert outcome.iteration == best + 1
+    assert adapting.state.best_gain == gains[best][other] != gains[best][own]
+    assert outcome.verdict.gains[other] == pytest.approx(gains[best][other], abs=1e-4)
+    assert f"gains {gains[best][other]:+.2f} dB" in outcome.verdict.reason
+
+
 def test_what_is_worse_stays_inside(truth, references):
     outcome = _adapting(rdsr.REFERENCES, references, steps=2, interval=1, lr=1.0).run()
     assert not outcome.verdict.better
@@ -218,14 +233,16 @@ def test_a_fitted_kernel_lies_where_the_image_is(scale):
 def test_a_reconstructor_degrades_under_the_code_of_the_image(tmp_path):
     net = LRReconstructor(4, 8, 1, 4).eval()
     for value in net.parameters():
-        nn.init.normal_(value, std=0.1)
+        nn.init.normal_(value, std=0.4)
     targets = TargetImages([("one", low(photo(), 1.0)), ("other", low(photo("coffee"), 4.0))], count=2)
     degrader = lway.ReconstructorDegrader(net, targets, torch.device("cpu"))
     hr = torch.rand(2, 3, 40, 48)
     with torch.no_grad():
         codes = torch.cat([net.encode(part.lq()) for part in targets.parts])
         expected = net.reconstruct(hr, codes[[1, 0]])
-    torch.testing.assert_close(degrader.shrink(hr, torch.tensor([1, 0])), expected)
+    shrunk = degrader.shrink(hr, torch.tensor([1, 0]))
+    torch.testing.assert_close(shrunk, expected)
+    assert (shrunk - degrader.shrink(hr, torch.tensor([0, 1]))).abs().max() > 0.01
 
 
 @pytest.mark.parametrize("case", [case for case in ALL if case.is_student], ids=str)

@@ -35,8 +35,8 @@ def test_a_detail_map_is_of_each_image_from_0_to_1():
     assert weights[0].sum() == pytest.approx(4 + 2)
     assert weights[1].sum() == 0
     # An odd side counts as if its last row were there twice: no difference to it.
-    images[0, :, 4, 0] = 1.0
-    assert torch.allclose(detail_map(images)[0, 0, 4, :2], detail_map(images[:, :, 4:])[0, 0, 0, 0])
+    images[:, :, 4] = 0.7
+    assert (detail_map(images)[0, 0, 4] == 0).all()
 
 
 def test_detail_weighs_the_loss():
