@@ -19,6 +19,8 @@ from lightbsr_model.adaptation.guard import Figures, judge
 from lightbsr_model.adaptation.kernel_fitting import fit_kernel
 from lightbsr_model.adaptation.references import References
 from lightbsr_model.adaptation.targets import TargetImages
+from lightbsr_model.evaluation.comparison.methods import NetworkRestoration
+from lightbsr_model.evaluation.model_entries import ModelEntry
 from lightbsr_model.losses.wavelet import HighFrequencyWeightedL1Loss
 from lightbsr_model.methods import lway, rdsr
 from lightbsr_model.training.adaptation import build_adaptation
@@ -267,6 +269,23 @@ def test_noise_beyond_what_is_known_is_refused(references, tmp_path):
     adaptation._opened[4] = references
     with pytest.raises(OptionError, match=r"night: has noise of about \d\d grey levels; .* of at most 25"):
         adaptation.begin(enlarging_student(), noisy)
+
+
+def test_a_comparison_adapts_to_each_image(truth, tmp_path, monkeypatch):
+    monkeypatch.setattr("lightbsr_model.adaptation.adapting.judge", lambda *_: guard.Verdict(True, "better"))
+    path = tmp_path / "net.pth"
+    torch.save({"params": enlarging_student().state_dict()}, path)
+    adapt = {"type": "references", "references": sharp_images(tmp_path), "iterations": 1, "lr": 1e-2}
+    restored = {}
+    for name, given in (("plain", None), ("adapted", adapt)):
+        method = NetworkRestoration(ModelEntry(name, path=str(path), adapt=given), 4, torch.device("cpu"))
+        restored[name] = method.restore({"lq": _targets().parts[0].lq()[0]}, {}), method.fingerprint
+    net = build_adaptation(adapt)(enlarging_student(), _targets().parts[0].lq())
+    with torch.no_grad():
+        expected = net(_targets().parts[0].lq())[0].clamp(0, 1).mul(255).round().byte().permute(1, 2, 0).numpy()
+    assert np.abs(restored["adapted"][0].astype(int) - expected).max() <= 1
+    assert np.abs(restored["plain"][0].astype(int) - expected).max() > 1
+    assert restored["plain"][1] != restored["adapted"][1]
 
 
 def test_option_files_and_comparisons_make_it_by_name(truth, tmp_path):
