@@ -13,9 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lightbsr_arch.errors import ImageError
-from lightbsr_arch.inference.image_files import read_picture
-from lightbsr_arch.inference.images import take_apart
-from lightbsr_arch.inference.input_files import read_file
+from lightbsr_model.adaptation.large_images import LargeImage, open_pixels
 from lightbsr_model.losses.wavelet import detail_map, haar
 from lightbsr_model.runtime.random_streams import derive_seed
 
@@ -76,14 +74,17 @@ class TargetImages:
     them.
 
     Args:
-        images: Names, and (H, W, 3) arrays, uint8, one at a time.
+        images: Names, and (H, W, 3) arrays, uint8, one at a time, or what cuts such arrays.
         seed: Of the places.
+        count: Number of images, by which the parts are shared out.
 
     Raises:
         ImageError: There is none, or one is smaller than what a step takes of it.
     """
 
-    def __init__(self, images: Iterable[tuple[str, NDArray[np.uint8]]], seed: int = 0, count: int = 1) -> None:
+    def __init__(
+        self, images: Iterable[tuple[str, NDArray[np.uint8] | LargeImage]], seed: int = 0, count: int = 1
+    ) -> None:
         self.names: list[str] = []
         self.parts: list[Part] = []
         share = max(1, min(_MOST_PARTS // 4, _MOST_PARTS // max(1, count)))
@@ -112,7 +113,7 @@ class TargetImages:
         Raises:
             ImageError: One cannot be read, or is too small; the message names it.
         """
-        return cls(((str(path), _read(path)) for path in paths), seed, len(paths))
+        return cls(((str(path), open_pixels(path)) for path in paths), seed, len(paths))
 
     @classmethod
     def of(cls, lq: Tensor, seed: int = 0) -> TargetImages:
@@ -162,10 +163,12 @@ class TargetImages:
         return level if level > _LEAST_NOISE else 0.0
 
 
-def _parts(pixels: NDArray[np.uint8], most: int, generator: torch.Generator) -> Iterable[NDArray[np.uint8]]:
+def _parts(
+    pixels: NDArray[np.uint8] | LargeImage, most: int, generator: torch.Generator
+) -> Iterable[NDArray[np.uint8]]:
     height, width = pixels.shape[:2]
     if max(height, width) <= _WHOLE:
-        yield pixels
+        yield pixels[:height, :width]
         return
     size = (min(height, _PART), min(width, _PART))
     count = max(1, min(most, height * width // (size[0] * size[1])))
@@ -175,23 +178,6 @@ def _parts(pixels: NDArray[np.uint8], most: int, generator: torch.Generator) -> 
             for side, own in zip((height, width), size, strict=True)
         )
         yield pixels[top : top + size[0], left : left + size[1]].copy()
-
-
-def _read(path: Path) -> NDArray[np.uint8]:
-    try:
-        colour = take_apart(read_picture(read_file(path)).pixels).colour
-    except ImageError as error:
-        raise ImageError(f"{path}: {error}") from error
-    except OSError as error:
-        raise ImageError(f"{path}: {error.strerror or error}.") from error
-    if colour.dtype == np.uint8:
-        return np.asarray(colour)
-    largest = 65535 if colour.dtype == np.uint16 else 1
-    # By rows: a second copy in floats would take several times the image.
-    result = np.empty(colour.shape, dtype=np.uint8)
-    for top in range(0, len(colour), 256):
-        result[top : top + 256] = np.rint(colour[top : top + 256].astype(np.float32) * (255 / largest))
-    return result
 
 
 def luma(images: Tensor) -> Tensor:

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import pytest
 import torch
+from basicsr.models import build_model
 from torch.nn import functional as F
 
 from lightbsr_arch import infer_options
 from lightbsr_arch.errors import OptionError
 from lightbsr_arch.methods.lway import LRReconstructor, ModulatedConv2d, PublishedEncoder, Reconstruction
 from lightbsr_arch.weights.model_files import load_model
+from lightbsr_model.degradation.pipeline import degrade
 
 from support.helpers import assert_close_to_reference
+from support.model_options import UNIT_L1, model_options
 from support.published import filled_state_dict
+from support.small_models import noise_batch, smooth_batch, train
+
+SMALL = {"num_feat": 8, "num_block": 1, "num_encoder_feat": 4}
 
 
 def _modulation(published, prefix=""):
@@ -101,6 +107,15 @@ def test_a_new_reconstructor_averages(scale):
     assert infer_options(net.state_dict()) == {"type": "LRReconstructor", **net.options}
 
 
+def test_the_image_is_not_lost_in_a_new_one():
+    torch.manual_seed(0)
+    net, seen = Reconstruction(48, 48, 3, 128, noisy=False), []
+    net.last.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    with torch.no_grad():
+        net(torch.rand(1, 48, 16, 16), torch.rand(1, 128))
+    assert 0.2 < seen[0].std(dim=(2, 3)).mean() < 5
+
+
 def test_its_size():
     net = LRReconstructor()
     assert sum(value.numel() for value in net.parameters()) == pytest.approx(0.6e6, rel=0.01)
@@ -115,3 +130,48 @@ def test_what_does_not_fit_is_refused(tmp_path):
     torch.save({"params": net.state_dict()}, tmp_path / "r.pth")
     with pytest.raises(OptionError, match=r"r\.pth: this is LRReconstructor, which helps other networks to learn"):
         load_model(tmp_path / "r.pth")
+
+
+def _model(total=30, **train):
+    opt = model_options("teacher", {"type": "LRReconstructor", "scale": 4, **SMALL}, 0, total)
+    opt["model_type"] = "LRReconstructionModel"
+    opt["datasets"]["train"]["degradation"] = {"noise_level": [0, 25]}
+    optim = {"type": "Adam", "lr": 2e-3, "weight_decay": 0, "betas": [0.9, 0.99]}
+    opt["train"] = {"total_iter": total, "optim_g": optim, "pixel_opt": UNIT_L1, **train}
+    opt["train"]["scheduler"] = {"type": "MultiStepLR", "milestones": [1000], "gamma": 0.5}
+    torch.manual_seed(0)
+    return build_model(opt)
+
+
+def test_reconstruction_is_learnt_of_pairs():
+    logs = train(_model(), range(1, 31), lambda _: smooth_batch(1))
+    losses = [log["l_pix"] for log in logs]
+    assert sum(losses[-5:]) < 0.9 * sum(losses[:5])
+
+
+def test_the_target_has_no_noise_unless_it_is_asked_for():
+    batch = noise_batch(1)
+    targets = {}
+    for clean in (True, False):
+        model = _model(clean_target=clean)
+        model.update_learning_rate(1)
+        model.feed_data({**batch, "noise_level": torch.full((4,), 20.0)})
+        targets[clean] = model._target()
+        assert torch.equal(model.lq, targets[False]) if not clean else True
+    exact = degrade(batch["gt_views"], batch["kernel"].float(), None, 4)[:, 0]
+    torch.testing.assert_close(targets[True], exact)
+    assert 255 * (targets[False] - exact).std() > 15
+    # Finished pairs have no parameters.
+    model = _model()
+    model.feed_data({"lq": targets[False], "gt": torch.rand(4, 3, 32, 32)})
+    assert model._target() is model.lq
+
+
+def test_validation_compares_the_lr_images():
+    model = _model()
+    model.feed_data({"lq": torch.rand(1, 3, 8, 6), "gt": torch.rand(1, 3, 32, 24)})
+    model.test()
+    visuals = model.get_current_visuals()
+    assert visuals["result"].shape == visuals["gt"].shape == (1, 3, 8, 6)
+    assert torch.equal(visuals["gt"], model.lq)
+    torch.testing.assert_close(visuals["result"], F.avg_pool2d(model.gt, 4))

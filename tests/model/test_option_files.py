@@ -42,7 +42,7 @@ TRAINING = [
     name
     for name in FILES
     if "train" in name
-    and name not in YARDSTICKS | BASICSRS | {"small/train_encoder.yml"}
+    and name not in YARDSTICKS | BASICSRS | {"small/train_encoder.yml", "lway/train_reconstructor.yml"}
     and not name.startswith((*STRATEGIES, BURSTS))
 ]
 LIGHTBSR = [name for name in TRAINING if name.startswith(("train_", "lightbsr/"))]
@@ -95,7 +95,7 @@ def test_all_files_are_there():
     assert OLD_PATHS.keys() <= FILES.keys()
     # What setup.py installs: *.yml and */*.yml.
     assert all(name.count("/") <= 1 for name in ALL)
-    later = ("gan/", "dssr/", "mrda/", "lce/", "mimicked/", "tddsr/", BURSTS)
+    later = ("gan/", "dssr/", "mrda/", "lce/", "mimicked/", "tddsr/", "lway/", "rdsr/", BURSTS)
     assert sum(len(path.read_text().splitlines()) for name, path in ALL.items() if not name.startswith(later)) < 1450
 
 
@@ -179,11 +179,13 @@ def test_names_and_arguments_are_known(name):
         assert dataset["type"] in names_in(DATASET_REGISTRY), key
         if is_burst:
             camera_of(dataset["camera"], dataset.get("camera_opt"))
-        elif dataset.get("dataroot_lq") is None and (name not in BASICSRS or key != "train"):
+        elif dataset.get("dataroot_lq") is None and (
+            key != "train" or not (name in BASICSRS or dataset["type"] == "AdaptationDataset")
+        ):
             get_degradation(dataset["preset"], dataset.get("degradation"))
     names = [dataset["name"] for dataset in opt["datasets"].values()]
     assert len(set(names)) == len(names)
-    for metric in filter(None, opt["val"]["metrics"].values()):
+    for metric in filter(None, (opt["val"].get("metrics") or {}).values()):
         if is_burst:
             assert metric["crop_border"] == 40
             continue

@@ -15,10 +15,13 @@ from torch import Tensor, nn
 
 from lightbsr_arch import __version__
 from lightbsr_arch.errors import ImageError, MissingFileError, OptionError
+from lightbsr_arch.inference.adapting import adapt
+from lightbsr_arch.layers.image import reflected
 from lightbsr_arch.weights.checkpoints import load_state_dict
 from lightbsr_model.data.decoding import RGBImage, decode_rgb
 from lightbsr_model.data.degrading import lr_image, pixels_sha256
 from lightbsr_model.evaluation.model_entries import ModelEntry, model_type_of, network_of
+from lightbsr_model.training.adaptation import build_adaptation
 
 
 class NetworkRestoration:
@@ -51,7 +54,6 @@ class NetworkRestoration:
                 "scale": scale,
                 "network_g": dict(network),
                 "path": {},
-                "val": {"adaptation": entry.adapt},
             }
         )
         weights = "none"
@@ -65,6 +67,8 @@ class NetworkRestoration:
                 ) from error
             weights = _weights_sha256(state_dict)
         self.net: nn.Module = self.model.net_g
+        # Not by `val`, which BasicSR's own models read only where its functions are patched.
+        self.adaptation = build_adaptation(entry.adapt)
         facts = [network, self.model_type, weights, scale, device.type, __version__]
         if entry.adapt is not None:
             facts.append(entry.adapt)
@@ -82,7 +86,13 @@ class NetworkRestoration:
             (H, W, 3), 0..255.
         """
         self.model.feed_data({key: value[None] if torch.is_tensor(value) else [value] for key, value in sample.items()})
-        self.model.test()
+        try:
+            if self.adaptation is not None:
+                multiple = self.model.opt["network_g"].get("window_size", 1)
+                self.model.net_g = adapt(self.adaptation, self.net, reflected(self.model.lq, multiple))
+            self.model.test()
+        finally:
+            self.model.net_g = self.net
         image = tensor2img([self.model.get_current_visuals()["result"]])
         return image[:, :, ::-1].copy()
 

@@ -19,6 +19,8 @@ from lightbsr_model.adaptation.guard import Figures, judge
 from lightbsr_model.adaptation.kernel_fitting import fit_kernel
 from lightbsr_model.adaptation.references import References
 from lightbsr_model.adaptation.targets import TargetImages
+from lightbsr_model.evaluation.comparison.methods import NetworkRestoration
+from lightbsr_model.evaluation.model_entries import ModelEntry
 from lightbsr_model.losses.wavelet import HighFrequencyWeightedL1Loss
 from lightbsr_model.methods import lway, rdsr
 from lightbsr_model.training.adaptation import build_adaptation
@@ -96,6 +98,21 @@ def test_references_teach_and_the_guard_says_so(truth, references, monkeypatch):
     with torch.no_grad():
         before, after = ((net(lq) - gt).square().mean() for net in (adapting.start, outcome.net))
     assert after < before
+
+
+@pytest.mark.parametrize(("name", "own", "other"), [
+    ("references", "reconstructor", "fitted"), ("fitted", "fitted", "reconstructor"), ("lway", "reconstructor", "fitted"),
+])  # fmt: skip
+def test_what_taught_does_not_judge(monkeypatch, references, name, own, other):
+    monkeypatch.setattr(registry, "degrader", lambda name: lambda *_, **__: TrueDegrader(3.0 if name == own else 0.5))
+    adapting = _adapting(METHODS[name], references, steps=4, interval=1)
+    outcome = adapting.run()
+    gains = [entry["gains"] for entry in outcome.record]
+    best = max(range(4), key=lambda step: gains[step][other])
+    assert outcome.iteration == best + 1
+    assert adapting.state.best_gain == gains[best][other] != gains[best][own]
+    assert outcome.verdict.gains[other] == pytest.approx(gains[best][other], abs=1e-4)
+    assert f"gains {gains[best][other]:+.2f} dB" in outcome.verdict.reason
 
 
 def test_what_is_worse_stays_inside(truth, references):
@@ -218,14 +235,16 @@ def test_a_fitted_kernel_lies_where_the_image_is(scale):
 def test_a_reconstructor_degrades_under_the_code_of_the_image(tmp_path):
     net = LRReconstructor(4, 8, 1, 4).eval()
     for value in net.parameters():
-        nn.init.normal_(value, std=0.1)
+        nn.init.normal_(value, std=0.4)
     targets = TargetImages([("one", low(photo(), 1.0)), ("other", low(photo("coffee"), 4.0))], count=2)
     degrader = lway.ReconstructorDegrader(net, targets, torch.device("cpu"))
     hr = torch.rand(2, 3, 40, 48)
     with torch.no_grad():
         codes = torch.cat([net.encode(part.lq()) for part in targets.parts])
         expected = net.reconstruct(hr, codes[[1, 0]])
-    torch.testing.assert_close(degrader.shrink(hr, torch.tensor([1, 0])), expected)
+    shrunk = degrader.shrink(hr, torch.tensor([1, 0]))
+    torch.testing.assert_close(shrunk, expected)
+    assert (shrunk - degrader.shrink(hr, torch.tensor([0, 1]))).abs().max() > 0.01
 
 
 @pytest.mark.parametrize("case", [case for case in ALL if case.is_student], ids=str)
@@ -250,6 +269,23 @@ def test_noise_beyond_what_is_known_is_refused(references, tmp_path):
     adaptation._opened[4] = references
     with pytest.raises(OptionError, match=r"night: has noise of about \d\d grey levels; .* of at most 25"):
         adaptation.begin(enlarging_student(), noisy)
+
+
+def test_a_comparison_adapts_to_each_image(truth, tmp_path, monkeypatch):
+    monkeypatch.setattr("lightbsr_model.adaptation.adapting.judge", lambda *_: guard.Verdict(True, "better"))
+    path = tmp_path / "net.pth"
+    torch.save({"params": enlarging_student().state_dict()}, path)
+    adapt = {"type": "references", "references": sharp_images(tmp_path), "iterations": 1, "lr": 1e-2}
+    restored = {}
+    for name, given in (("plain", None), ("adapted", adapt)):
+        method = NetworkRestoration(ModelEntry(name, path=str(path), adapt=given), 4, torch.device("cpu"))
+        restored[name] = method.restore({"lq": _targets().parts[0].lq()[0]}, {}), method.fingerprint
+    net = build_adaptation(adapt)(enlarging_student(), _targets().parts[0].lq())
+    with torch.no_grad():
+        expected = net(_targets().parts[0].lq())[0].clamp(0, 1).mul(255).round().byte().permute(1, 2, 0).numpy()
+    assert np.abs(restored["adapted"][0].astype(int) - expected).max() <= 1
+    assert np.abs(restored["plain"][0].astype(int) - expected).max() > 1
+    assert restored["plain"][1] != restored["adapted"][1]
 
 
 def test_option_files_and_comparisons_make_it_by_name(truth, tmp_path):

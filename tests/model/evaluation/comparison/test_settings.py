@@ -24,6 +24,10 @@ BOX = {"set": "Six", "image": "coffee0", "preset": "bicubic", "box": [10, 20, 30
         ({"cost_size": 1_000_000}, "cost_size: expected height and width"),
         ({"cost_size": [True, 320]}, "cost_size: expected height and width"),
         ({"sets": ["x"]}, "sets: expected names and folders, got ['x']"),
+        (
+            {"models": [{"name": "x", "network": {"type": "BicubicUpsampler", "scale": 4}, "adapt": "refrences"}]},
+            "models:0: adaptation.type: expected one of the adaptations (",
+        ),
         ({"sets": {"Six": ["x"]}}, "sets:Six: there is no folder ['x']"),
     ],
 )
