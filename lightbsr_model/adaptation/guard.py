@@ -13,7 +13,7 @@ from basicsr.metrics.niqe import calculate_niqe
 from torch import Tensor
 
 from lightbsr_model.adaptation.degraders import Degrader, degrade
-from lightbsr_model.adaptation.references import References
+from lightbsr_model.adaptation.references import MARGIN, References
 from lightbsr_model.adaptation.targets import TargetImages, psnr_y
 
 LEAST_GAIN = 0.05
@@ -90,7 +90,7 @@ class Judge:
         self._pairs = {
             name: (degrade(degrader, targets, gt, images, generator), gt) for name, degrader in degraders.items()
         }
-        self._border = references.scale
+        self._border = MARGIN * references.scale
         self.shown = _shown(targets, device)
         """Names, numbers of images and parts of LR images (1, 3, H, W) that are restored to be looked at."""
 

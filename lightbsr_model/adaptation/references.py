@@ -17,11 +17,10 @@ from lightbsr_model.data.crops import draw_crop
 from lightbsr_model.data.image_sources import open_all
 from lightbsr_model.runtime.random_streams import derive_seed
 
-HELD_OUT = 128
-"""Side of the crops that judge, in HR pixels."""
+MARGIN = 8
+"""LR pixels at each side of a crop that do not judge: what the network and the degradation see beyond them is not the image."""
 
-_LEAST_CROPS = 8
-_CROPS = 24
+_CROPS = 16
 """Number of crops that judge: this many, or more where the images that are held out are more."""
 
 _MOST_IMAGES = 64
@@ -69,9 +68,9 @@ class References:
         held = max(1, len(kept) // 5)
         self._learn, judges = kept[held:], kept[:held]
         generator = torch.Generator().manual_seed(derive_seed(seed, "held out"))
-        count = max(_LEAST_CROPS, _CROPS, held)
-        self.held_out = torch.stack([_cut(judges[i % held], HELD_OUT, generator, turn=False) for i in range(count)])
-        """(N, 3, HELD_OUT, HELD_OUT), uint8."""
+        count = max(_CROPS, held)
+        self.held_out = torch.stack([_cut(judges[i % held], self.size, generator, turn=False) for i in range(count)])
+        """(N, 3, scale * CROP, scale * CROP), uint8."""
         self.counts = (len(self._learn), held)
         """Number of images to learn from and to judge by."""
 
@@ -82,7 +81,7 @@ class References:
         return cut.to(device).float() / 255
 
     def judging(self, device: torch.device | None = None) -> Tensor:
-        """The crops that judge, (N, 3, HELD_OUT, HELD_OUT) in [0, 1]."""
+        """The crops that judge, (N, 3, scale * CROP, scale * CROP) in [0, 1]; less :data:`MARGIN` they are 128x128 at x4."""
         return self.held_out.to(device).float() / 255
 
 

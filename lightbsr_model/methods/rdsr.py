@@ -39,6 +39,9 @@ _SMOOTHING = 0.8
 _NOISY = 10.0
 """Standard deviation of the blur that goes before a noisy image is restored, and the factor of the regularisation then."""
 
+_MARGIN = 4
+"""LR pixels at each side of a reference crop that teach nothing."""
+
 _ANCHOR = 0.1
 _ANCHOR_BATCH = 1
 
@@ -149,12 +152,18 @@ def _check_scale(scale: int) -> None:
         raise OptionError(f"a degradation is fitted at x2, x3 and x4, not x{scale}.")
 
 
+def _inner(images: Tensor, scale: int) -> Tensor:
+    """Images without their borders, where neither the degradation nor the network sees the image."""
+    margin = _MARGIN * scale
+    return images[:, :, margin:-margin, margin:-margin]
+
+
 def reference_losses(bench: Bench) -> Mapping[str, Tensor]:
     """L1 on references in the target's degradation; a tenth of it between the LR images restored now and at the start."""
     lq, hr = bench.pairs(_BATCH)
     with torch.no_grad():
         code = bench.net.encode(lq)
-    losses = {"l_pix": F.l1_loss(bench.net.restore(lq, code), hr)}
+    losses = {"l_pix": F.l1_loss(*(_inner(images, bench.net.scale) for images in (bench.net.restore(lq, code), hr)))}
     anchor = bench.targets.crops(_ANCHOR_BATCH, bench.generator, bench.device).lq
     with torch.no_grad():
         code = bench.net.encode(anchor)
