@@ -163,7 +163,8 @@ def reference_losses(bench: Bench) -> Mapping[str, Tensor]:
     lq, hr = bench.pairs(_BATCH)
     with torch.no_grad():
         code = bench.net.encode(lq)
-    losses = {"l_pix": F.l1_loss(*(_inner(images, bench.net.scale) for images in (bench.net.restore(lq, code), hr)))}
+    scale = bench.net.scale
+    losses = {"l_pix": F.l1_loss(_inner(bench.net.restore(lq, code), scale), _inner(hr, scale))}
     anchor = bench.targets.crops(_ANCHOR_BATCH, bench.generator, bench.device).lq
     with torch.no_grad():
         code = bench.net.encode(anchor)

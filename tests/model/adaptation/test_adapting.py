@@ -14,7 +14,7 @@ from lightbsr_arch.errors import OptionError
 from lightbsr_arch.methods import registry
 from lightbsr_arch.methods.lway import LRReconstructor
 from lightbsr_model.adaptation import guard
-from lightbsr_model.adaptation.adapting import Adapting, GuardedAdaptation, check_network
+from lightbsr_model.adaptation.adapting import Adapting, Bench, GuardedAdaptation, check_network
 from lightbsr_model.adaptation.guard import Figures, judge
 from lightbsr_model.adaptation.kernel_fitting import fit_kernel
 from lightbsr_model.adaptation.references import References
@@ -113,6 +113,37 @@ def test_what_taught_does_not_judge(monkeypatch, references, name, own, other):
     assert adapting.state.best_gain == gains[best][other] != gains[best][own]
     assert outcome.verdict.gains[other] == pytest.approx(gains[best][other], abs=1e-4)
     assert f"gains {gains[best][other]:+.2f} dB" in outcome.verdict.reason
+
+
+def test_borders_neither_teach_nor_judge(truth, references):
+    adapting = _adapting(rdsr.REFERENCES, references, lr=0.0)
+    adapting.run()
+
+    class Spoiling(nn.Module):
+        """The network, with nonsense at the borders."""
+
+        scale, encode = 4, adapting.net.encode
+
+        def restore(self, lq, code):
+            restored, inner = (
+                torch.rand(*lq.shape[:2], *(4 * side for side in lq.shape[2:])),
+                adapting.net.restore(lq, code),
+            )
+            restored[:, :, 16:-16, 16:-16] = inner[:, :, 16:-16, 16:-16]
+            return restored
+
+        def forward(self, lq):
+            return self.restore(lq, self.encode(lq))
+
+    assert adapting.judge.psnr(Spoiling()) == adapting.judge.psnr(adapting.net)
+    losses = []
+    for net in (Spoiling(), adapting.net):
+        generator = torch.Generator().manual_seed(0)
+        bench = Bench(
+            net, adapting.start, adapting.targets, references, TrueDegrader(SIGMA), generator, adapting.device
+        )
+        losses.append(rdsr.reference_losses(bench)["l_pix"].item())
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 
 def test_what_is_worse_stays_inside(truth, references):
