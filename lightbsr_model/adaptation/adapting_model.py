@@ -62,7 +62,7 @@ class AdaptingModel(PhasedModel):
             OptionError: The network or its parent do not fit, or the images.
         """
         check_network(self.net_g)
-        train_opt, data = self.opt["train"], self.opt["datasets"]["train"]
+        train_opt = self.opt["train"]
         state_dict = load_state_dict(train_opt["parent"])
         self.start = deepcopy(self.net_g)
         if found := differences(self.start.state_dict(), state_dict):
@@ -72,7 +72,7 @@ class AdaptingModel(PhasedModel):
         if not self.opt["path"].get("pretrain_network_g"):
             self.net_g.load_state_dict(state_dict)
             get_root_logger().info(f"The network starts from its parent, {train_opt['parent']}.")
-        self.targets: TargetImages = read_targets({**data, "scale": self.opt["scale"]})
+        self.targets: TargetImages = read_targets({**self.opt["datasets"]["train"], "scale": self.opt["scale"]})
         check_noise(self.targets)
         name = self.degrader_name()
         path = train_opt.get("reconstructor") if name == "reconstructor" else None
