@@ -68,9 +68,9 @@ def test_a_stopped_adaptation_goes_on_as_if_it_had_not_been(truth, references, n
     assert [entry["iteration"] for entry in outcome.record] == [2, 4]
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", ["references", "lway"])
 def test_what_restores_learns_and_the_seed_decides(truth, references, name):
-    first, again, other = (_adapting(METHODS[name], references, seed=seed) for seed in (0, 0, 1))
+    first, again, other = (_adapting(METHODS[name], references, steps=2, seed=seed) for seed in (0, 0, 1))
     for one in (first, again, other):
         one.run()
     changed = {
