@@ -38,11 +38,13 @@ STRATEGIES = ("gan/", "mimicked/")
 """Recipes that train any network, here a student or BasicSR's own."""
 BASICSRS = {f"compare/train_{name}.yml" for name in ("realesrnet", "realesrgan")}
 """Recipes of BasicSR's own data and models."""
+ENCODERS = {"small/train_encoder.yml", "small/train_encoder_setting2.yml"}
+"""Recipes of an encoder alone."""
 TRAINING = [
     name
     for name in FILES
     if "train" in name
-    and name not in YARDSTICKS | BASICSRS | {"small/train_encoder.yml", "lway/train_reconstructor.yml"}
+    and name not in YARDSTICKS | BASICSRS | ENCODERS | {"lway/train_reconstructor.yml"}
     and not name.startswith((*STRATEGIES, BURSTS))
 ]
 LIGHTBSR = [name for name in TRAINING if name.startswith(("train_", "lightbsr/"))]
