@@ -12,6 +12,7 @@ from typing import Any
 import torch
 import yaml
 
+from lightbsr.cli.compare import choose_device
 from lightbsr.cli.demo_progress import DemoProgress, Stage
 from lightbsr.cli.steps import run_step
 from lightbsr_arch.display import printable_lines
@@ -34,7 +35,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
         CommandFailed: The training failed, or the model is not better; nothing is written then.
     """
     args = _parse(command, arguments)
-    output, scale = path_of(args.output), 0
+    output = path_of(args.output)
     if output.suffix.lower() != ".safetensors":
         raise OptionError(f"-o {output}: expected a name that ends with .safetensors.")
     if output.exists() and not args.overwrite:
@@ -55,7 +56,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
         trained = _train(model, preset, division, training, folder, progress)
         progress.begin_stage()
         settings = finetuning.comparison_settings(preset, scale, division, folder / "start.pth", trained)
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        device = choose_device("auto")
         results = run_comparison(settings, folder / "comparison", device)
         page = write_report(results, folder / "comparison", device)[0]
     verdict = finetuning.judge(results, preset)

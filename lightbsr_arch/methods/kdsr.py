@@ -11,25 +11,13 @@ from torch.nn import functional as F
 from lightbsr_arch.layers.blind_student import BlindStudent
 from lightbsr_arch.layers.image import check_image
 from lightbsr_arch.layers.predicted_convolution import PredictedDepthwiseConv
+from lightbsr_arch.layers.residual_block import ResidualBlock
 from lightbsr_arch.layers.residual_sr import DIV2K_MEAN, ResidualSR, TailActivation
 from lightbsr_arch.methods.base import Method, Pairing
 from lightbsr_arch.methods.published_layout import ENDS, PublishedLayout, renames
 from lightbsr_arch.methods.sizes import Sizes
 
 _SLOPE = 0.1
-
-
-class ResidualBlock(nn.Module):
-    """conv3x3, LeakyReLU(0.1), conv3x3, with a skip connection."""
-
-    def __init__(self, num_feat: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(num_feat, num_feat, 3, 1, 1)
-        self.conv2 = nn.Conv2d(num_feat, num_feat, 3, 1, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return (N, num_feat, H, W)."""
-        return x + self.conv2(F.leaky_relu(self.conv1(x), _SLOPE))
 
 
 class DegradationEstimator(nn.Module):
@@ -46,7 +34,7 @@ class DegradationEstimator(nn.Module):
         self.features = nn.Sequential(
             nn.Conv2d(in_channels, num_feat, 3, 1, 1),
             nn.LeakyReLU(_SLOPE),
-            *(ResidualBlock(num_feat) for _ in range(num_block)),
+            *(ResidualBlock(num_feat, _SLOPE) for _ in range(num_block)),
             nn.Conv2d(num_feat, 2 * num_feat, 3, 1, 1),
             nn.LeakyReLU(_SLOPE),
             nn.Conv2d(2 * num_feat, 2 * num_feat, 3, 1, 1),

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from lightbsr_arch.layers.degradation_encoder import DegradationEncoder
 from lightbsr_arch.layers.image import check_image
+from lightbsr_arch.layers.residual_block import ResidualBlock
 from lightbsr_arch.methods.base import Method
 from lightbsr_arch.methods.sizes import Sizes
 
@@ -57,24 +58,12 @@ class ModulatedConv2d(nn.Module):
         return F.leaky_relu(self.conv(modulated), _SLOPE)
 
 
-class _ResidualBlock(nn.Module):
-    """conv3x3, ReLU, conv3x3, plus the skip."""
-
-    def __init__(self, num_feat: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(num_feat, num_feat, 3, 1, 1)
-        self.conv2 = nn.Conv2d(num_feat, num_feat, 3, 1, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.conv2(F.relu(self.conv1(x)))
-
-
 class ModulatedBlock(nn.Module):
     """A residual block, then a modulated convolution. Arguments as in :class:`ModulatedConv2d`."""
 
     def __init__(self, num_feat: int, code_length: int, noisy: bool = True) -> None:
         super().__init__()
-        self.residual = _ResidualBlock(num_feat)
+        self.residual = ResidualBlock(num_feat)
         self.modulation = ModulatedConv2d(num_feat, code_length, noisy)
 
     def forward(self, x: Tensor, code: Tensor) -> Tensor:
@@ -135,7 +124,7 @@ class PublishedEncoder(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.head = nn.Conv2d(3, 64, 3, 1, 1)
-        self.trunk = nn.Sequential(*(_ResidualBlock(64) for _ in range(16)))
+        self.trunk = nn.Sequential(*(ResidualBlock(64) for _ in range(16)))
         self.convs = nn.ModuleList(nn.Conv2d(width, 2 * width, 4, 2) for width in (64, 128, 256))
         self.mlp = nn.ModuleList(nn.Linear(512, 512) for _ in range(3))
 

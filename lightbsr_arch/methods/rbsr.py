@@ -12,6 +12,7 @@ from lightbsr_arch.layers.camera import colours_of_packed
 from lightbsr_arch.layers.deformable_alignment import PER_GROUP, DeformableAlignment
 from lightbsr_arch.layers.optical_flow import SpyNet
 from lightbsr_arch.layers.registration import AffineMotion, register_affine
+from lightbsr_arch.layers.residual_block import ResidualBlock
 from lightbsr_arch.methods.base import Method
 from lightbsr_arch.methods.published_layout import PublishedLayout, renames
 from lightbsr_arch.methods.sizes import Sizes
@@ -21,28 +22,13 @@ SCALE = 8
 FLOW_NETS = ("spynet", "affine")
 
 
-class ResidualBlock(nn.Module):
-    """x + conv(ReLU(conv x))."""
-
-    def __init__(self, num_feat: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(num_feat, num_feat, 3, 1, 1)
-        self.conv2 = nn.Conv2d(num_feat, num_feat, 3, 1, 1)
-        for conv in (self.conv1, self.conv2):
-            _start(conv, 0.1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Keep the shape (N, num_feat, h, w)."""
-        return x + self.conv2(F.relu(self.conv1(x)))
-
-
 class Trunk(nn.Module):
     """A convolution and residual blocks."""
 
     def __init__(self, num_in: int, num_feat: int, num_block: int) -> None:
         super().__init__()
         self.first = nn.Conv2d(num_in, num_feat, 3, 1, 1)
-        self.blocks = nn.Sequential(*(ResidualBlock(num_feat) for _ in range(num_block)))
+        self.blocks = nn.Sequential(*(_block(num_feat) for _ in range(num_block)))
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, num_in, h, w) to (N, num_feat, h, w)."""
@@ -216,6 +202,13 @@ def _pairs(burst: Tensor) -> tuple[Tensor, Tensor]:
     """The base beside each other frame, (N * (T - 1), 4, h, w) both."""
     others = burst[:, 1:]
     return burst[:, :1].expand_as(others).flatten(0, 1), others.flatten(0, 1)
+
+
+def _block(num_feat: int) -> ResidualBlock:
+    block = ResidualBlock(num_feat)
+    for conv in (block.conv1, block.conv2):
+        _start(conv, 0.1)
+    return block
 
 
 def _start(conv: nn.Conv2d, gain: float) -> None:

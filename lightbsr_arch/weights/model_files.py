@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -145,13 +146,10 @@ def load_model(path: str | Path, command: str = "", helpers: bool = False) -> Mo
                 f"with the package: {', '.join(bundled_models())}."
             )
         path = bundled
-    try:
+    with _naming(path):
         state_dict = load_state_dict(path)
         options = infer_options(state_dict)
         net = _build(state_dict, options, command, helpers)
-    except ValueError as error:
-        message = str(error)
-        raise OptionError(message if message.startswith(str(path)) else f"{path}: {message}") from error
     try:
         return Model(net, options, read_card(path, options) or ModelCard())
     except OptionError as error:
@@ -178,12 +176,19 @@ def load_helper(name: str, scale: int, path: str | Path | None = None) -> nn.Mod
         path = _bundled_folder() / "helpers" / f"{name}_x{scale}.safetensors"
         if not is_regular_file(path):
             raise MissingFileError(f"no {name} of x{scale} comes with the package: train one, and name its file.")
-    try:
+    with _naming(path):
         state_dict = load_state_dict(path)
         options = infer_options(state_dict)
         if options["type"] != name or options.get("scale", scale) != scale:
             raise ValueError(f"expected {name} of x{scale}, got {options['type']} of x{options.get('scale')}.")
         return _build(state_dict, options, helpers=True)
+
+
+@contextmanager
+def _naming(path: str | Path) -> Iterator[None]:
+    """Name the file in what is wrong with it."""
+    try:
+        yield
     except ValueError as error:
         message = str(error)
         raise OptionError(message if message.startswith(str(path)) else f"{path}: {message}") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -77,15 +78,8 @@ def cycle_losses(bench: Bench) -> Mapping[str, Tensor]:
 LWAY = Recipe("lway", "reconstructor", "fitted", iterations=100, lr=2e-5, losses=cycle_losses, most_noise=2.0)
 
 
-def lway(
-    references: str = "bundled",
-    seed: int = 0,
-    iterations: int | None = None,
-    lr: float | None = None,
-    reconstructor: str | None = None,
-) -> GuardedAdaptation:
-    """Learn from the LR images alone, as in the paper; references only judge. Arguments as in :class:`GuardedAdaptation`."""
-    return GuardedAdaptation(LWAY, references, seed, iterations, lr, reconstructor)
+lway = partial(GuardedAdaptation, LWAY)
+"""Learns from the LR images alone, as in the paper; references only judge. Arguments as in :class:`GuardedAdaptation`."""
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -177,26 +178,11 @@ REFERENCES = Recipe("references", "reconstructor", "fitted", iterations=300, lr=
 FITTED = Recipe("fitted", "fitted", "reconstructor", iterations=300, lr=5e-5, losses=reference_losses)
 
 
-def references(
-    references: str = "bundled",
-    seed: int = 0,
-    iterations: int | None = None,
-    lr: float | None = None,
-    reconstructor: str | None = None,
-) -> GuardedAdaptation:
-    """Learn from references that a trained reconstructor degrades; arguments as in :class:`GuardedAdaptation`."""
-    return GuardedAdaptation(REFERENCES, references, seed, iterations, lr, reconstructor)
+references = partial(GuardedAdaptation, REFERENCES)
+"""Learns from references that a trained reconstructor degrades; arguments as in :class:`GuardedAdaptation`."""
 
-
-def fitted(
-    references: str = "bundled",
-    seed: int = 0,
-    iterations: int | None = None,
-    lr: float | None = None,
-    reconstructor: str | None = None,
-) -> GuardedAdaptation:
-    """Learn from references that a fitted kernel degrades; arguments as in :class:`GuardedAdaptation`."""
-    return GuardedAdaptation(FITTED, references, seed, iterations, lr, reconstructor)
+fitted = partial(GuardedAdaptation, FITTED)
+"""Learns from references that a fitted kernel degrades; arguments as in :class:`GuardedAdaptation`."""
 
 
 @dataclass(frozen=True)
