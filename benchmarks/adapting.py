@@ -29,8 +29,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 import lightbsr_model  # noqa: F401 - BasicSR does not import without it
-from benchmarks.study.__main__ import named_folder
-from benchmarks.study.report import over_seeds
+from benchmarks.study.arguments import named_folder
+from benchmarks.study.report import shown
 from lightbsr_arch.methods.registry import adaptation, adaptation_names
 from lightbsr_arch.saving import write_whole
 from lightbsr_arch.weights.model_files import DEFAULT_MODEL, load_model
@@ -119,11 +119,6 @@ def adapt(
     }
 
 
-def _shown(values: Sequence[float]) -> str:
-    mean, half = over_seeds(values)
-    return f"{mean:+.2f}" + ("" if np.isnan(half) else f" ± {half:.2f}")
-
-
 def gains_table(runs: Mapping[tuple[str, str, str, str, int], Mapping[str, Any]]) -> str:
     """Claim (a) as Markdown: what goes out against the model as it was, in dB, over the seeds."""
     places = list(dict.fromkeys((test_set, degradation) for _, test_set, degradation, _, _ in runs))
@@ -140,7 +135,7 @@ def gains_table(runs: Mapping[tuple[str, str, str, str, int], Mapping[str, Any]]
                     by_seed.setdefault(seed, []).append(gain)
                     went.append(run["better"])
             gains = [float(np.mean(values)) for values in by_seed.values()]
-            cells.append(f"{_shown(gains)} ({sum(went)} of {len(went)} went out)" if gains else "")
+            cells.append(f"{shown(gains, sign='+')} ({sum(went)} of {len(went)} went out)" if gains else "")
             if method == DEFAULT and gains:
                 worst = min(worst, *gains)
                 if place[1] in OUTSIDE:

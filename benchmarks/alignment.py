@@ -10,7 +10,7 @@ import torch
 from basicsr.models import build_model
 from torch.nn import functional as F
 
-from benchmarks.machine import synchronise
+from benchmarks.machine import run_here, synchronise
 from benchmarks.report import Section
 from benchmarks.side_by_side import in_turns, ratio
 from lightbsr_arch.layers.registration import register_affine
@@ -27,17 +27,10 @@ def _model(network: dict[str, Any], channels: int, device: torch.device, **train
     return build_model(
         {
             "model_type": "MimickedAlignmentModel" if train else "SRModel",
-            "scale": 4,
-            "num_gpu": int(device.type == "cuda"),
-            "is_train": True,
-            "dist": False,
-            "rank": 0,
-            "world_size": 1,
-            "manual_seed": 0,
+            **run_here(device),
             "network_g": {"type": "MSRResNet", "upscale": 4, **network},
             "network_mim": {"type": "MimicNet", "num_feat": channels},
             "datasets": {"train": {"scale": 4}},
-            "path": {},
             "train": {
                 "total_iter": 10**6,
                 "optim_g": {"type": "Adam", "lr": 1e-3},

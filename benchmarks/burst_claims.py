@@ -23,8 +23,8 @@ from typing import Any
 
 import torch
 
-from benchmarks.study.__main__ import named_folder
-from benchmarks.study.report import over_seeds
+from benchmarks.study.arguments import named_folder
+from benchmarks.study.report import shown
 from benchmarks.study.training import train
 from lightbsr_arch.methods.rbsr import RBSR
 from lightbsr_arch.weights.checkpoints import load_state_dict
@@ -150,7 +150,7 @@ def table(found: Mapping[tuple[str, int], Mapping[str, float]], seeds: Sequence[
     lines = [f"| training | {' | '.join(heads)} | one frame, 8 times |", "|---|" + "---|" * len(columns)]
     variants = [variant for variant in VARIANTS if all((variant, seed) in found for seed in seeds)]
     for variant in variants:
-        cells = [_shown([found[variant, seed][name] for seed in seeds]) for name in columns]
+        cells = [shown([found[variant, seed][name] for seed in seeds]) for name in columns]
         lines.append(f"| {variant} | {' | '.join(cells)} |")
     lines.append("")
     most = str(COUNTS[-1])
@@ -163,16 +163,11 @@ def table(found: Mapping[tuple[str, int], Mapping[str, float]], seeds: Sequence[
         )
         verdict = "holds" if min(gains) >= CLAIM else "does not hold"
         lines.append(
-            f"- {variant}: {most} frames beside the network of one frame: {_shown(gains, '+')} dB; that it is {CLAIM} dB or "
-            f"more {verdict} (least: {min(gains):.2f} dB). PSNR {'grows' if grows else 'does not grow'} with every "
+            f"- {variant}: {most} frames beside the network of one frame: {shown(gains, sign='+')} dB; that it is {CLAIM} dB "
+            f"or more {verdict} (least: {min(gains):.2f} dB). PSNR {'grows' if grows else 'does not grow'} with every "
             "number of frames in every seed."
         )
     return "\n".join(lines)
-
-
-def _shown(values: Sequence[float], sign: str = "") -> str:
-    mean, half = over_seeds(values)
-    return f"{mean:{sign}.2f}" + (f" ± {half:.2f}" if len(values) > 1 else "")
 
 
 def seconds_per_iteration(variant: str, budget: Budget, iterations: int = 4) -> float:

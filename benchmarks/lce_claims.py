@@ -13,7 +13,6 @@ Nine trainings of about one and a half minutes each on a CPU core; run again, it
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,9 +21,9 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from benchmarks.study.__main__ import named_folder
+from benchmarks.study.arguments import claim_parser, named_folder
 from benchmarks.study.methods import METHODS, Budget, training_options
-from benchmarks.study.report import PRESETS, over_seeds
+from benchmarks.study.report import PRESETS, shown
 from benchmarks.study.training import train
 from lightbsr_arch.methods.lce import LCE
 from lightbsr_arch.weights.model_files import load_model
@@ -96,11 +95,6 @@ def correction(net: LCE, asked: Settings, set_name: str, preset: str) -> tuple[f
     return float(before), float(after)
 
 
-def _shown(values: Sequence[float]) -> str:
-    mean, half = over_seeds(values)
-    return f"{mean:.2f}" + ("" if np.isnan(half) else f" ± {half:.2f}")
-
-
 def correction_table(found: Mapping[tuple[str, str], Sequence[tuple[float, float]]]) -> str:
     """Claim (a) as Markdown.
 
@@ -114,7 +108,7 @@ def correction_table(found: Mapping[tuple[str, str], Sequence[tuple[float, float
     for (set_name, preset), pairs in found.items():
         before, after = zip(*pairs, strict=True)
         gains = [b - a for a, b in pairs]
-        lines.append(f"| {set_name} | {preset} | {_shown(before)} | {_shown(after)} | {_shown(gains)} |")
+        lines.append(f"| {set_name} | {preset} | {shown(before)} | {shown(after)} | {shown(gains)} |")
     gains = [after - before for (_, preset), pairs in found.items() if preset == SIGMA for before, after in pairs]
     verdict = "holds" if min(gains) >= LEAST_GAIN else "does not hold"
     lines.append(
@@ -134,10 +128,10 @@ def quality_table(compared: Sequence[Results], sets: Sequence[str]) -> str:
         for set_name in sets
     }
     lines = ["| PSNR-Y (dB), mean of the sigmas | " + " | ".join(sets) + " |", "|---|" + "---|" * len(sets)]
-    lines += [f"| {name} | " + " | ".join(_shown(means[name, each]) for each in sets) + " |" for name in VARIANTS]
+    lines += [f"| {name} | " + " | ".join(shown(means[name, each]) for each in sets) + " |" for name in VARIANTS]
     for other in list(VARIANTS)[1:]:
         cells = [
-            _shown([a - b for a, b in zip(means["corrected", each], means[other, each], strict=True)]) for each in sets
+            shown([a - b for a, b in zip(means["corrected", each], means[other, each], strict=True)]) for each in sets
         ]
         lines.append(f"| (b) corrected minus {other} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
@@ -145,15 +139,11 @@ def quality_table(compared: Sequence[Results], sets: Sequence[str]) -> str:
 
 def main() -> None:
     """Train, measure, and print the tables."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.lce_claims", description=__doc__.partition("\n")[0])
-    parser.add_argument("--images", type=Path, required=True, help="folder of training images, such as BSD400")
-    parser.add_argument("--sets", nargs="+", required=True, metavar="NAME=FOLDER", help="test sets")
-    parser.add_argument("-o", "--output", type=Path, required=True, help="folder of all results")
+    parser = claim_parser("benchmarks.lce_claims", __doc__)
     parser.add_argument("--iterations", type=int, default=400, help="of each training (default: %(default)s)")
     parser.add_argument("--batch", type=int, default=8, help="samples per iteration (default: %(default)s)")
     parser.add_argument("--patch", type=int, default=24, help="side of an LR patch (default: %(default)s)")
     parser.add_argument("--lr", type=float, default=1e-3, help="learning rate (default: %(default)s)")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="default: 0 1 2")
     args = parser.parse_args()
     sets = dict(map(named_folder, args.sets))
     budget = Budget(str(args.images.resolve()), args.iterations, args.batch, args.patch, "small", 0, 0, args.lr)

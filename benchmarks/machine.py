@@ -7,6 +7,7 @@ import platform
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -62,3 +63,11 @@ def _processor() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
+
+
+def run_here(device: torch.device) -> dict[str, Any]:
+    """The options of a training x4 that belong to the process: this one alone, on a device."""
+    return {
+        **{"scale": 4, "num_gpu": int(device.type == "cuda"), "is_train": True, "manual_seed": 0, "path": {}},
+        **{"dist": False, "rank": 0, "world_size": 1},
+    }

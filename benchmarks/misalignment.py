@@ -10,17 +10,15 @@ where it stopped.
 
 from __future__ import annotations
 
-import argparse
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmarks.study.__main__ import named_folder
-from benchmarks.study.report import over_seeds
+from benchmarks.study.arguments import claim_parser, named_folder
+from benchmarks.study.report import shown
 from benchmarks.study.training import train
 
 VARIANTS = ("plain", "bicubic", "mimicked", "aligned")
@@ -136,31 +134,22 @@ def table(found: Mapping[tuple[str, float, int], Mapping[str, float]], seeds: Se
         cells = []
         for sigma, name in columns:
             values = [found[variant, sigma, seed][name] for seed in seeds]
-            cells.append(_shown(values))
+            cells.append(shown(values))
             plain = [found["plain", sigma, seed][name] for seed in seeds if ("plain", sigma, seed) in found]
             differs = variant != "plain" and len(plain) == len(values)
-            cells.append(_shown([a - b for a, b in zip(values, plain, strict=True)], "+") if differs else "")
+            cells.append(shown([a - b for a, b in zip(values, plain, strict=True)], sign="+") if differs else "")
         lines.append(f"| {variant} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def _shown(values: Sequence[float], sign: str = "") -> str:
-    mean, half = over_seeds(values)
-    return f"{mean:{sign}.2f}" + (f" ± {half:.2f}" if len(values) > 1 else "")
-
-
 def main() -> None:
     """Train, and print the table."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.misalignment", description=__doc__.partition("\n")[0])
-    parser.add_argument("--images", type=Path, required=True, help="folder of training images, such as BSD400")
-    parser.add_argument("--sets", nargs="+", required=True, metavar="NAME=FOLDER", help="test sets")
-    parser.add_argument("-o", "--output", type=Path, required=True, help="folder of all results")
+    parser = claim_parser("benchmarks.misalignment", __doc__)
     parser.add_argument(
         "--iterations", type=int, default=Budget.iterations, help="of each training (default: %(default)s)"
     )
     parser.add_argument("--batch", type=int, default=Budget.batch, help="samples per iteration (default: %(default)s)")
     parser.add_argument("--sigmas", type=float, nargs="+", default=[1.6, 2.4], help="of the blur (default: 1.6 2.4)")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="default: 0 1 2")
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS), metavar="NAME")
     args = parser.parse_args()
     budget = Budget(str(args.images.resolve()), dict(map(named_folder, args.sets)), args.iterations, args.batch)

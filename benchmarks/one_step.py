@@ -14,7 +14,6 @@ Run again, it continues where it stopped.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,8 +23,8 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from benchmarks.study.__main__ import named_folder
-from benchmarks.study.report import over_seeds
+from benchmarks.study.arguments import claim_parser, named_folder
+from benchmarks.study.report import shown
 from benchmarks.study.training import train
 from lightbsr_model.evaluation.comparison.metrics import get_metric
 from lightbsr_model.evaluation.comparison.running import Results, run_comparison
@@ -103,11 +102,6 @@ def nearness(folder: Path, asked: Settings, results: Results) -> dict[tuple[str,
     return {key: float(np.mean(values)) for key, values in found.items()}
 
 
-def _shown(values: Sequence[float]) -> str:
-    mean, half = over_seeds(values)
-    return f"{mean:.2f}" + ("" if np.isnan(half) else f" ± {half:.2f}")
-
-
 def table(compared: Sequence[Results], near: Sequence[Mapping[tuple[str, str], float]]) -> str:
     """Figures and verdicts as Markdown.
 
@@ -129,8 +123,8 @@ def table(compared: Sequence[Results], near: Sequence[Mapping[tuple[str, str], f
     for name in ENTRIES:
         cost = compared[0].costs[name]
         for set_name in sets:
-            quality = [_shown(means[metric, name, set_name]) for metric in MOST]
-            to_steps = "" if name == REFERENCE else _shown([each[name, set_name] for each in near])
+            quality = [shown(means[metric, name, set_name]) for metric in MOST]
+            to_steps = "" if name == REFERENCE else shown([each[name, set_name] for each in near])
             lines.append(
                 f"| {name} | {set_name} | {' | '.join(quality)} | {to_steps} | {cost.passes} | {cost.gmacs:.1f} |"
             )
@@ -158,13 +152,9 @@ def table(compared: Sequence[Results], near: Sequence[Mapping[tuple[str, str], f
 
 def main() -> None:
     """Train, compare, and print the table."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.one_step", description=__doc__.partition("\n")[0])
-    parser.add_argument("--images", type=Path, required=True, help="folder of training images, such as BSD400")
-    parser.add_argument("--sets", nargs="+", required=True, metavar="NAME=FOLDER", help="test sets")
-    parser.add_argument("-o", "--output", type=Path, required=True, help="folder of all results")
+    parser = claim_parser("benchmarks.one_step", __doc__)
     for kind in TRAININGS:
         parser.add_argument(f"--{kind}-iterations", type=int, help="length of this training (default: the recipe's)")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="default: 0 1 2")
     args = parser.parse_args()
     sets = dict(map(named_folder, args.sets))
     given = {kind: getattr(args, f"{kind}_iterations") for kind in TRAININGS}

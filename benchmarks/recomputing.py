@@ -11,7 +11,7 @@ from basicsr.models import build_model
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from benchmarks.machine import synchronise
+from benchmarks.machine import run_here, synchronise
 from benchmarks.report import Section
 from benchmarks.side_by_side import in_turns, ratio
 
@@ -109,16 +109,9 @@ def _model(device: torch.device, num_feat: int, again: bool) -> Any:
     return build_model(
         {
             "model_type": "DSSRModel",
-            "scale": 4,
-            "num_gpu": int(device.type == "cuda"),
-            "is_train": True,
-            "dist": False,
-            "rank": 0,
-            "world_size": 1,
-            "manual_seed": 0,
+            **run_here(device),
             "network_g": {"type": "DSSR", "scale": 4, "num_feat": num_feat},
             "datasets": {"train": {"scale": 4, "preset": "setting1_x4"}},
-            "path": {},
             "train": {
                 "total_iter": 10**6,
                 "optim_g": {"type": "Adam", "lr": 2e-4, "betas": [0.9, 0.99], "fused": True},

@@ -13,7 +13,7 @@ from basicsr.data import build_dataset
 from basicsr.models import build_model
 
 from benchmarks import plain
-from benchmarks.machine import Machine, flops, synchronise
+from benchmarks.machine import Machine, flops, run_here, synchronise
 from benchmarks.report import Section
 from benchmarks.side_by_side import Timing, in_turns, ratio
 from lightbsr_arch import LightBSRTeacher
@@ -36,16 +36,9 @@ def _options(kind: str, teacher: Path, device: torch.device, switches: dict[str,
     }
     return {
         "model_type": f"LightBSR{kind.capitalize()}Model",
-        "scale": 4,
-        "num_gpu": int(device.type == "cuda"),
-        "is_train": True,
-        "dist": False,
-        "rank": 0,
-        "world_size": 1,
-        "manual_seed": 0,
+        **run_here(device),
         "network_g": networks[kind],
         "datasets": {"train": {"scale": 4, "preset": "setting1_x4"}},
-        "path": {},
         "teacher": {"network": networks["teacher"], "path": str(teacher)},
         "train": {
             "total_iter": 10**6,

@@ -7,32 +7,15 @@ Takes an hour and a half on two CPU cores with the defaults. Run again, it conti
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
-
+from benchmarks.study.arguments import claim_parser, named_folder
 from benchmarks.study.methods import ENCODERS, METHODS, SIZES, STARTS, Budget, with_what_they_need
 from benchmarks.study.report import report
 from benchmarks.study.training import train_all
 
 
-def named_folder(text: str) -> tuple[str, str]:
-    """Split ``NAME=FOLDER``.
-
-    Raises:
-        SystemExit: There is no such folder.
-    """
-    name, separator, folder = text.partition("=")
-    if not separator or not Path(folder).is_dir():
-        raise SystemExit(f"--sets: expected NAME=FOLDER with a folder that exists, got {text!r}.")
-    return name, str(Path(folder).resolve())
-
-
 def main() -> None:
     """Run the study."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.study", description=__doc__.partition("\n")[0])
-    parser.add_argument("--images", type=Path, required=True, help="folder of training images, such as BSD400")
-    parser.add_argument("--sets", nargs="+", required=True, metavar="NAME=FOLDER", help="test sets")
-    parser.add_argument("-o", "--output", type=Path, required=True, help="folder of all results")
+    parser = claim_parser("benchmarks.study", __doc__)
     parser.add_argument(
         "--iterations", type=int, default=300, help="iterations of each training (default: %(default)s)"
     )
@@ -56,7 +39,6 @@ def main() -> None:
         help="how the networks of the methods start: free of the one filter that short trainings of the published ones end "
         "at (docs/short_trainings.md), or as published (default: %(default)s)",
     )
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="default: 0 1 2")
     names = [method.name for method in METHODS]
     parser.add_argument("--methods", nargs="+", choices=names, default=names, metavar="NAME", help=", ".join(names))
     args = parser.parse_args()

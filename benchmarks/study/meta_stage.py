@@ -9,13 +9,12 @@ was trained on bicubic images alone, without the meta stage (`no_meta`). Run aga
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
 
+from benchmarks.study.arguments import claim_parser, named_folder
 from benchmarks.study.methods import METHODS, SIZES, STARTS, Budget, Method, training_options
 from benchmarks.study.report import budget_words, compare, difference_table, quality_table
 from benchmarks.study.training import train
@@ -59,22 +58,16 @@ def options(stage: str, variant: str, budget: Budget, seed: int) -> dict[str, An
 
 def main() -> None:
     """Train all variants, compare their students and print the tables."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.study.meta_stage", description=__doc__.partition("\n")[0]
-    )
-    parser.add_argument("--images", type=Path, required=True, help="folder of training images, such as BSD400")
-    parser.add_argument("--sets", nargs="+", required=True, metavar="NAME=FOLDER", help="test sets")
-    parser.add_argument("-o", "--output", type=Path, required=True, help="folder of all results")
+    parser = claim_parser("benchmarks.study.meta_stage", __doc__)
     parser.add_argument("--iterations", type=int, default=400, help="of each training (default: %(default)s)")
     parser.add_argument("--batch", type=int, default=8, help="samples per iteration (default: %(default)s)")
     parser.add_argument("--patch", type=int, default=24, help="side of an LR patch (default: %(default)s)")
     parser.add_argument("--size", choices=SIZES, default="small", help="of the networks (default: %(default)s)")
     parser.add_argument("--lr", type=float, default=1e-3, help="learning rate (default: %(default)s)")
     parser.add_argument("--start", choices=STARTS, default="free", help="as of benchmarks.study (default: %(default)s)")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="default: 0 1 2")
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS), help="default: all")
     args = parser.parse_args()
-    sets = {name: str(Path(folder).resolve()) for name, _, folder in (entry.partition("=") for entry in args.sets)}
+    sets = dict(map(named_folder, args.sets))
     images, sizes = str(args.images.resolve()), (args.iterations, args.batch, args.patch, args.size)
     budget = Budget(images, *sizes, 0, 0, args.lr, start=args.start)
     for seed in args.seeds:

@@ -44,6 +44,18 @@ def over_seeds(values: Sequence[float]) -> tuple[float, float]:
     return float(np.mean(values)), float(half)
 
 
+def shown(values: Sequence[float], decimals: int = 2, sign: str = "") -> str:
+    """What :func:`over_seeds` gives, as text; of a single value that value.
+
+    Args:
+        values: One per seed.
+        decimals: Of both numbers.
+        sign: ``+`` shows the sign of a positive mean too.
+    """
+    mean, half = over_seeds(values)
+    return f"{mean:{sign}.{decimals}f}" + ("" if np.isnan(half) else f" ± {half:.{decimals}f}")
+
+
 def report(
     methods: Sequence[Method],
     encoders: Sequence[Method],
@@ -157,11 +169,6 @@ def budget_words(budget: Budget, seeds: Sequence[int]) -> str:
     )
 
 
-def _shown(values: Sequence[float], decimals: int = 2) -> str:
-    mean, half = over_seeds(values)
-    return f"{mean:.{decimals}f}" + ("" if np.isnan(half) else f" ± {half:.{decimals}f}")
-
-
 def _mean_psnr(results: Results, name: str, set_name: str, preset: str) -> float:
     return float(np.mean(results.values(set_name, preset, "psnr_y")[name]))
 
@@ -177,7 +184,7 @@ def quality_table(methods: Sequence[Method], compared: Mapping[int, Results], se
         ("bicubic", "bicubic", 0),
         *((each.name, each.label, each.trainings) for each in methods),
     ]:
-        cells = [_shown([_mean_psnr(each, name, set_name, preset) for each in compared.values()]) for preset in PRESETS]
+        cells = [shown([_mean_psnr(each, name, set_name, preset) for each in compared.values()]) for preset in PRESETS]
         cost = costs[name]
         lines.append(
             f"| {label} | {' | '.join(cells)} | {cost.parameters / 1e6:.2f} | {cost.gmacs:.1f} | {trainings} |"
@@ -197,7 +204,7 @@ def difference_table(
     for one, other, words in pairs:
         if not (_has(methods, one) and _has(methods, other)):
             continue
-        cells = [_shown([_gain(each, one, other, name) for each in compared.values()]) for name in sets]
+        cells = [shown([_gain(each, one, other, name) for each in compared.values()]) for name in sets]
         lines.append(f"| {words} ({one} minus {other}) | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -213,6 +220,6 @@ def _knowledge_table(known: Mapping[int, Mapping[str, Knowledge]]) -> str:
     asked = [key for key in COLUMNS if any(getattr(each, key) is not None for each in first.values())]
     lines = ["| representation | " + " | ".join(COLUMNS[key] for key in asked) + " |", "|---|" + "---|" * len(asked)]
     for name in first:
-        cells = [_shown([getattr(each[name], key) for each in known.values()]) for key in asked]
+        cells = [shown([getattr(each[name], key) for each in known.values()]) for key in asked]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
