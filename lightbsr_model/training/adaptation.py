@@ -46,5 +46,10 @@ def adapted(model: Any, net: nn.Module) -> nn.Module:
         return net
     if getattr(model, "adaptation", None) is None:
         model.adaptation = build_adaptation(opt)
+    return adapted_to_batch(model.adaptation, model, net)
+
+
+def adapted_to_batch(adaptation: Adaptation, model: Any, net: nn.Module) -> nn.Module:
+    """A network adapted to the LR images that a model was fed."""
     # Windows need whole sides; SwinIRModel pads what it restores in the same way (swinir_model.py:13).
-    return adapt(model.adaptation, net, reflected(model.lq, model.opt["network_g"].get("window_size", 1)))
+    return adapt(adaptation, net, reflected(model.lq, model.opt["network_g"].get("window_size", 1)))

@@ -15,13 +15,11 @@ from torch import Tensor, nn
 
 from lightbsr_arch import __version__
 from lightbsr_arch.errors import ImageError, MissingFileError, OptionError
-from lightbsr_arch.inference.adapting import adapt
-from lightbsr_arch.layers.image import reflected
 from lightbsr_arch.weights.checkpoints import load_state_dict
 from lightbsr_model.data.decoding import RGBImage, decode_rgb
 from lightbsr_model.data.degrading import lr_image, pixels_sha256
 from lightbsr_model.evaluation.model_entries import ModelEntry, model_type_of, network_of
-from lightbsr_model.training.adaptation import build_adaptation
+from lightbsr_model.training.adaptation import adapted_to_batch, build_adaptation
 
 
 class NetworkRestoration:
@@ -88,8 +86,7 @@ class NetworkRestoration:
         self.model.feed_data({key: value[None] if torch.is_tensor(value) else [value] for key, value in sample.items()})
         try:
             if self.adaptation is not None:
-                multiple = self.model.opt["network_g"].get("window_size", 1)
-                self.model.net_g = adapt(self.adaptation, self.net, reflected(self.model.lq, multiple))
+                self.model.net_g = adapted_to_batch(self.adaptation, self.model, self.net)
             self.model.test()
         finally:
             self.model.net_g = self.net
