@@ -145,7 +145,7 @@ class Adapting:
         }
         self.judge = Judge(targets, references, self.degraders, derive_seed(seed, "judge"), self.device)
         self._restored = self.judge.restore(self.start)
-        self.before = self.judge.figures(self.start)
+        self.before = self.judge.figures(self.start, self._restored)
         self.state = State()
         self._losses: dict[str, Tensor] = {}
 
@@ -205,9 +205,9 @@ class Adapting:
         adapted = deepcopy(self.start)
         if self.state.best is not None:
             adapted.load_state_dict(self.state.best)
-        after = self.judge.figures(adapted, self._restored)
-        verdict = judge(self.before, after, self.judges, max(self.targets.noise))
         restored = self.judge.restore(adapted)
+        after = self.judge.figures(adapted, restored, self._restored)
+        verdict = judge(self.before, after, self.judges, max(self.targets.noise))
         shown = [
             (name, lq[0], first[0], last[0])
             for (name, _, lq), first, last in zip(self.judge.shown, self._restored, restored, strict=True)

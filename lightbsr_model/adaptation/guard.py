@@ -105,9 +105,14 @@ class Judge:
         return [net(lq).clamp(0, 1) for _, _, lq in self.shown]
 
     @torch.no_grad()
-    def figures(self, net: Any, before: Sequence[Tensor] | None = None) -> Figures:
-        """All that is measured; ``before``: the shown parts as the network restored them at the start."""
-        restored = self.restore(net)
+    def figures(self, net: Any, restored: Sequence[Tensor], before: Sequence[Tensor] | None = None) -> Figures:
+        """All that is measured.
+
+        Args:
+            net: The network.
+            restored: The shown parts as it restores them, of :meth:`restore`.
+            before: As the network restored them at the start; None at the start.
+        """
         first = next(iter(self._degraders.values()))
         residuals, changes, niqes = [], [0.0], []
         for place, ((_, image, lq), sr) in enumerate(zip(self.shown, restored, strict=True)):
