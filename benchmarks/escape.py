@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.study.arguments import add_amp
 from benchmarks.study.methods import FREE_START, METHODS, Budget, training_options, untrained_network
 from benchmarks.study.report import PRESETS, over_seeds
 from benchmarks.study.training import train
@@ -42,7 +43,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
 }
 """By name: the study's training that it differs from, arguments of its network, and keys of ``train``.
 
-LightBSR and KDSR are trained without a teacher here, as BasicSR's SRModel does."""
+LightBSR and KDSR are trained without a teacher here."""
 
 _NETWORK_OF = {"free kdsr": "kdsr_student"}
 """The study's training whose network takes the place of the variant's."""
@@ -101,8 +102,9 @@ def main() -> None:
     parser.add_argument("--lr", type=float, default=1e-3, help="learning rate (default: %(default)s)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="default: 0 1 2")
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS), metavar="NAME")
+    add_amp(parser)
     args = parser.parse_args()
-    budget = Budget(str(args.images.resolve()), args.iterations, 8, 24, "small", 0, 0, args.lr)
+    budget = Budget(str(args.images.resolve()), args.iterations, 8, 24, "small", 0, 0, args.lr, amp=args.amp)
     titles = (f"sigma {preset.removeprefix('iso_')}" for preset in PRESETS)
     print(f"| variant | escape (iteration) | {' | '.join(titles)} |")
     print("|---|---|" + "---|" * len(PRESETS))

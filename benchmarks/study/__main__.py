@@ -7,7 +7,7 @@ Takes an hour and a half on two CPU cores with the defaults. Run again, it conti
 
 from __future__ import annotations
 
-from benchmarks.study.arguments import claim_parser, named_folder
+from benchmarks.study.arguments import add_amp, claim_parser, named_folder
 from benchmarks.study.methods import ENCODERS, METHODS, SIZES, STARTS, Budget, with_what_they_need
 from benchmarks.study.report import report
 from benchmarks.study.training import train_all
@@ -39,6 +39,7 @@ def main() -> None:
         help="how the networks of the methods start: free of the one filter that short trainings of the published ones end "
         "at (docs/short_trainings.md), or as published (default: %(default)s)",
     )
+    add_amp(parser)
     names = [method.name for method in METHODS]
     parser.add_argument("--methods", nargs="+", choices=names, default=names, metavar="NAME", help=", ".join(names))
     args = parser.parse_args()
@@ -52,6 +53,7 @@ def main() -> None:
         args.encoder_batch,
         args.lr,
         start=args.start,
+        amp=args.amp,
     )
     sets = dict(map(named_folder, args.sets))
     methods = list(with_what_they_need(args.methods))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from lightbsr_model.training.mixed_precision import AMP_CHOICES
+
 
 def named_folder(text: str) -> tuple[str, str]:
     """Split ``NAME=FOLDER``.
@@ -31,3 +33,13 @@ def claim_parser(module: str, document: str) -> argparse.ArgumentParser:
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder of all results")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="default: 0 1 2")
     return parser
+
+
+def add_amp(parser: argparse.ArgumentParser) -> None:
+    """Add ``--amp``."""
+    parser.add_argument(
+        "--amp",
+        choices=tuple(AMP_CHOICES),
+        default="off",
+        help="precision of all trainings; bf16 is faster on processors that compute in it (default: %(default)s)",
+    )

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.study.arguments import claim_parser, named_folder
+from benchmarks.study.arguments import add_amp, claim_parser, named_folder
 from benchmarks.study.methods import METHODS, SIZES, STARTS, Budget, Method, training_options
 from benchmarks.study.report import budget_words, compare, difference_table, quality_table
 from benchmarks.study.training import train
@@ -66,10 +66,11 @@ def main() -> None:
     parser.add_argument("--lr", type=float, default=1e-3, help="learning rate (default: %(default)s)")
     parser.add_argument("--start", choices=STARTS, default="free", help="as of benchmarks.study (default: %(default)s)")
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS), help="default: all")
+    add_amp(parser)
     args = parser.parse_args()
     sets = dict(map(named_folder, args.sets))
     images, sizes = str(args.images.resolve()), (args.iterations, args.batch, args.patch, args.size)
-    budget = Budget(images, *sizes, 0, 0, args.lr, start=args.start)
+    budget = Budget(images, *sizes, 0, 0, args.lr, start=args.start, amp=args.amp)
     for seed in args.seeds:
         folder = args.output / f"seed{seed}"
         for name in ("mrda_mln", "mrda_meta"):

@@ -61,6 +61,8 @@ class Budget:
     """Preset of the degradations."""
     start: str = "published"
     """How the networks start: ``published`` or ``free``."""
+    amp: str = "off"
+    """Precision of all trainings, as ``train.amp``."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,7 @@ def training_options(method: Method, budget: Budget, seed: int) -> dict[str, Any
     if method in ENCODERS:
         iterations = encoder = budget.encoder_iterations
         batch = budget.encoder_batch
-    plain = model_type == "SRModel"
+    warm_up = max(iterations // 20, 1)
     options: dict[str, Any] = {
         "name": method.name,
         "model_type": model_type,
@@ -131,7 +133,7 @@ def training_options(method: Method, budget: Budget, seed: int) -> dict[str, Any
                 "preset": budget.preset,
                 "gt_size": 4 * budget.patch,
                 "views": views,
-                "degrade_in": "loader" if plain else "device",
+                "degrade_in": "device",
                 "num_worker_per_gpu": 8 if torch.cuda.is_available() else 0,
                 "batch_size_per_gpu": batch,
                 "dataset_enlarge_ratio": 10,
@@ -147,31 +149,18 @@ def training_options(method: Method, budget: Budget, seed: int) -> dict[str, Any
                 "loss_weight": 1.0 if method.name.startswith(("kdsr", "mrda")) else 255.0,
                 "reduction": "mean",
             },
-            **train,
-        },
-        "logger": {"print_freq": 20, "save_checkpoint_freq": max(iterations // 4, 1), "use_tb_logger": False},
-    }
-    warm_up = max(iterations // 20, 1)
-    if plain:
-        options["train"].update(
-            warmup_iter=warm_up,
-            scheduler={
-                "type": "CosineAnnealingRestartLR",
-                "periods": [iterations],
-                "restart_weights": [1],
-                "eta_min": 1e-6,
-            },
-        )
-    else:
-        options["train"].update(
-            encoder_iter=encoder,
-            channels_last=True,
-            scheduler={
+            "encoder_iter": encoder,
+            "channels_last": True,
+            "amp": budget.amp,
+            "scheduler": {
                 "type": "TwoPhaseCosineLR",
                 "warmup_iter": min(warm_up, iterations - encoder),
                 "eta_min": 1e-6,
             },
-        )
+            **train,
+        },
+        "logger": {"print_freq": 20, "save_checkpoint_freq": max(iterations // 4, 1), "use_tb_logger": False},
+    }
     if method.name == "mrda_mln":
         options["datasets"]["train"]["preset"] = "bicubic"
     elif "adapt_opt" in options["train"]:
@@ -205,7 +194,7 @@ def _kind(name: str, budget: Budget) -> tuple[str, dict[str, Any], dict[str, Any
         }
         return "LightBSRStudentModel", {"type": "LightBSR", **light}, losses, 1, True
     if name.startswith("no_distillation"):
-        return "SRModel", {"type": "LightBSR", **light}, {}, 1, False
+        return "BlindSRModel", {"type": "LightBSR", **light}, {}, 1, False
     if name.startswith("dasr"):
         network = {"type": "DASR", "scale": 4, **queue, **sizes["DASR"], **start}
         return "DASRModel", network, {"contrastive_opt": {"type": "DegradationContrastiveLoss"}}, 2, True
@@ -219,7 +208,7 @@ def _kind(name: str, budget: Budget) -> tuple[str, dict[str, Any], dict[str, Any
         return "KDSRStudentModel", {"type": "KDSR", "scale": 4, **sizes["KDSR"], **start}, losses, 1, False
     if name.startswith("mrda"):
         return _stage_of_mrda(name, budget)
-    return "SRModel", {"type": "MSRResNet", "upscale": 4, **sizes["MSRResNet"]}, {}, 1, False
+    return "BlindSRModel", {"type": "MSRResNet", "upscale": 4, **sizes["MSRResNet"]}, {}, 1, False
 
 
 def _stage_of_mrda(name: str, budget: Budget) -> tuple[str, dict[str, Any], dict[str, Any], int, bool]:

@@ -164,7 +164,7 @@ def budget_words(budget: Budget, seeds: Sequence[int]) -> str:
     return (
         f"{budget.iterations} iterations per training, batch {budget.batch}, LR patches of {budget.patch}, {budget.size} "
         f"networks with a {budget.start} start, Adam at {budget.lr:g} with a warm-up and a cosine for all, {budget.preset}; "
-        f"seeds {', '.join(map(str, seeds))}. "
+        f"{'' if budget.amp == 'off' else budget.amp + ' throughout; '}seeds {', '.join(map(str, seeds))}. "
         f"{encoders}Values are means over seeds, with half the width of the 95 % interval by Student's t."
     )
 

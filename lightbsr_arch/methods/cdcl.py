@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lightbsr_arch.layers.codes import Codes
-from lightbsr_arch.layers.convnext import ConvNeXtTail
+from lightbsr_arch.layers.convnext import ConvNeXtTail, DepthwiseConv2d
 from lightbsr_arch.layers.degradation_encoder import DegradationEncoder
 from lightbsr_arch.layers.image import check_image, crop
 from lightbsr_arch.layers.in_batch_contrast import FastMomentumContrast, PieceProjections
@@ -71,7 +71,7 @@ class AdaptiveBlock(nn.Module):
             nn.Conv2d(num_spatial_code, 1, 3, 1, 1),
         )
         self.conv = nn.Sequential(
-            nn.Conv2d(num_feat, num_feat, 1), nn.Conv2d(num_feat, num_feat, 3, 1, 1, groups=num_feat)
+            nn.Conv2d(num_feat, num_feat, 1), DepthwiseConv2d(num_feat, num_feat, 3, 1, 1, groups=num_feat)
         )
         self.tail = ConvNeXtTail(num_feat, layer_scale_init)
 

@@ -25,7 +25,8 @@ def register_all() -> None:
     import lightbsr_model.data.burst_folder_dataset
     import lightbsr_model.data.synthetic_burst_dataset
     import lightbsr_model.losses
-    import lightbsr_model.training.blind_gan_model  # noqa: F401
+    import lightbsr_model.training.blind_gan_model
+    import lightbsr_model.training.blind_sr_model  # noqa: F401
 
     for method in registered():
         if method.training:

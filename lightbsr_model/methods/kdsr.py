@@ -13,54 +13,32 @@ from torch import Tensor
 from lightbsr_arch.errors import OptionError
 from lightbsr_arch.methods.kdsr import KDSR, KDSRTeacher
 from lightbsr_model.runtime.declared_keys import key
+from lightbsr_model.training.blind_sr_model import BlindSRModel
 from lightbsr_model.training.distillation import DistillationModel
-from lightbsr_model.training.phased_model import PhasedModel
 from lightbsr_model.training.phases import Phase
-from lightbsr_model.training.train_options import EncoderPhaseOptions, PhasedOptions
-
-
-@dataclass(frozen=True)
-class KDSRTeacherOptions(PhasedOptions):
-    """Keys of ``train`` for KDSRTeacherModel."""
-
-    encoder_iter: Any = key("Not used.", None, idle="this teacher has one phase")
+from lightbsr_model.training.train_options import EncoderPhaseOptions
 
 
 @MODEL_REGISTRY.register()
-class KDSRTeacherModel(PhasedModel):
+class KDSRTeacherModel(BlindSRModel):
     """Trains ``network_g`` of type KDSRTeacher, by the pixel loss alone; validates it with the GT image.
 
     It has one phase: ``train.encoder_iter``, which other models read, has no effect.
     """
 
-    declared_options: ClassVar[Mapping[str, type]] = {"train": KDSRTeacherOptions}
     net_g: KDSRTeacher
 
-    def build_phases(self) -> Sequence[Phase]:
-        """Restoration."""
-        return (Phase("restoration", None, (self.net_g,), "forward", self._losses),)
-
-    def _losses(self) -> Mapping[str, Tensor]:
-        return self.pixel_loss(self.learning_pass(self.lq, self.gt))
-
-    def restore_batch(self, net: KDSRTeacher) -> Tensor:
-        """Restore with the GT image as the estimator's second input.
+    def inputs(self) -> tuple[Tensor, ...]:
+        """The LR image, and the GT image for the estimator.
 
         Raises:
             OptionError: The data have no GT image.
         """
-        return net(self.lq, self._known_gt())
-
-    def represent_batch(self, net: KDSRTeacher) -> Tensor:
-        """The estimate from both images."""
-        return net.represent(self.lq, self._known_gt())
-
-    def _known_gt(self) -> Tensor:
         if not hasattr(self, "gt"):
             raise OptionError(
                 "KDSR's teacher sees the GT image, and this data set gives none: take one with dataroot_gt."
             )
-        return self.gt
+        return self.lq, self.gt
 
 
 @dataclass(frozen=True)
