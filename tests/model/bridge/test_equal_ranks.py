@@ -8,7 +8,7 @@ import torch
 from support.method_cases import TRAININGS
 
 ADVERSARIAL = ("SRGANModel", "BlindGANModel")
-KINDS = [*TRAININGS, "SRModel", *ADVERSARIAL]
+KINDS = [*TRAININGS, "SRModel", "BlindSRModel", *ADVERSARIAL]
 
 
 @pytest.fixture(scope="module")
