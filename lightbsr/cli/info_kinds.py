@@ -15,7 +15,8 @@ from torch import Tensor
 
 from lightbsr_arch.display import printable
 from lightbsr_arch.export.onnx_metadata import read_onnx_metadata
-from lightbsr_arch.methods.registry import method_of_published_weights, method_with
+from lightbsr_arch.methods.base import Method
+from lightbsr_arch.methods.registry import method_of_published_weights, method_with, method_with_helper
 from lightbsr_arch.weights.checkpoints import load_state_dict, read_checkpoint
 from lightbsr_arch.weights.containers import LARGEST_PICKLE, Archive, is_archive, is_regular_file, is_safetensors
 from lightbsr_arch.weights.identify import infer_options
@@ -265,6 +266,8 @@ def _network(options: Mapping[str, Any]) -> str:
 
 def _method(network: str) -> dict[str, str]:
     """Of which paper a network is, and what runs it."""
+    if (helped := method_with_helper(network)) is not None:
+        return _words_of(helped, "training alone: it helps other networks to learn, and restores no images")
     method = method_with(network)
     if method is None:
         return {}
@@ -279,6 +282,10 @@ def _method(network: str) -> dict[str, str]:
         )
     else:
         use = f"training alone: it needs {needed} besides the LR image; {method.who_restores}"
+    return _words_of(method, use)
+
+
+def _words_of(method: Method, use: str) -> dict[str, str]:
     return {"method": f"{method.name} ({method.paper})", "use": use}
 
 

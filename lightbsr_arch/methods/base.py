@@ -83,11 +83,15 @@ class Method:
     """Degradations that are learnt from LR images, by name: the dotted name of what learns one."""
 
     @property
+    def classes(self) -> dict[str, type[nn.Module]]:
+        """All its networks, by the names that option files use."""
+        return {**self.networks, **self.helpers}
+
+    @property
     def who_restores(self) -> str:
         """What restores images where one of :attr:`needs` cannot, for messages."""
         if self.command:
             return " and ".join(
                 f"`lightbsr {command}` takes {self.needs[name]}" for name, command in self.command.items()
             )
-        has_student = any(name not in self.needs for name in self.networks)
-        return "a student is what restores images" if has_student else "what it helped to train is what restores images"
+        return "a student is what restores images"

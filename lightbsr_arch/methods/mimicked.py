@@ -99,7 +99,8 @@ def _sizes(sizes: Sizes) -> dict[str, Any]:
 METHOD = Method(
     name="Mimicked alignment",
     paper="ACCV 2024, arXiv 2410.05410",
-    networks={"MimicNet": MimicNet},
+    networks={},
+    helpers={"MimicNet": MimicNet},
     sizes=_sizes,
     published=PublishedLayout(
         rgb_mean=(0.0, 0.0, 0.0),  # no layer of it shifts colours
@@ -115,5 +116,4 @@ METHOD = Method(
             (r"tail\.", "last."),
         ),
     ),
-    needs={"MimicNet": "the HR image"},
 )

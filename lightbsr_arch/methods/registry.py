@@ -89,11 +89,16 @@ METHODS = (
     ),
     _ours("lce", "LCE", signature=("sr.frequency.",)),
     _ours(
-        *("mimicked", "MimicNet"),
+        "mimicked",
         signature=("guide.first.",),
         published=("guide_net.0.0.weight",),
+        helpers=("MimicNet",),
     ),
-    _ours("tddsr", "ResidualShiftUNet", signature=("unet.head.",)),
+    _ours(
+        *("tddsr", "ResidualShiftUNet"),
+        signature=("unet.head.",),
+        helpers=("DiffusionDownsampler",),
+    ),
     _ours(
         *("rbsr", "RBSR"),
         signature=("alignment.offsets.",),
@@ -129,13 +134,18 @@ def network(name: Any) -> type[nn.Module] | None:
 
 def helper(name: Any) -> type[nn.Module] | None:
     """The class of a registered network that helps others to learn; None for any other name."""
-    method = next((method.load() for method in registered() if name in method.helpers), None)
+    method = method_with_helper(name)
     return None if method is None else method.helpers[name]
 
 
 def method_with(network_name: Any) -> Method | None:
     """The method that a network's name belongs to; None for any other name."""
     return next((method.load() for method in registered() if network_name in method.networks), None)
+
+
+def method_with_helper(name: Any) -> Method | None:
+    """The method that has a network of this name to help others to learn; None for any other name."""
+    return next((method.load() for method in registered() if name in method.helpers), None)
 
 
 def method_of_network(net: nn.Module) -> Method | None:

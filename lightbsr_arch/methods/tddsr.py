@@ -277,6 +277,7 @@ METHOD = Method(
     name="TDDSR (after)",
     paper="arXiv 2410.07663",
     networks={"ResidualShiftUNet": ResidualShiftUNet},
+    helpers={"DiffusionDownsampler": DiffusionDownsampler},
     sizes=_sizes,
     distils=Pairing(
         student="ResidualShiftUNet",

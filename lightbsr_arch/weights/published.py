@@ -108,7 +108,7 @@ def _check_mean(published: Mapping[str, Tensor], name: str, rgb_mean: tuple[floa
 
 def _check_complete(converted: Mapping[str, Tensor], method: Method) -> None:
     options = infer_options(converted)
-    network = method.networks[options.pop("type")]
+    network = method.classes[options.pop("type")]
     with torch.device("meta"):
         net = network(**options)
     apart = () if method.published is None else method.published.apart

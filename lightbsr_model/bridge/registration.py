@@ -16,8 +16,7 @@ def register_all() -> None:
     name is taken (``utils/registry.py:42``).
     """
     for method in registered():
-        loaded = method.load()
-        for name, network in {**loaded.networks, **loaded.helpers}.items():
+        for name, network in method.load().classes.items():
             if name not in ARCH_REGISTRY:
                 ARCH_REGISTRY.register(network)
     import lightbsr_model.data.blind_degradation_benchmark_dataset

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from basicsr.utils.registry import ARCH_REGISTRY, MODEL_REGISTRY
+from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
@@ -22,9 +22,6 @@ from lightbsr_model.training.distillation import DistillationModel
 from lightbsr_model.training.phased_model import CheckedOptions, PhasedModel
 from lightbsr_model.training.phases import LearningPass, Phase
 from lightbsr_model.training.train_options import AdversarialOptions, PhasedOptions
-
-# Of trainings alone: no part of the method's networks, which restore images.
-ARCH_REGISTRY.register(DiffusionDownsampler)
 
 
 def _noise(degrader: BatchDegrader, purpose: str, like: Tensor) -> Tensor:

@@ -100,10 +100,11 @@ def test_sizes_of_the_network_and_what_it_refuses(tmp_path, capfd):
     status, told = run_command(capfd, "info", path)
     assert status == 0
     assert "MimicNet, 5 " in told
-    assert "training alone: it needs the HR image" in told
-    status, told = run_command(capfd, "export", path, "-o", tmp_path / "out.safetensors")
+    assert "method: Mimicked alignment (ACCV 2024, arXiv 2410.05410)" in told
+    assert "use: training alone: it helps other networks to learn, and restores no images" in told
+    status, told = run_command(capfd, "infer", path, "-m", path, "-o", tmp_path / "out")
     assert status != 0
-    assert "what it helped to train is what restores images" in told
+    assert "this is MimicNet, which helps other networks to learn and restores no images" in told
 
 
 # ---- losses
