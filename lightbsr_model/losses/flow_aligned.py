@@ -48,6 +48,11 @@ class FlowAlignedL1Loss(nn.Module):
         OptionError: An unknown flow, or no weights of SpyNet.
     """
 
+    @staticmethod
+    def problem_with(section: Mapping[str, Any]) -> tuple[str, str] | None:
+        """What the check of an option file says of the loss's section before a start: a key, and what is wrong."""
+        return flow_problem(section)
+
     def __init__(
         self,
         loss_weight: float = 1.0,

@@ -13,8 +13,7 @@ from lightbsr_arch.errors import OptionError
 from lightbsr_model.data.lq_images import degradation_of_batches, degradation_of_section
 from lightbsr_model.data.mixing import mix_sections
 from lightbsr_model.data.patches import FINISHED
-from lightbsr_model.losses import DegradationRegressionLoss, FlowAlignedL1Loss
-from lightbsr_model.losses.flow_aligned import flow_problem
+from lightbsr_model.losses import DegradationRegressionLoss
 from lightbsr_model.option_files.class_lookup import look_up
 from lightbsr_model.option_files.class_options import aligns_pairs, declared, declares, reads
 from lightbsr_model.option_files.declared.kinds import arguments_of, is_basicsr, is_ours
@@ -259,18 +258,19 @@ def _unequal_pairs(check: SectionCheck) -> Iterator[Misfit]:
         )
 
 
-def _flow(check: SectionCheck) -> Iterator[Misfit]:
-    """What finds the flow between the images of a pair, on this machine."""
+def _losses(check: SectionCheck) -> Iterator[Misfit]:
+    """What a loss says of its arguments together, and of files that it needs on this machine."""
     for name, section in check.section("train").items():
         place = ("train", name)
         if not name.endswith("_opt") or not isinstance(section, dict) or not check.is_good(*place):
             continue
-        if _class(check, LOSS_REGISTRY, *place, "type") is FlowAlignedL1Loss and (problem := flow_problem(section)):
+        loss = _class(check, LOSS_REGISTRY, *place, "type")
+        if hasattr(loss, "problem_with") and is_ours(loss) and (problem := loss.problem_with(section)):
             yield (*place, problem[0]), problem[1].rstrip(".")
 
 
 _CHECKS = (
     *(_scales, _networks_and_losses, _data_loading, _schedule, _queue),
     *(_degradations, _prior, _readout, _diffusion),
-    *(_unequal_pairs, _flow),
+    *(_unequal_pairs, _losses),
 )
