@@ -15,6 +15,7 @@ from lightbsr_model.methods import rdsr
 from lightbsr_model.runtime.random_streams import seeded
 
 from support.adapting import enlarging_student, loop_options, low, photo, reconstructor_file, sharp_images, write
+from support.training_files import assert_resumes_exactly
 
 L1 = {"type": "L1Loss", "loss_weight": 1.0, "reduction": "mean"}
 WEIGHTED = {"type": "HighFrequencyWeightedL1Loss", "loss_weight": 1.0}
@@ -41,15 +42,19 @@ def place(tmp_path_factory):
     return folder
 
 
-def _model(place, model_type, **train):
-    net = enlarging_student()
+def _options(place, model_type, **train):
     train = {"reconstructor": str(place / "reconstructor_x4.pth"), "pixel_opt": L1, **train}
     parent = train.pop("parent", str(place / "parent.safetensors"))
-    opt = loop_options(place / "lq", model_type, parent, {"type": "LightBSR", **net.options}, **train)
+    network = {"type": "LightBSR", **enlarging_student().options}
+    opt = loop_options(place / "lq", model_type, parent, network, **train)
     if "gan_opt" in train:
         opt["network_d"] = {"type": "ReferenceDiscriminator", "num_feat": 4, "num_block": 1}
+    return opt
+
+
+def _model(place, model_type, **train):
     torch.manual_seed(1)
-    return build_model(opt)
+    return build_model(_options(place, model_type, **train))
 
 
 def _batch(place, seed=0, count=2):
@@ -137,19 +142,29 @@ def test_a_resumed_run_knows_its_parent(place, tmp_path):
     _steps(model, place)
     torch.save({"params": model.net_g.state_dict()}, tmp_path / "net_g.pth")
     net = enlarging_student()
-    opt = loop_options(
-        place / "lq",
-        "ReferenceAdaptationModel",
-        str(place / "parent.safetensors"),
-        {"type": "LightBSR", **net.options},
-        reconstructor=str(place / "reconstructor_x4.pth"),
-        pixel_opt=L1,
-    )
+    opt = _options(place, "ReferenceAdaptationModel")
     opt["path"] = {"pretrain_network_g": str(tmp_path / "net_g.pth")}
     resumed = build_model(opt)
     for key, value in model.net_g.state_dict().items():
         assert torch.equal(resumed.net_g.state_dict()[key], value)
     assert all(torch.equal(value, net.state_dict()[key]) for key, value in resumed.start.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("model_type", "train"),
+    [
+        ("LWayModel", {"pixel_opt": WEIGHTED}),
+        ("ReferenceAdaptationModel", {"learn_degrader": "fitted", **ALL_LOSSES}),
+        ("AdversarialReferenceAdaptationModel", {"anchor_opt": L1, **GAN}),
+    ],
+)
+def test_a_stopped_adaptation_resumes_exactly(run, place, tmp_path, model_type, train):
+    opt = _options(place, model_type, total_iter=4, **train)
+    for key in ("is_train", "dist", "rank", "world_size"):
+        del opt[key]
+    opt["datasets"]["train"].update(name="train", num_worker_per_gpu=0, batch_size_per_gpu=2, dataset_enlarge_ratio=4)
+    opt["logger"] = {"print_freq": 1, "save_checkpoint_freq": 2, "use_tb_logger": False}
+    assert_resumes_exactly(run, tmp_path, opt)
 
 
 @pytest.mark.parametrize("name", ["fitted", "downsampler"])
