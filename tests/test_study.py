@@ -43,14 +43,14 @@ def test_options_are_valid_and_equal_where_they_can_be(method, budget, size):
     expected = {"no_distillation_twice": 140}.get(method.name, 100 if method in ENCODERS else 70)
     assert train["total_iter"] == expected
     assert data["batch_size_per_gpu"] == (4 if method in ENCODERS else 2)
-    phases = {"dasr", "cdcl", "teacher", "student", "student_no_contrast", "mrda_student"}
+    phases = {"dasr", "cdcl", "teacher", "student", "student_no_contrast", "mrda_student", "lce"}
     assert train.get("encoder_iter", 0) == (100 if method in ENCODERS else 10 if method.name in phases else 0)
 
 
 def test_all_methods_of_the_field_start_alike(budget):
     free = Budget(**{**budget.__dict__, "start": "free"})
     for method in METHODS:
-        if method.name == "msrresnet" or not method.is_compared:
+        if not (method.is_conditioned and method.is_compared):
             continue
         found = training_options(method, free, 0)
         for network in (found["network_g"], *([found["teacher"]["network"]] if "teacher" in found else [])):

@@ -12,7 +12,7 @@ ENCODER_SHARE = 1 / 7
 """Share of the iterations used by the encoder phase, if there is one: LightBSR's 100 of 700 epochs."""
 
 FREE_START: dict[str, Any] = {"image_skip": True, "tail_activation": "lr", "init_scale": 0.3}
-"""How all methods of the field may start, so that a short training learns more than one filter; MSRResNet does by itself."""
+"""How networks under a representation may start, to learn more than one filter soon; MSRResNet does so by itself."""
 
 STARTS: dict[str, dict[str, Any]] = {"published": {}, "free": FREE_START}
 
@@ -26,11 +26,14 @@ NETWORK_SIZES: dict[str, dict[str, dict[str, Any]]] = {
         "CdCL": {**_SMALL, "num_group": 2, "num_block": 4, "num_encoder_feat": 32},
         "MSRResNet": {"num_feat": 48, "num_block": 9},
         "MRDA": {"num_feat": 48, "num_block": 7, "num_encoder_feat": 32},
+        # Half of its features have HR size, at every step: its miniature.
+        "DSSR": {"num_feat": 32, "num_step": 3, "num_block": 4, "num_refine_block": 1},
+        "LCE": {"num_feat": 48, "num_group": 2, "num_block": 4, "num_corrector_feat": 24, "num_corrector_block": 3},
         # A quarter of its width: adapting it takes most of the time of two stages.
         "MetaLearningNetwork": {"num_feat": 32},
     },
     "published": {
-        **{"LightBSR": {}, "DASR": {}, "KDSR": {}, "CdCL": {}, "MSRResNet": {}, "MRDA": {}},
+        **{"LightBSR": {}, "DASR": {}, "KDSR": {}, "CdCL": {}, "MSRResNet": {}, "MRDA": {}, "DSSR": {}, "LCE": {}},
         "MetaLearningNetwork": {"num_feat": 128},
     },
 }
@@ -81,10 +84,12 @@ class Method:
     """What the last of the trainings that it needs gives it: a teacher, or weights under this key of ``path``."""
     is_compared: bool = True
     """Whether it restores images of the study's degradations."""
+    is_conditioned: bool = True
+    """Whether it restores under a representation of the degradation; the networks of these take :data:`FREE_START`."""
 
 
 METHODS = (
-    Method("msrresnet", "MSRResNet (not blind)"),
+    Method("msrresnet", "MSRResNet (not blind)", is_conditioned=False),
     Method("dasr", "DASR"),
     Method("cdcl", "CdCL"),
     Method("kdsr_teacher", "KDSR, teacher (sees GT)"),
@@ -93,6 +98,8 @@ METHODS = (
     Method("mrda_meta", "MRDA, stage 2", ("mrda_mln",), 2, "pretrain_network_g", is_compared=False),
     Method("mrda_teacher", "MRDA, teacher (adapts to GT)", ("mrda_mln", "mrda_meta"), 3, "pretrain_network_meta"),
     Method("mrda_student", "MRDA", ("mrda_mln", "mrda_meta", "mrda_teacher"), 4),
+    Method("dssr", "DSSR", is_conditioned=False),
+    Method("lce", "LCE (after)", is_conditioned=False),
     Method("teacher", "LightBSR, teacher (sees the kernel)"),
     Method("student", "LightBSR", ("teacher",), 2),
     Method("teacher_no_contrast", "LightBSR, teacher without contrast (sees the kernel)"),
@@ -146,7 +153,7 @@ def training_options(method: Method, budget: Budget, seed: int) -> dict[str, Any
             "optim_g": {"type": "Adam", "lr": budget.lr, "weight_decay": 0, "betas": [0.9, 0.99]},
             "pixel_opt": {
                 "type": "L1Loss",
-                "loss_weight": 1.0 if method.name.startswith(("kdsr", "mrda")) else 255.0,
+                "loss_weight": 1.0 if method.name.startswith(("kdsr", "mrda", "dssr", "lce")) else 255.0,
                 "reduction": "mean",
             },
             "encoder_iter": encoder,
@@ -206,6 +213,12 @@ def _kind(name: str, budget: Budget) -> tuple[str, dict[str, Any], dict[str, Any
     if name == "kdsr_student":
         losses = {"channel_opt": {"type": "ChannelDistillationLoss", "l1_weight": 0}}
         return "KDSRStudentModel", {"type": "KDSR", "scale": 4, **sizes["KDSR"], **start}, losses, 1, False
+    if name == "dssr":
+        detail = {"detail_opt": {"type": "L1Loss", "loss_weight": 1.0, "reduction": "mean"}}
+        return "DSSRModel", {"type": "DSSR", "scale": 4, **sizes["DSSR"]}, detail, 1, False
+    if name == "lce":
+        correction = {"corrector_opt": {"type": "L1Loss", "loss_weight": 1.0, "reduction": "mean"}}
+        return "LCEModel", {"type": "LCE", "scale": 4, **sizes["LCE"]}, correction, 1, True
     if name.startswith("mrda"):
         return _stage_of_mrda(name, budget)
     return "BlindSRModel", {"type": "MSRResNet", "upscale": 4, **sizes["MSRResNet"]}, {}, 1, False

@@ -29,6 +29,8 @@ PAIRS = (
     ("student", "dasr", "LightBSR against DASR"),
     ("student", "cdcl", "LightBSR against CdCL"),
     ("student", "mrda_student", "LightBSR against MRDA"),
+    ("student", "dssr", "LightBSR against DSSR"),
+    ("student", "lce", "LightBSR against LCE"),
     ("student", "msrresnet", "LightBSR against a network that is not blind"),
 )
 """Reported differences: one method, the other, and what the difference measures."""
@@ -133,10 +135,10 @@ def _analyse(
         entries.append(ModelEntry(f"{method.label}, after contrast alone", path=path))
     if _has(methods, "student"):
         entries.append(ModelEntry("LightBSR, before", network=untrained_network("student", budget)))
-    encoder_conditioned = [method for method in methods if method.name != "msrresnet"]
     entries += [
         ModelEntry(f"{method.label}, trained", path=_checkpoint(out, seed, method.name))
-        for method in encoder_conditioned
+        for method in methods
+        if method.is_conditioned
     ]
     settings = AnalysisSettings(f"seed {seed}", 4, str(images), tuple(entries), SIGMAS, seed=seed)
     found = {}
