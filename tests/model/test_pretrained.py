@@ -73,6 +73,11 @@ BUNDLED = [
         presets={"iso_0.6": "0.6", "iso_1.2": "1.2", "iso_1.8": "1.8"},
         held_out="iso_1.2",
     ),
+    Bundled(
+        *("lightbsr_small_x3", "setting1_x3", 4000),
+        presets={"iso_0.8": "0.8", "iso_1.6": "1.6", "iso_2.4": "2.4"},
+        held_out="iso_1.8",
+    ),
 ]
 CASES = [pytest.param(model, preset, id=f"{model}-{preset}") for model in BUNDLED for preset in model.presets]
 
