@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.study.arguments import claim_parser, named_folder
+from benchmarks.study.arguments import add_amp, claim_parser, named_folder
 from benchmarks.study.report import shown
 from benchmarks.study.training import train
 
@@ -44,6 +44,8 @@ class Budget:
     """Channels of both networks."""
     num_block: int = 2
     lr: float = 1e-3
+    amp: str = "off"
+    """Precision of all trainings, as ``train.amp``."""
 
 
 def options(variant: str, sigma: float, budget: Budget, seed: int) -> dict[str, Any]:
@@ -63,7 +65,7 @@ def options(variant: str, sigma: float, budget: Budget, seed: int) -> dict[str, 
         data["misalign"] = dict(MISALIGN)
     opt: dict[str, Any] = {
         "name": f"{variant}_{sigma:g}",
-        "model_type": "SRModel",
+        "model_type": "BlindSRModel",
         "scale": 4,
         "num_gpu": "auto",
         "manual_seed": seed,
@@ -77,6 +79,8 @@ def options(variant: str, sigma: float, budget: Budget, seed: int) -> dict[str, 
         "path": {"pretrain_network_g": None},
         "train": {
             "total_iter": budget.iterations,
+            "channels_last": True,
+            "amp": budget.amp,
             "optim_g": {"type": "Adam", "lr": budget.lr, "betas": [0.9, 0.99]},
             "scheduler": {
                 "type": "CosineAnnealingRestartLR",
@@ -151,8 +155,10 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=Budget.batch, help="samples per iteration (default: %(default)s)")
     parser.add_argument("--sigmas", type=float, nargs="+", default=[1.6, 2.4], help="of the blur (default: 1.6 2.4)")
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS), metavar="NAME")
+    add_amp(parser)
     args = parser.parse_args()
-    budget = Budget(str(args.images.resolve()), dict(map(named_folder, args.sets)), args.iterations, args.batch)
+    sets = dict(map(named_folder, args.sets))
+    budget = Budget(str(args.images.resolve()), sets, args.iterations, args.batch, amp=args.amp)
     found = {}
     for seed in args.seeds:
         for sigma in args.sigmas:
@@ -163,8 +169,9 @@ def main() -> None:
                 print(f"seed {seed}, sigma {sigma:g}, {variant}: {numbers}", flush=True)
     text = (
         f"PSNR-Y on aligned test images, x4. {args.iterations} iterations, batch {args.batch}, LR patches of {budget.patch}; "
-        f"MSRResNet with {budget.num_feat} channels and {budget.num_block} blocks; pairs misaligned by up to {MISALIGN}; seeds "
-        f"{', '.join(map(str, args.seeds))}, means with half the width of the 95 % interval.\n\n{table(found, args.seeds)}\n"
+        f"MSRResNet with {budget.num_feat} channels and {budget.num_block} blocks, amp {budget.amp}; pairs misaligned by up to "
+        f"{MISALIGN}; seeds {', '.join(map(str, args.seeds))}, means with half the width of the 95 % interval.\n\n"
+        f"{table(found, args.seeds)}\n"
     )
     (args.output / "misalignment.md").write_text(text, encoding="utf-8")
     print(f"\n{text}")
