@@ -35,6 +35,16 @@ VARIANTS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "init+lr": ("no_distillation", {**FREE_START, "image_skip": False}, {}),
     "skip+init+lr": ("no_distillation", FREE_START, {}),
     "skip+init+hr": ("no_distillation", {**FREE_START, "tail_activation": "hr"}, {}),
+    "skip+init+hr, layer scale 1": (
+        "no_distillation",
+        {**FREE_START, "tail_activation": "hr", "layer_scale_init": 1.0},
+        {},
+    ),
+    "skip+init+hr, reading": (
+        "no_distillation",
+        {**FREE_START, "tail_activation": "hr"},
+        {"degradation_opt": {"type": "DegradationRegressionLoss", "loss_weight": 50.0}},
+    ),
     "no codes": ("no_distillation", {**FREE_START, "type": "benchmarks.study.codeless.CodelessLightBSR"}, {}),
     "msrresnet": ("msrresnet", {}, {}),
     "free dasr": ("dasr", FREE_START, {"encoder_iter": 0}),
@@ -53,7 +63,7 @@ def options(variant: str, budget: Budget, seed: int, folder: str, every: int) ->
     """The options of one training: the study's, validated on a test set on the way."""
     name, network, train_opt = VARIANTS[variant]
     opt = training_options(_BY_NAME[name], budget, seed)
-    opt["name"] = variant.replace(" ", "_")
+    opt["name"] = variant.replace(", ", "_").replace(" ", "_")
     opt["network_g"] = {**untrained_network(_NETWORK_OF.get(variant, name), budget), **network}
     opt["train"].update(train_opt)
     for number, preset in enumerate(PRESETS, 1):

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 
 class DepthwiseConv2d(nn.Conv2d):
-    """A depthwise convolution, which stays in fp32 on a CPU: its gradient takes 2 to 3 times as long in bfloat16 there."""
+    """A depthwise convolution, which stays in fp32 on a CPU: its gradient takes about 3 times as long in bfloat16 there."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (N, C, H, W)."""
