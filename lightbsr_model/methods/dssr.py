@@ -14,14 +14,13 @@ from lightbsr_arch.methods.dssr import DSSR
 from lightbsr_model.runtime.declared_keys import key
 from lightbsr_model.training.phased_model import PhasedModel
 from lightbsr_model.training.phases import Phase
-from lightbsr_model.training.train_options import PhasedOptions
+from lightbsr_model.training.train_options import OnePhaseOptions
 
 
 @dataclass(frozen=True)
-class DSSROptions(PhasedOptions):
+class DSSROptions(OnePhaseOptions):
     """Keys of ``train`` for DSSRModel."""
 
-    encoder_iter: Any = key("Not used.", None, idle="this model has one phase")
     pixel_opt: dict[str, Any] = key(
         "Loss between every step's output and the GT image; summed over the steps.", kind="loss"
     )

@@ -19,38 +19,24 @@ from lightbsr_model.degradation.base import params_of
 from lightbsr_model.runtime.declared_keys import key, keys_of, values_of
 from lightbsr_model.runtime.processes import average_over_processes
 from lightbsr_model.training.batch_degrader import to_device
+from lightbsr_model.training.blind_sr_model import BlindSRModel
 from lightbsr_model.training.distillation import DistillationModel
 from lightbsr_model.training.inner_adaptation import AdaptingModel, AdaptOptions, known_gt
-from lightbsr_model.training.phased_model import CheckedOptions, PhasedModel
+from lightbsr_model.training.phased_model import CheckedOptions
 from lightbsr_model.training.phases import Phase
 from lightbsr_model.training.teacher import load_part
-from lightbsr_model.training.train_options import EncoderPhaseOptions, PhasedOptions, TeacherOptions
+from lightbsr_model.training.train_options import EncoderPhaseOptions, OnePhaseOptions, TeacherOptions
 
 _META_FILE = ("path", "pretrain_network_meta")
 
 Problems = Iterator[tuple[tuple[str, ...], str]]
 
 
-@dataclass(frozen=True)
-class OnePhaseOptions(PhasedOptions):
-    """Keys of ``train`` for MRDABicubicModel."""
-
-    encoder_iter: Any = key("Not used.", None, idle="this model has one phase")
-
-
 @MODEL_REGISTRY.register()
-class MRDABicubicModel(PhasedModel):
+class MRDABicubicModel(BlindSRModel):
     """Stage 1: trains ``network_g`` of type MetaLearningNetwork by the pixel loss alone."""
 
-    declared_options: ClassVar[Mapping[str, type]] = {"train": OnePhaseOptions}
     net_g: MetaLearningNetwork
-
-    def build_phases(self) -> Sequence[Phase]:
-        """Restoration."""
-        return (Phase("restoration", None, (self.net_g,), "forward", self._losses),)
-
-    def _losses(self) -> Mapping[str, Tensor]:
-        return self.pixel_loss(self.learning_pass(self.lq))
 
     def represent_batch(self, net: MetaLearningNetwork) -> Tensor:
         """The feature after adapting to the HR image, averaged over the image."""

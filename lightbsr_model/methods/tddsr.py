@@ -21,7 +21,7 @@ from lightbsr_model.training.batch_degrader import BatchDegrader
 from lightbsr_model.training.distillation import DistillationModel
 from lightbsr_model.training.phased_model import CheckedOptions, PhasedModel
 from lightbsr_model.training.phases import LearningPass, Phase
-from lightbsr_model.training.train_options import AdversarialOptions, PhasedOptions
+from lightbsr_model.training.train_options import AdversarialOptions, OnePhaseOptions
 
 
 def _noise(degrader: BatchDegrader, purpose: str, like: Tensor) -> Tensor:
@@ -31,10 +31,9 @@ def _noise(degrader: BatchDegrader, purpose: str, like: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class ResidualShiftOptions(PhasedOptions):
+class ResidualShiftOptions(OnePhaseOptions):
     """Keys of ``train`` for ResidualShiftModel."""
 
-    encoder_iter: Any = key("Not used.", None, idle="this model has one phase")
     pixel_opt: dict[str, Any] = key("Loss between predicted and GT images, in [-1, 1].", kind="loss")
 
 
@@ -64,10 +63,9 @@ class ResidualShiftModel(PhasedModel):
 
 
 @dataclass(frozen=True)
-class CoLearningOptions(AdversarialOptions):
+class CoLearningOptions(AdversarialOptions, OnePhaseOptions):
     """Keys of ``train`` for CoLearningModel."""
 
-    encoder_iter: Any = key("Not used.", None, idle="this model has one phase")
     pixel_opt: dict[str, Any] | None = key(  # type: ignore[assignment]
         "Loss between restored and GT images, in [-1, 1]; ~ is none.", None, kind="loss"
     )

@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor, nn
 
-from lightbsr_model.runtime.declared_keys import key
 from lightbsr_model.training.phased_model import PhasedModel
 from lightbsr_model.training.phases import Phase
-from lightbsr_model.training.train_options import PhasedOptions
-
-
-@dataclass(frozen=True)
-class RestorationOptions(PhasedOptions):
-    """Keys of ``train`` for models of one phase."""
-
-    encoder_iter: Any = key("Not used.", None, idle="this model has one phase")
+from lightbsr_model.training.train_options import OnePhaseOptions
 
 
 @MODEL_REGISTRY.register()
@@ -30,7 +21,7 @@ class BlindSRModel(PhasedModel):
     layout and compiled like every method, so that a baseline is trained on equal terms.
     """
 
-    declared_options: ClassVar[Mapping[str, type]] = {"train": RestorationOptions}
+    declared_options: ClassVar[Mapping[str, type]] = {"train": OnePhaseOptions}
     net_g: nn.Module
 
     def build_phases(self) -> Sequence[Phase]:

@@ -76,6 +76,13 @@ class PhasedOptions(SROptions):
 
 
 @dataclass(frozen=True)
+class OnePhaseOptions(PhasedOptions):
+    """Keys of ``train`` for models whose training has one phase."""
+
+    encoder_iter: Any = key("Not used.", None, idle="this model has one phase")
+
+
+@dataclass(frozen=True)
 class EncoderPhaseOptions(PhasedOptions):
     """Keys of ``train`` for models whose encoder learns alone at first."""
 
