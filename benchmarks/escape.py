@@ -17,7 +17,7 @@ from typing import Any
 
 from benchmarks.study.arguments import add_amp
 from benchmarks.study.methods import FREE_START, METHODS, Budget, training_options, untrained_network
-from benchmarks.study.report import PRESETS, over_seeds
+from benchmarks.study.report import PRESETS, shown
 from benchmarks.study.training import train
 
 ESCAPED = 26.5
@@ -125,10 +125,8 @@ def main() -> None:
             log = train(opt, args.output / f"seed{seed}")
             curves.append(curve(log.read_text()))
         escapes = ", ".join(str(escape(points) or "none") for points in curves)
-        cells = []
-        for number in range(len(PRESETS)):
-            mean, half = over_seeds([list(points.values())[-1][number] for points in curves])
-            cells.append(f"{mean:.2f}" + (f" ± {half:.2f}" if len(curves) > 1 else ""))
+        last = [list(points.values())[-1] for points in curves]
+        cells = [shown([psnr[number] for psnr in last]) for number in range(len(PRESETS))]
         print(f"| {variant} | {escapes} | {' | '.join(cells)} |", flush=True)
 
 
