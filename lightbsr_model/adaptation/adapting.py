@@ -146,6 +146,7 @@ class Adapting:
         self.judge = Judge(targets, references, self.degraders, derive_seed(seed, "judge"), self.device)
         self._restored = self.judge.restore(self.start)
         self.before = self.judge.figures(self.start, self._restored)
+        self._chosen_before = self.judge.choosing_psnr(self.start)
         self.state = State()
         self._losses: dict[str, Tensor] = {}
 
@@ -185,8 +186,8 @@ class Adapting:
 
     def _measure(self) -> None:
         state = self.state
-        psnr = self.judge.psnr(self.net)
-        gains = {name: value - self.before.psnr[name] for name, value in psnr.items()}
+        psnr = self.judge.choosing_psnr(self.net)
+        gains = {name: value - self._chosen_before[name] for name, value in psnr.items()}
         passed = state.iteration - (state.record[-1]["iteration"] if state.record else 0)
         losses = {name: float(value) / passed for name, value in self._losses.items()}
         self._losses = {}

@@ -40,7 +40,7 @@ class Figures:
     """What is measured of a network; images of the target are looked at in parts."""
 
     psnr: Mapping[str, float]
-    """PSNR-Y in dB on held-out sharp images, by the name of what degraded them."""
+    """PSNR-Y in dB on held-out crops that did not choose the weights, by the name of what degraded them."""
     residual: float
     """Mean difference between the LR images and their restored images degraded again, in grey levels."""
     niqe: float | None
@@ -84,20 +84,24 @@ class Judge:
         device: torch.device,
     ) -> None:
         self._targets, self._degraders = targets, degraders
-        gt = references.judging(device)
-        images = torch.arange(len(gt)) % len(targets.names)
         generator = torch.Generator().manual_seed(seed)
-        self._pairs = {
-            name: (degrade(degrader, targets, gt, images, generator), gt) for name, degrader in degraders.items()
-        }
+        self._choosing, self._judging = (
+            _degraded(half, targets, degraders, generator) for half in references.held_out_halves(device)
+        )
         self._border = MARGIN * references.scale
         self.shown = _shown(targets, device)
         """Names, numbers of images and parts of LR images (1, 3, H, W) that are restored to be looked at."""
 
+    def choosing_psnr(self, net: Any) -> dict[str, float]:
+        """PSNR-Y on the crops by which weights are chosen, by the name of what degraded them.
+
+        The best of several measurements is better than it would be on other crops: these do not judge.
+        """
+        return self._psnr(net, self._choosing)
+
     @torch.no_grad()
-    def psnr(self, net: Any) -> dict[str, float]:
-        """PSNR-Y on the held-out images, by the name of what degraded them."""
-        return {name: float(_psnr_of(net, lq, gt, self._border).mean()) for name, (lq, gt) in self._pairs.items()}
+    def _psnr(self, net: Any, pairs: Mapping[str, tuple[Tensor, Tensor]]) -> dict[str, float]:
+        return {name: float(_psnr_of(net, lq, gt, self._border).mean()) for name, (lq, gt) in pairs.items()}
 
     @torch.no_grad()
     def restore(self, net: Any) -> list[Tensor]:
@@ -123,7 +127,7 @@ class Judge:
             if min(sr.shape[2:]) >= _NIQE_SIDE:
                 niqes.append(niqe(sr))
         return Figures(
-            self.psnr(net),
+            self._psnr(net, self._judging),
             float(np.mean(residuals)),
             float(np.mean(niqes)) if niqes else None,
             max(changes),
@@ -172,6 +176,14 @@ def niqe(restored: Tensor) -> float:
     except np.linalg.LinAlgError:
         return float("inf")
     return found if np.isfinite(found) else float("inf")
+
+
+def _degraded(
+    gt: Tensor, targets: TargetImages, degraders: Mapping[str, Degrader], generator: torch.Generator
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """LR and sharp crops, by the name of what degraded them."""
+    images = torch.arange(len(gt)) % len(targets.names)
+    return {name: (degrade(degrader, targets, gt, images, generator), gt) for name, degrader in degraders.items()}
 
 
 def _psnr_of(net: Any, lq: Tensor, gt: Tensor, border: int) -> Tensor:

@@ -20,8 +20,8 @@ from lightbsr_model.runtime.random_streams import derive_seed
 MARGIN = 8
 """LR pixels at each side of a crop that do not judge: what the network and the degradation see beyond them is not the image."""
 
-_CROPS = 16
-"""Number of crops that judge: this many, or more where the images that are held out are more."""
+_CROPS = 32
+"""Number of crops that are held out: this many, or more where the images that are held out are more."""
 
 _MOST_IMAGES = 64
 _LARGEST = 1024
@@ -69,8 +69,10 @@ class References:
         self._learn, judges = kept[held:], kept[:held]
         generator = torch.Generator().manual_seed(derive_seed(seed, "held out"))
         count = max(_CROPS, held)
-        self.held_out = torch.stack([_cut(judges[i % held], self.size, generator, turn=False) for i in range(count)])
-        """(N, 3, scale * CROP, scale * CROP), uint8."""
+        self.held_out = torch.stack(
+            [_cut(judges[i * held // count], self.size, generator, turn=False) for i in range(count)]
+        )
+        """(N, 3, scale * CROP, scale * CROP), uint8, image by image."""
         self.counts = (len(self._learn), held)
         """Number of images to learn from and to judge by."""
 
@@ -80,9 +82,14 @@ class References:
         cut = torch.stack([_cut(self._learn[number], self.size, generator) for number in chosen])
         return cut.to(device).float() / 255
 
-    def judging(self, device: torch.device | None = None) -> Tensor:
-        """The crops that judge, (N, 3, scale * CROP, scale * CROP) in [0, 1]; less :data:`MARGIN` they are 128x128 at x4."""
-        return self.held_out.to(device).float() / 255
+    def held_out_halves(self, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
+        """The held-out crops by which weights are chosen, and those by which the chosen ones are judged.
+
+        Each is (N, 3, scale * CROP, scale * CROP) in [0, 1]; less :data:`MARGIN` at each side crops are 128x128 at x4. The two
+        halves are of different images, but for one image where their number is odd.
+        """
+        chosen, judged = (half.to(device).float() / 255 for half in self.held_out.tensor_split(2))
+        return chosen, judged
 
 
 def content_of(pixels: NDArray[np.uint8]) -> str:

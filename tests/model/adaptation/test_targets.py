@@ -95,6 +95,10 @@ def test_references_are_split_by_image(tmp_path):
     assert references.held_out.shape == (3, 3, 192, 192)
     learnt = set((255 * references.crops(60, torch.Generator().manual_seed(0))).round().unique().int().tolist())
     assert len(held) == 2
+    # One half chooses the weights, the other judges the chosen ones.
+    halves = [set((255 * half).round().unique().int().tolist()) for half in references.held_out_halves()]
+    assert sorted(map(len, halves)) == [1, 1]
+    assert set.union(*halves) == held
     assert learnt == {20 * level for level in range(10)} - held
     assert not torch.equal(References(tmp_path, 4, seed=3).held_out, references.held_out)
 
