@@ -52,6 +52,9 @@ TEST_NOISE_LEVELS = (0, 5, 10)
 """Noise levels of setting 2's tests."""
 
 
+TEST_QUALITIES = (60, 75, 90)
+"""JPEG qualities of the tests with JPEG alone."""
+
 PHOTO_SIGMA = {2: 1.2, 4: 2.4}
 """The strongest blur of a mild photograph at each scale: 0.6 LR pixels."""
 
@@ -95,6 +98,8 @@ def _all_presets() -> dict[str, Preset]:
     for noise in TEST_NOISE_LEVELS:
         # The earlier papers' tables have 0.2 where later ones have 0.5.
         presets[f"aniso_k1old_n{noise}"] = _anisotropic(2, 0.2, 0, noise)
+    for quality in TEST_QUALITIES:
+        presets[f"jpeg_{quality}"] = GaussianDegradation(jpeg=_fixed(quality))
     for scale in PHOTO_SIGMA:
         presets[f"realworld_x{scale}"] = SecondOrderDegradation({})
         presets[f"photo_x{scale}"] = _photo(scale)
@@ -110,7 +115,8 @@ PRESETS = _all_presets()
 
 ``setting1_x2|x3|x4`` and ``setting2_x2|x3|x4`` are for training, as are ``realworld_x2|x4``, Real-ESRGAN's published two orders
 (at both scales the same), and ``photo_x2|x4``, one mild order; ``bicubic`` (no blur), ``iso_<sigma>``,
-``aniso_k<1..9>_n<0|5|10>`` and ``aniso_k1old_n<0|5|10>`` are for tests."""
+``aniso_k<1..9>_n<0|5|10>``, ``aniso_k1old_n<0|5|10>`` and ``jpeg_<60|75|90>`` (JPEG alone, after bicubic downsampling) are for
+tests."""
 
 
 def get_degradation(preset: str, overrides: Mapping[str, Any] | None = None, scale: int | None = None) -> Preset:

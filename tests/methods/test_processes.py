@@ -10,6 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from lightbsr_arch.weights.model_card import ModelCard
+from lightbsr_arch.weights.model_files import save_model
+
+from support.adapting import enlarging_student, low, photo, reconstructor_file, sharp_images, write
 from support.method_cases import TRAININGS
 
 pytestmark = pytest.mark.slow
@@ -21,6 +25,10 @@ SCRIPT = Path(__file__).with_name("two_steps.py")
 def runs(tmp_path_factory):
     out = tmp_path_factory.mktemp("processes")
     teachers = {str(case): str(case.save_teacher(out)) for case in TRAININGS.values() if case.teacher or case.meta}
+    write(out / "adapting/lq/one.png", low(photo()))
+    save_model(out / "adapting/parent.safetensors", enlarging_student().state_dict(), ModelCard())
+    reconstructor_file(out / "adapting")
+    sharp_images(out / "adapting")
     arguments = [str(SCRIPT), str(out), json.dumps(teachers)]
     subprocess.run([sys.executable, *arguments], check=True)
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
@@ -55,10 +63,20 @@ def test_two_processes_equal_one_on_the_joined_batch(runs, case, phase):
         torch.testing.assert_close(first[queue][:, :4], alone[queue][:, :4], rtol=0, atol=1e-6)
 
 
-def test_two_processes_equal_one_in_adversarial_training(runs):
-    alone, first = (runs[name]["adversarial"] for name in ("1_0", "2_0"))
+@pytest.mark.parametrize(
+    ("name", "learns", "rounding"),
+    [
+        ("adversarial", "conv9", 1e-4),  # the discriminator's last layer
+        ("LWayModel", "sr.last", 1e-4),
+        # Here references become LR images of 8 bits, whose last bit depends on how many are shrunk together.
+        ("ReferenceAdaptationModel", "encoder.", 5e-3),
+        ("AdversarialReferenceAdaptationModel", "judgement", 5e-3),
+    ],
+)
+def test_two_processes_equal_one_in_adversarial_training_and_in_adaptation(runs, name, learns, rounding):
+    alone, first = (runs[run][name] for run in ("1_0", "2_0"))
     assert alone.keys() == first.keys()
-    assert any("conv9" in key for key in alone)  # the discriminator's last layer
+    assert any(learns in key and bool(value.any()) for key, value in alone.items())
     for key, value in alone.items():
-        atol = 1e-4 * float(value.abs().max()) + 1e-8
+        atol = rounding * float(value.abs().max()) + 1e-8
         torch.testing.assert_close(first[key], value, rtol=1e-4, atol=atol, msg=key)

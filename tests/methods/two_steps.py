@@ -19,14 +19,32 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import lightbsr_model  # noqa: F401  # isort: skip - BasicSR does not import without it
 from basicsr.models import build_model
+from torch.utils.data import default_collate
 
+from lightbsr_model.adaptation.adaptation_dataset import AdaptationDataset
 from lightbsr_model.degradation import isotropic_gaussian_kernels
 from lightbsr_model.runtime.processes import init_process_group, take_rank_0s_values
+from lightbsr_model.runtime.random_streams import seeded
 from lightbsr_model.training.diffusion_augmentation import DiffusedDiscriminator
 
+from support.adapting import enlarging_student, loop_options
 from support.method_cases import TRAININGS, MethodCase
 from support.model_options import TEACHER_NETWORK, basicsr_options, model_options
 from support.small_models import burst_batch, noise_batch
+
+L1 = {"type": "L1Loss", "loss_weight": 1.0, "reduction": "mean"}
+GAN = {
+    "gan_opt": {
+        **{"type": "GANLoss", "gan_type": "lsgan", "real_label_val": 1.0, "fake_label_val": 0.0, "loss_weight": 0.1},
+    },
+    "optim_d": {"type": "Adam", "lr": 1e-3},
+}
+ADAPTING = {
+    "LWayModel": {"pixel_opt": {"type": "HighFrequencyWeightedL1Loss", "loss_weight": 1.0}},
+    "ReferenceAdaptationModel": {"pixel_opt": L1, "anchor_opt": L1, "cycle_opt": L1, "code_opt": L1},
+    "AdversarialReferenceAdaptationModel": {"pixel_opt": L1, **GAN},
+}
+"""Keys of ``train`` by the model that adapts."""
 
 
 def main(out: Path, teachers: dict[str, str]) -> None:
@@ -50,6 +68,7 @@ def main(out: Path, teachers: dict[str, str]) -> None:
                 take_rank_0s_values(model)
             results[f"{case} {phase}"] = _two_steps(model, case, rank, world_size)
     results["adversarial"] = _adversarial_step(rank, world_size)
+    results.update({name: _adapting_step(name, out, rank, world_size) for name in ADAPTING})
     torch.save(results, out / f"{world_size}_{rank}.pth")
 
 
@@ -70,6 +89,30 @@ def _adversarial_step(rank: int, world_size: int) -> dict[str, torch.Tensor]:
     model.feed_data({key: value[rank::world_size].contiguous() for key, value in batch.items()})
     model.optimize_parameters(1)
     learning = [*model.net_g.named_parameters(), *model.net_d.named_parameters()]
+    result = {f"grad {name}": value.grad.clone() for name, value in learning}
+    result.update({f"log {name}": torch.tensor(value) for name, value in model.get_current_log().items()})
+    return result
+
+
+def _adapting_step(model_type: str, out: Path, rank: int, world_size: int) -> dict[str, torch.Tensor]:
+    """A step of a model that adapts to the LR images in OUT, which have no noise."""
+    folder = out / "adapting"
+    network = {"type": "LightBSR", **enlarging_student().options}
+    train = {"reconstructor": str(folder / "reconstructor_x4.pth"), **ADAPTING[model_type]}
+    opt = loop_options(folder / "lq", model_type, str(folder / "parent.safetensors"), network, **train)
+    if "gan_opt" in train:
+        opt["network_d"] = {"type": "ReferenceDiscriminator", "num_feat": 4, "num_block": 1}
+    opt.update(dist=world_size > 1, rank=rank, world_size=world_size)
+    torch.manual_seed(10)
+    model = build_model(opt)
+    dataset = AdaptationDataset(opt["datasets"]["train"])
+    with seeded(1):
+        batch = default_collate([dataset[number % len(dataset)] for number in range(4)])
+    model.update_learning_rate(1)
+    model.feed_data({key: value[rank::world_size] for key, value in batch.items()})
+    model.optimize_parameters(1)
+    nets = [model.net_g, getattr(model, "net_d", torch.nn.Identity())]
+    learning = [pair for net in nets for pair in net.named_parameters() if pair[1].grad is not None]
     result = {f"grad {name}": value.grad.clone() for name, value in learning}
     result.update({f"log {name}": torch.tensor(value) for name, value in model.get_current_log().items()})
     return result

@@ -16,6 +16,7 @@ def test_every_preset_of_the_method_is_there():
     sigmas = {0.6, 1.2, 1.8, 0.8, 1.6, 2.4, 3.6, 2.0, 2.2, 2.6, 2.8, 3.0, 3.2}
     expected |= {f"iso_{sigma}" for sigma in sigmas}
     expected |= {f"aniso_k{kernel}_n{noise}" for kernel in [*range(1, 10), "1old"] for noise in (0, 5, 10)}
+    expected |= {f"jpeg_{quality}" for quality in (60, 75, 90)}
     expected |= {f"{name}_x{scale}" for name in ("realworld", "photo") for scale in (2, 4)}
     assert set(PRESETS) == expected
 
@@ -46,6 +47,9 @@ def test_test_presets_are_points():
     assert get_degradation("aniso_k1_n0").lambda_2 == (0.5, 0.5)
     assert get_degradation("aniso_k1old_n0").lambda_2 == (0.2, 0.2)
     assert float(get_degradation("bicubic").draw()["kernel"][10, 10]) == 1.0
+    params = get_degradation("jpeg_75").draw()
+    assert float(params["kernel"][10, 10]) == 1.0
+    assert (params["noise_level"], params["jpeg_quality"]) == (0, 75)
 
 
 def test_overrides():

@@ -1,0 +1,121 @@
+"""``python -m benchmarks.photographs``: what a photo model makes of photographs' degradations, and of clean images.
+
+    python -m benchmarks.photographs --sets Set14=datasets/Set14 BSD=datasets/BSD -o OUT
+
+Test sets under mild and real-world degradations, JPEG alone and bicubic downsampling alone, restored by the photo model, by the
+small models, and by what needs no network: bicubic interpolation, and OpenCV's non-local means before it. PSNR-Y, SSIM-Y and
+NIQE by ``lightbsr compare``, with its page. Questions:
+
+(a) Is the photo model above all others under each degradation, in all three?
+(b) Is it within 0.3 dB of the small model on clean images?
+
+Run again, it continues where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+import lightbsr_model  # noqa: F401 - BasicSR does not import without it
+from benchmarks.study.arguments import named_folder
+from lightbsr_arch.methods.bicubic import BicubicUpsampler
+from lightbsr_arch.weights.model_files import bundled_model
+from lightbsr_model.data.degrading import lr_image
+from lightbsr_model.evaluation.comparison.report import write_report
+from lightbsr_model.evaluation.comparison.running import run_comparison, samples
+from lightbsr_model.evaluation.comparison.settings import Settings
+from lightbsr_model.evaluation.comparison.tables import preset_table, to_markdown
+from lightbsr_model.evaluation.model_entries import ModelEntry
+
+CLEAN = "bicubic"
+METRICS = ("psnr_y", "ssim_y", "niqe")
+STRENGTHS = (3, 5, 10)
+"""Of non-local means: OpenCV's `h` for brightness and colour; 3 is its default, larger is stronger."""
+WINDOW, SEARCH = 7, 21
+"""Its sides, as OpenCV recommends."""
+
+
+def denoised(pixels: NDArray[np.uint8], strength: float) -> NDArray[np.uint8]:
+    """An RGB image (H, W, 3) after OpenCV's non-local means."""
+    image = np.ascontiguousarray(pixels[:, :, ::-1])
+    return cv2.fastNlMeansDenoisingColored(image, None, strength, strength, WINDOW, SEARCH)[:, :, ::-1]
+
+
+def enlarged(pixels: NDArray[np.uint8], scale: int) -> NDArray[np.uint8]:
+    """An RGB image (H, W, 3) after bicubic interpolation."""
+    lq = torch.from_numpy(pixels.transpose(2, 0, 1).copy())[None].float() / 255
+    sr = BicubicUpsampler(scale)(lq)[0].clamp(0, 1)
+    return (sr * 255).round().byte().permute(1, 2, 0).numpy()
+
+
+def write_denoised(settings: Settings, out: Path) -> None:
+    """Write all LR images of a comparison, and denoise and enlarge them; what is there is left as it is."""
+    for set_name in settings.sets:
+        for preset in settings.presets:
+            for place, sample in samples(settings, set_name, preset):
+                name, lq = f"{set_name}/{preset}/{place['image']}.png", lr_image(sample)
+                _write(out / "lr" / name, lambda lq=lq: lq)
+                for strength in STRENGTHS:
+                    _write(
+                        out / f"denoised_{strength}" / name,
+                        lambda lq=lq, strength=strength: enlarged(denoised(lq, strength), settings.scale),
+                    )
+
+
+def _write(file: Path, make: Callable[[], NDArray[np.uint8]]) -> None:
+    if not file.is_file():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(file), np.ascontiguousarray(make()[:, :, ::-1]))
+
+
+def settings_of(scale: int, sets: Mapping[str, str], model: str, others: list[str], out: Path) -> Settings:
+    """The comparison."""
+    entries = [ModelEntry("bicubic", network={"type": "BicubicUpsampler", "scale": scale})]
+    entries += [
+        ModelEntry(
+            f"non-local means {strength}, bicubic",
+            results=str(out / f"denoised_{strength}"),
+            lr=str(out / "lr"),
+        )
+        for strength in STRENGTHS
+    ]
+    entries += [ModelEntry(Path(name).stem, path=str(bundled_model(name) or name)) for name in (*others, model)]
+    presets = (f"photo_x{scale}", f"realworld_x{scale}", "jpeg_75", CLEAN)
+    return Settings(
+        "photographs", scale, sets, presets, tuple(entries), metrics=METRICS, cost=False, reference=Path(model).stem
+    )
+
+
+def main() -> None:
+    """Measure."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.photographs", description=__doc__.partition("\n")[0])
+    parser.add_argument("--sets", nargs="+", required=True, metavar="NAME=FOLDER", help="test sets")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="folder of all results")
+    parser.add_argument("--scale", type=int, choices=(2, 4), default=4, help="default: %(default)s")
+    parser.add_argument(
+        "-m", "--model", help="the photo model: a file or a bundled one (default: lightbsr_photo_xSCALE)"
+    )
+    parser.add_argument(
+        "--others", nargs="+", metavar="MODEL", help="what it is compared with (default: the small ones)"
+    )
+    args = parser.parse_args()
+    model = args.model or f"lightbsr_photo_x{args.scale}"
+    noise = ["lightbsr_small_noise_x4"] if args.scale == 4 else []
+    others = args.others or [f"lightbsr_small_x{args.scale}", *noise]
+    settings = settings_of(args.scale, dict(map(named_folder, args.sets)), model, others, args.output)
+    write_denoised(settings, args.output)
+    results = run_comparison(settings, args.output, torch.device("cpu"))
+    write_report(results, args.output, torch.device("cpu"))
+    for preset in settings.presets:
+        print(f"\n{preset}\n\n{to_markdown(preset_table(results, preset))}")
+
+
+if __name__ == "__main__":
+    main()
