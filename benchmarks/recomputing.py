@@ -14,7 +14,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from benchmarks.machine import run_here, synchronise
 from benchmarks.report import Section
 from benchmarks.side_by_side import in_turns, ratio
+from lightbsr_arch.methods.dssr import DSSR
 
+PUBLISHED_WIDTH, PUBLISHED_PATCH = 128, 64
 _WAYS = {"kept": False, "computed again": True}
 
 
@@ -93,14 +95,37 @@ def measure(device: torch.device, turns: int, num_feat: int, patch: int) -> Sect
     section = Section(
         "DSSR's training step",
         f"x4, 4 steps, {num_feat} features, one sample, LR patch {patch}x{patch}; forward and backward pass and optimiser. "
-        "`MiB`: most memory of tensors above what was in use before, gradients included. Weights are equal after all steps.",
+        "`MiB`: most memory of tensors above what was in use before, gradients included. Weights are equal after all steps. The "
+        "last two rows: the published size, counted by the shapes of tensors without computing them (no optimiser).",
         ("activations", "MiB", "share", "ms", "spread", "this / kept"),
     )
     for name, timing in times.items():
         share = bytes_of[name] / bytes_of["kept"]
         row = [name, bytes_of[name] / 2**20, share, timing.median * 1e3, timing.spread, ratio(timing, times["kept"])]
         section.rows.append(row)
+    counted = {name: _counted(again) for name, again in _WAYS.items()}
+    for name, most in counted.items():
+        label = f"{name}, {PUBLISHED_WIDTH} features, {PUBLISHED_PATCH}x{PUBLISHED_PATCH}, by shapes"
+        section.rows.append([label, most / 2**20, most / counted["kept"], "", "", ""])
     return section
+
+
+def _counted(again: bool) -> int:
+    """The most memory of a forward and backward pass at the published size, from shapes alone: nothing is computed."""
+    net = DSSR(scale=4, num_feat=PUBLISHED_WIDTH).to("meta")
+    lq = torch.empty(1, 3, PUBLISHED_PATCH, PUBLISHED_PATCH, device="meta")
+
+    def step() -> None:
+        results = (net.unroll_recomputed if again else net.unroll)(lq)
+        torch.stack([value.mean() for value in _tensors(results)]).sum().backward()
+
+    return peak_bytes(lq.device, step)
+
+
+def _tensors(results: Any) -> list[Tensor]:
+    if isinstance(results, Tensor):
+        return [results]
+    return [value for part in results for value in _tensors(part)]
 
 
 def _model(device: torch.device, num_feat: int, again: bool) -> Any:
