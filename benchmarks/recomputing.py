@@ -95,8 +95,8 @@ def measure(device: torch.device, turns: int, num_feat: int, patch: int) -> Sect
     section = Section(
         "DSSR's training step",
         f"x4, 4 steps, {num_feat} features, one sample, LR patch {patch}x{patch}; forward and backward pass and optimiser. "
-        "`MiB`: most memory of tensors above what was in use before, gradients included. Weights are equal after all steps. The "
-        "last two rows: the published size, counted by the shapes of tensors without computing them (no optimiser).",
+        "`MiB`: most memory of tensors above what was in use before, gradients included. Weights are equal after all steps. "
+        "The last two rows: the published size, counted by the shapes of tensors without computing them (no optimiser).",
         ("activations", "MiB", "share", "ms", "spread", "this / kept"),
     )
     for name, timing in times.items():

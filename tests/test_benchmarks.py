@@ -116,6 +116,10 @@ def test_live_bytes_are_those_of_tensors_that_are_in_use():
 
 
 def test_computing_again_takes_a_third_of_the_memory():
-    kept, again = measure(torch.device("cpu"), turns=1, num_feat=8, patch=24).rows
+    kept, again, *published = measure(torch.device("cpu"), turns=1, num_feat=8, patch=24).rows
     assert (kept[0], kept[2], again[0]) == ("kept", 1.0, "computed again")
     assert again[1] < kept[1] / 3
+    # Of the published size, counted alone.
+    assert published[1][1] < published[0][1] / 3
+    # The first convolution's result alone, at every step, is more than this.
+    assert published[0][1] > 4 * 128 * 64**2 * 4 / 2**20
