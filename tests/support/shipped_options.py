@@ -20,7 +20,7 @@ STRATEGIES = ("gan/", "mimicked/")
 """Recipes that train any network, here a student or BasicSR's own."""
 BASICSRS = {f"compare/train_{name}.yml" for name in ("realesrnet", "realesrgan")}
 """Recipes of BasicSR's own data and models."""
-ENCODERS = {"small/train_encoder.yml", "small/train_encoder_setting2.yml"}
+ENCODERS = {f"small/train_encoder{setting}.yml" for setting in ("", "_setting2", "_photo")}
 """Recipes of an encoder alone."""
 OLD_PATHS = {
     **{
@@ -40,8 +40,8 @@ TRAINING = [
     name
     for name in FILES
     if "train" in name
-    and name not in YARDSTICKS | BASICSRS | ENCODERS | {"lway/train_reconstructor.yml"}
-    and not name.startswith((*STRATEGIES, BURSTS))
+    and name not in YARDSTICKS | BASICSRS | ENCODERS
+    and not name.startswith((*STRATEGIES, BURSTS, "lway/train_reconstructor"))
 ]
 
 
