@@ -33,7 +33,7 @@ from benchmarks.study.arguments import named_folder
 from benchmarks.study.report import shown
 from lightbsr_arch.methods.registry import adaptation, adaptation_names
 from lightbsr_arch.saving import write_whole
-from lightbsr_arch.weights.model_files import DEFAULT_MODEL, load_model
+from lightbsr_arch.weights.model_files import SMALL_MODEL, load_model
 from lightbsr_model.adaptation.guard import LEAST_GAIN
 from lightbsr_model.adaptation.targets import CROP, TargetImages, psnr_y
 from lightbsr_model.data.image_sources import open_all
@@ -186,7 +186,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.adapting", description=__doc__.partition("\n")[0])
     parser.add_argument("--sets", nargs="+", required=True, metavar="NAME=FOLDER", help="sharp test sets")
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder of all results")
-    parser.add_argument("--model", default=DEFAULT_MODEL, help="what is adapted (default: %(default)s)")
+    parser.add_argument("--model", default=SMALL_MODEL, help="what is adapted (default: %(default)s)")
     parser.add_argument("--methods", nargs="+", default=list(adaptation_names()), help="default: all")
     parser.add_argument(
         "--degradations", nargs="+", default=list(DEGRADATIONS), choices=DEGRADATIONS, help="default: all"

@@ -22,7 +22,7 @@ from torch import Tensor
 from benchmarks.study.report import over_seeds
 from benchmarks.study.training import train
 from lightbsr_arch.weights.checkpoints import load_state_dict
-from lightbsr_arch.weights.model_files import DEFAULT_MODEL, load_model
+from lightbsr_arch.weights.model_files import SMALL_MODEL, load_model
 from lightbsr_model.data.image_sources import open_all
 from lightbsr_model.degradation import get_degradation
 from lightbsr_model.degradation.base import as_batch, in_float32
@@ -62,7 +62,7 @@ def options(
     variant: str, seed: int, images: str, pretrained: str, iterations: int, batch: int, kimg: float
 ) -> dict[str, Any]:
     """The options of one training."""
-    model = load_model(DEFAULT_MODEL)
+    model = load_model(SMALL_MODEL)
     diffusion = VARIANTS[variant]
     train_opt: dict[str, Any] = {
         "total_iter": iterations,
@@ -155,7 +155,7 @@ def main() -> None:
     args = parser.parse_args()
     pretrained = args.output.resolve() / "student.pth"
     pretrained.parent.mkdir(parents=True, exist_ok=True)
-    torch.save({"params": load_model(DEFAULT_MODEL).net.state_dict()}, pretrained)
+    torch.save({"params": load_model(SMALL_MODEL).net.state_dict()}, pretrained)
     columns = ("calibration error", "accuracy", "PSNR")
     print(f"| discriminator | {' | '.join(columns)} |\n|---|---|---|---|")
     for variant in VARIANTS:

@@ -22,7 +22,7 @@ from torch import Tensor
 from lightbsr_arch import Upscaler
 from lightbsr_arch.inference.shifting import encode_shifted
 from lightbsr_arch.methods.bicubic import BicubicUpsampler
-from lightbsr_arch.weights.model_files import DEFAULT_MODEL, load_model
+from lightbsr_arch.weights.model_files import SMALL_MODEL, load_model
 from lightbsr_model.data.image_sources import open_all
 from lightbsr_model.degradation.base import as_batch, in_float32
 from lightbsr_model.degradation.gaussian import GaussianDegradation
@@ -162,7 +162,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.steering", description=__doc__.partition("\n")[0])
     add = parser.add_argument
     add("--images", type=Path, nargs="+", required=True, help="folders of sharp images, such as Set5")
-    add("-m", "--model", default=DEFAULT_MODEL, help="default: %(default)s")
+    add("-m", "--model", default=SMALL_MODEL, help="default: %(default)s")
     add("--sigmas", type=float, nargs="+", default=[0.2, 1.2, 2.4, 3.6], help="of the blurs (default: 0.2 1.2 2.4 3.6)")
     add("--noise", type=float, nargs="+", default=[0], help="noise levels of the first two tables (default: 0)")
     add("--side", type=int, default=192, help="of the middle that is taken of an image (default: %(default)s)")

@@ -20,7 +20,7 @@ from lightbsr_arch.methods.registry import adaptation, adaptation_names
 from lightbsr_arch.saving import write_whole
 from lightbsr_arch.weights.containers import path_of
 from lightbsr_arch.weights.model_card import ModelCard
-from lightbsr_arch.weights.model_files import DEFAULT_MODEL, Model, load_model, save_model
+from lightbsr_arch.weights.model_files import SMALL_MODEL, Model, load_model, save_model
 
 _DEFAULT = "references"
 _STATE_PER_MODEL = 5
@@ -42,7 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "-m",
         "--model",
-        default=DEFAULT_MODEL,
+        default=SMALL_MODEL,
         help="model file, or name of a model in the package (default: %(default)s)",
     )
     add("-o", "--output", required=True, metavar="FILE", help="the adapted model, a .safetensors")

@@ -28,8 +28,14 @@ from lightbsr_arch.weights.model_card import FORMAT, ModelCard
 
 _LOGGER = logging.getLogger(__name__)
 
+_RESTORING = ("lightbsr_photo", "lightbsr_small")
+"""What the names of models begin with that restore where none is named, best first."""
+
 DEFAULT_MODEL = "lightbsr_small_x4"
-"""Name of the model that restores where none is named."""
+"""Name of the model that restores where neither a model nor a scale is named."""
+
+SMALL_MODEL = "lightbsr_small_x4"
+"""Name of the model of setting 1: blur without noise."""
 
 
 @dataclass(frozen=True)
@@ -80,12 +86,12 @@ def default_model(scale: int) -> str:
     Raises:
         OptionError: No model of that scale comes with the package.
     """
-    name = f"{DEFAULT_MODEL.rpartition('_x')[0]}_x{scale}"
-    if bundled_model(name) is None:
-        raise OptionError(
-            f"no model that enlarges by {scale} comes with the package; {', '.join(bundled_models())} do. Name a file of one."
-        )
-    return name
+    for family in _RESTORING:
+        if bundled_model(f"{family}_x{scale}") is not None:
+            return f"{family}_x{scale}"
+    raise OptionError(
+        f"no model that enlarges by {scale} comes with the package; {', '.join(bundled_models())} do. Name a file of one."
+    )
 
 
 def _bundled_folder() -> Path:

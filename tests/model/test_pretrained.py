@@ -14,7 +14,7 @@ from PIL import Image
 
 from lightbsr_arch import Upscaler
 from lightbsr_arch.methods.bicubic import BicubicUpsampler
-from lightbsr_arch.weights.model_files import DEFAULT_MODEL, bundled_model, bundled_models, load_model
+from lightbsr_arch.weights.model_files import DEFAULT_MODEL, SMALL_MODEL, bundled_model, bundled_models, load_model
 from lightbsr_model.data.blind_degradation_benchmark_dataset import BlindDegradationBenchmarkDataset
 from lightbsr_model.data.photographs import WALLPAPERS
 from lightbsr_model.degradation import get_degradation
@@ -200,7 +200,7 @@ def blurred():
 
 def test_strength_is_sharpness(blurred):
     strengths = (0, 0.25, 0.5, 0.75, 1)
-    results = [Upscaler.from_checkpoint(DEFAULT_MODEL, "cpu", strength=one).upscale(blurred) for one in strengths]
+    results = [Upscaler.from_checkpoint(SMALL_MODEL, "cpu", strength=one).upscale(blurred) for one in strengths]
     sharpness = [_sharpness(image) for image in results]
     assert all(np.diff(sharpness) > 0), sharpness
     assert sharpness[-1] > 1.5 * sharpness[0]
@@ -211,7 +211,7 @@ def test_strength_is_sharpness(blurred):
 
 def test_as_if_is_what_the_code_of_that_blur_does(blurred):
     def restored(**options):
-        return Upscaler.from_checkpoint(DEFAULT_MODEL, "cpu", **options).upscale(blurred).astype(float)
+        return Upscaler.from_checkpoint(SMALL_MODEL, "cpu", **options).upscale(blurred).astype(float)
 
     plain = restored()
     sharpness = [_sharpness(restored(as_if=f"blur {sigma}")) for sigma in (1, 2, 3, 3.6)]
