@@ -23,7 +23,7 @@ from PIL import Image
 from benchmarks.side_by_side import in_turns, ratio
 from lightbsr_arch import Upscaler
 from lightbsr_arch.inference.image_files import READABLE, read_picture
-from lightbsr_arch.weights.model_files import DEFAULT_MODEL, load_model
+from lightbsr_arch.weights.model_files import SMALL_MODEL, load_model
 
 TILES = (96, 128, 192)
 """Tile sizes that are compared with the whole image, in LR pixels."""
@@ -49,8 +49,8 @@ def _psnr(a: np.ndarray, b: np.ndarray) -> float:
 
 def tiles_against_whole(folders: Sequence[Path], seams: Path | None) -> None:
     """PSNR between an image restored in tiles and as a whole, both in 8 bits."""
-    whole = Upscaler.from_checkpoint(DEFAULT_MODEL, device="cpu", tile="off")
-    tiled = {side: Upscaler.from_checkpoint(DEFAULT_MODEL, device="cpu", tile=side) for side in TILES}
+    whole = Upscaler.from_checkpoint(SMALL_MODEL, device="cpu", tile="off")
+    tiled = {side: Upscaler.from_checkpoint(SMALL_MODEL, device="cpu", tile=side) for side in TILES}
     found: dict[int, list[float]] = {side: [] for side in TILES}
     worst: dict[int, int] = dict.fromkeys(TILES, 0)
     for name, pixels in _pictures(folders):
@@ -122,7 +122,7 @@ def onnx() -> None:
 
     from lightbsr_arch.export.onnx_file import save_onnx
 
-    model = load_model(DEFAULT_MODEL)
+    model = load_model(SMALL_MODEL)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "a.onnx"
         for precision in ("fp32", "fp16"):

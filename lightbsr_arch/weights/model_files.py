@@ -31,7 +31,7 @@ _LOGGER = logging.getLogger(__name__)
 _RESTORING = ("lightbsr_photo", "lightbsr_small")
 """What the names of models begin with that restore where none is named, best first."""
 
-DEFAULT_MODEL = "lightbsr_small_x4"
+DEFAULT_MODEL = "lightbsr_photo_x4"
 """Name of the model that restores where neither a model nor a scale is named."""
 
 SMALL_MODEL = "lightbsr_small_x4"
