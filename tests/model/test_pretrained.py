@@ -13,12 +13,21 @@ from basicsr.metrics import calculate_psnr, calculate_ssim
 from PIL import Image
 
 from lightbsr_arch import Upscaler
+from lightbsr_arch.errors import MissingFileError
 from lightbsr_arch.methods.bicubic import BicubicUpsampler
-from lightbsr_arch.weights.model_files import DEFAULT_MODEL, SMALL_MODEL, bundled_model, bundled_models, load_model
+from lightbsr_arch.weights.model_files import (
+    DEFAULT_MODEL,
+    SMALL_MODEL,
+    bundled_model,
+    bundled_models,
+    load_helper,
+    load_model,
+)
 from lightbsr_model.data.blind_degradation_benchmark_dataset import BlindDegradationBenchmarkDataset
 from lightbsr_model.data.photographs import WALLPAPERS
 from lightbsr_model.degradation import get_degradation
 from lightbsr_model.degradation.base import as_batch, in_float32
+from lightbsr_model.methods.lway import reconstructor_degrader
 
 from support.helpers import ROOT
 
@@ -247,3 +256,27 @@ def test_it_runs_in_bfloat16():
     full = Upscaler.from_checkpoint(DEFAULT_MODEL, device="cpu").upscale(lq)
     low = Upscaler.from_checkpoint(DEFAULT_MODEL, device="cpu", precision="bf16").upscale(lq)
     assert (full - low).abs().mean() < 0.01
+
+
+def test_the_reconstructor_degrades_as_images_were_degraded():
+    path = FOLDER / "helpers/LRReconstructor_x4.safetensors"
+    assert path.stat().st_size < 3 << 20
+    text = path.with_suffix(".md").read_text(encoding="utf-8")
+    assert all(photo.author in text and photo.licence in text for photo in WALLPAPERS)
+    assert "iter:  10,000" in path.with_suffix(".log").read_text(encoding="utf-8")
+    net = load_helper("LRReconstructor", 4)
+    errors = []
+    for sigma in (1.2, 4.0):
+        options = {"name": "x", "phase": "test", "scale": 4, "preset": "bicubic", "degradation": {"sigma": sigma}}
+        data = {"io_backend": {"type": "bundled"}, "pictures": ["coffee"]}
+        sample = BlindDegradationBenchmarkDataset({**options, **data})[0]
+        with torch.no_grad():
+            again = net(sample["lq"][None], sample["gt"][None])[0]
+        errors.append(float((again - sample["lq"]).square().mean()))
+    assert all(-10 * np.log10(error) > 38 for error in errors), errors
+
+
+def test_another_scale_needs_a_reconstructor_of_its_own():
+    message = r"no LRReconstructor of x2 comes with the package.*train_reconstructor_x2\.yml.*--reconstructor"
+    with pytest.raises(MissingFileError, match=message):
+        reconstructor_degrader(load_model("lightbsr_small_x2").net, None, 0)
