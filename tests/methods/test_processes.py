@@ -68,7 +68,8 @@ def test_two_processes_equal_one_on_the_joined_batch(runs, case, phase):
     [
         ("adversarial", "conv9", 1e-4),  # the discriminator's last layer
         ("LWayModel", "sr.last", 1e-4),
-        # Here references become LR images of 8 bits, whose last bit depends on how many are shrunk together.
+        # Here references become LR images of 8 bits, whose last bit depends on how many are shrunk together: gradients that are
+        # a thousandth of the largest show it.
         ("ReferenceAdaptationModel", "encoder.", 5e-3),
         ("AdversarialReferenceAdaptationModel", "judgement", 5e-3),
     ],
@@ -77,6 +78,7 @@ def test_two_processes_equal_one_in_adversarial_training_and_in_adaptation(runs,
     alone, first = (runs[run][name] for run in ("1_0", "2_0"))
     assert alone.keys() == first.keys()
     assert any(learns in key and bool(value.any()) for key, value in alone.items())
+    largest = max(float(value.abs().max()) for key, value in alone.items() if key.startswith("grad "))
     for key, value in alone.items():
-        atol = rounding * float(value.abs().max()) + 1e-8
+        atol = rounding * float(value.abs().max()) + (1e-8 if rounding < 1e-3 else 1e-4 * largest)
         torch.testing.assert_close(first[key], value, rtol=1e-4, atol=atol, msg=key)

@@ -282,7 +282,7 @@ def test_info_tells_which_models_come_with_the_package(run):
     assert status == 0
     assert "lightbsr_small_x4: a model file of lightbsr" in told
     assert all(f"{name}: a model file" in told for name in bundled_models())
-    assert told.count("setting: setting") == len(bundled_models())
+    assert told.count("  setting: ") == len(bundled_models())
 
 
 def test_info_tells_what_is_no_model_and_runs_nothing(run, tmp_path, checkpoint):
