@@ -28,6 +28,7 @@ from PIL import Image
 import lightbsr_model  # noqa: F401 - BasicSR does not import without it
 from benchmarks.study.arguments import named_folder
 from lightbsr_arch import Upscaler
+from lightbsr_arch.inference.image_writing import write_picture
 from lightbsr_arch.methods.bicubic import BicubicUpsampler
 from lightbsr_arch.weights.model_files import bundled_model
 from lightbsr_model.data.degrading import lr_image
@@ -42,10 +43,10 @@ CLEAN = "bicubic"
 METRICS = ("psnr_y", "ssim_y", "niqe")
 STRENGTHS = (3, 5, 10)
 """Of non-local means: OpenCV's `h` for brightness and colour; 3 is its default, larger is stronger."""
+WINDOW, SEARCH = 7, 21
+"""Sides of its windows, as OpenCV recommends."""
 CROP, GAP = 64, 12
 """Of the montage: side of a crop in LR pixels, and space beside it."""
-WINDOW, SEARCH = 7, 21
-"""Its sides, as OpenCV recommends."""
 
 
 def denoised(pixels: NDArray[np.uint8], strength: float) -> NDArray[np.uint8]:
@@ -54,15 +55,9 @@ def denoised(pixels: NDArray[np.uint8], strength: float) -> NDArray[np.uint8]:
     return cv2.fastNlMeansDenoisingColored(image, None, strength, strength, WINDOW, SEARCH)[:, :, ::-1]
 
 
-def enlarged(pixels: NDArray[np.uint8], scale: int) -> NDArray[np.uint8]:
-    """An RGB image (H, W, 3) after bicubic interpolation."""
-    lq = torch.from_numpy(pixels.transpose(2, 0, 1).copy())[None].float() / 255
-    sr = BicubicUpsampler(scale)(lq)[0].clamp(0, 1)
-    return (sr * 255).round().byte().permute(1, 2, 0).numpy()
-
-
 def write_denoised(settings: Settings, out: Path) -> None:
     """Write all LR images of a comparison, and denoise and enlarge them; what is there is left as it is."""
+    bicubic = Upscaler(BicubicUpsampler(settings.scale), device="cpu")
     for set_name in settings.sets:
         for preset in settings.presets:
             for place, sample in samples(settings, set_name, preset):
@@ -70,13 +65,9 @@ def write_denoised(settings: Settings, out: Path) -> None:
                 if (out / "lr" / name).is_file():
                     continue
                 for strength in STRENGTHS:
-                    _write(out / f"denoised_{strength}" / name, enlarged(denoised(lq, strength), settings.scale))
-                _write(out / "lr" / name, lq)
-
-
-def _write(file: Path, pixels: NDArray[np.uint8]) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(file), np.ascontiguousarray(pixels[:, :, ::-1]))
+                    enlarged = bicubic.upscale(denoised(lq, strength))
+                    write_picture(out / f"denoised_{strength}" / name, enlarged, overwrite=True)
+                write_picture(out / "lr" / name, lq)
 
 
 def settings_of(scale: int, sets: Mapping[str, str], model: str, others: list[str], out: Path) -> Settings:
@@ -109,11 +100,12 @@ def most_detailed(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def montage(folder: str, scale: int, models: list[str], columns: int = 3) -> Image.Image:
     """Crops of photographs, each enlarged by bicubic interpolation and restored by models, side by side."""
     reader = open_all(folder)
-    upscalers = [Upscaler.from_checkpoint(model, device="cpu") for model in models]
+    upscalers = [Upscaler(BicubicUpsampler(scale), device="cpu")]
+    upscalers += [Upscaler.from_checkpoint(model, device="cpu") for model in models]
     rows = []
     for place in range(len(reader)):
         crop = most_detailed(reader.read(place))
-        rows.append(np.hstack([enlarged(crop, scale), *(upscaler.upscale(crop) for upscaler in upscalers)]))
+        rows.append(np.hstack([upscaler.upscale(crop) for upscaler in upscalers]))
     height, width = (side + GAP for side in rows[0].shape[:2])
     lines = -(-len(rows) // columns)
     sheet = np.full((lines * height, columns * width, 3), 255, np.uint8)

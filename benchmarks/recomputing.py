@@ -116,16 +116,10 @@ def _counted(again: bool) -> int:
     lq = torch.empty(1, 3, PUBLISHED_PATCH, PUBLISHED_PATCH, device="meta")
 
     def step() -> None:
-        results = (net.unroll_recomputed if again else net.unroll)(lq)
-        torch.stack([value.mean() for value in _tensors(results)]).sum().backward()
+        outputs, details = (net.unroll_recomputed if again else net.unroll)(lq)
+        torch.stack([image.mean() for image in (*outputs, *details)]).sum().backward()
 
     return peak_bytes(lq.device, step)
-
-
-def _tensors(results: Any) -> list[Tensor]:
-    if isinstance(results, Tensor):
-        return [results]
-    return [value for part in results for value in _tensors(part)]
 
 
 def _model(device: torch.device, num_feat: int, again: bool) -> Any:

@@ -51,7 +51,6 @@ TEST_KERNELS = (
 TEST_NOISE_LEVELS = (0, 5, 10)
 """Noise levels of setting 2's tests."""
 
-
 TEST_QUALITIES = (60, 75, 90)
 """JPEG qualities of the tests with JPEG alone."""
 

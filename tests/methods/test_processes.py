@@ -10,10 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lightbsr_arch.weights.model_card import ModelCard
-from lightbsr_arch.weights.model_files import save_model
-
-from support.adapting import enlarging_student, low, photo, reconstructor_file, sharp_images, write
+from support.adapting import adapting_files
 from support.method_cases import TRAININGS
 
 pytestmark = pytest.mark.slow
@@ -25,10 +22,7 @@ SCRIPT = Path(__file__).with_name("two_steps.py")
 def runs(tmp_path_factory):
     out = tmp_path_factory.mktemp("processes")
     teachers = {str(case): str(case.save_teacher(out)) for case in TRAININGS.values() if case.teacher or case.meta}
-    write(out / "adapting/lq/one.png", low(photo()))
-    save_model(out / "adapting/parent.safetensors", enlarging_student().state_dict(), ModelCard())
-    reconstructor_file(out / "adapting")
-    sharp_images(out / "adapting")
+    adapting_files(out / "adapting")
     arguments = [str(SCRIPT), str(out), json.dumps(teachers)]
     subprocess.run([sys.executable, *arguments], check=True)
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]

@@ -27,22 +27,15 @@ from lightbsr_model.runtime.processes import init_process_group, take_rank_0s_va
 from lightbsr_model.runtime.random_streams import seeded
 from lightbsr_model.training.diffusion_augmentation import DiffusedDiscriminator
 
-from support.adapting import enlarging_student, loop_options
+from support.adapting import ALL_LOSSES, GAN, WEIGHTED, adapting_options
 from support.method_cases import TRAININGS, MethodCase
 from support.model_options import TEACHER_NETWORK, basicsr_options, model_options
 from support.small_models import burst_batch, noise_batch
 
-L1 = {"type": "L1Loss", "loss_weight": 1.0, "reduction": "mean"}
-GAN = {
-    "gan_opt": {
-        **{"type": "GANLoss", "gan_type": "lsgan", "real_label_val": 1.0, "fake_label_val": 0.0, "loss_weight": 0.1},
-    },
-    "optim_d": {"type": "Adam", "lr": 1e-3},
-}
 ADAPTING = {
-    "LWayModel": {"pixel_opt": {"type": "HighFrequencyWeightedL1Loss", "loss_weight": 1.0}},
-    "ReferenceAdaptationModel": {"pixel_opt": L1, "anchor_opt": L1, "cycle_opt": L1, "code_opt": L1},
-    "AdversarialReferenceAdaptationModel": {"pixel_opt": L1, **GAN},
+    "LWayModel": {"pixel_opt": WEIGHTED},
+    "ReferenceAdaptationModel": ALL_LOSSES,
+    "AdversarialReferenceAdaptationModel": GAN,
 }
 """Keys of ``train`` by the model that adapts."""
 
@@ -96,12 +89,7 @@ def _adversarial_step(rank: int, world_size: int) -> dict[str, torch.Tensor]:
 
 def _adapting_step(model_type: str, out: Path, rank: int, world_size: int) -> dict[str, torch.Tensor]:
     """A step of a model that adapts to the LR images in OUT, which have no noise."""
-    folder = out / "adapting"
-    network = {"type": "LightBSR", **enlarging_student().options}
-    train = {"reconstructor": str(folder / "reconstructor_x4.pth"), **ADAPTING[model_type]}
-    opt = loop_options(folder / "lq", model_type, str(folder / "parent.safetensors"), network, **train)
-    if "gan_opt" in train:
-        opt["network_d"] = {"type": "ReferenceDiscriminator", "num_feat": 4, "num_block": 1}
+    opt = adapting_options(out / "adapting", model_type, **ADAPTING[model_type])
     opt.update(dist=world_size > 1, rank=rank, world_size=world_size)
     torch.manual_seed(10)
     model = build_model(opt)

@@ -14,10 +14,26 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lightbsr_arch.methods.lway import LRReconstructor
+from lightbsr_arch.weights.model_card import ModelCard
+from lightbsr_arch.weights.model_files import save_model
 from lightbsr_model.degradation import isotropic_gaussian_kernels
 from lightbsr_model.degradation.pipeline import blur_and_downsample
 
 from support.helpers import tiny_student
+
+L1 = {"type": "L1Loss", "loss_weight": 1.0, "reduction": "mean"}
+WEIGHTED = {"type": "HighFrequencyWeightedL1Loss", "loss_weight": 1.0}
+ALL_LOSSES = {"anchor_opt": L1, "cycle_opt": L1, "code_opt": L1}
+GAN = {
+    "gan_opt": {
+        "type": "GANLoss",
+        "gan_type": "lsgan",
+        "real_label_val": 1.0,
+        "fake_label_val": 0.0,
+        "loss_weight": 0.1,
+    },
+    "optim_d": {"type": "Adam", "lr": 1e-3},
+}
 
 
 def enlarging_student(scale: int = 4) -> Any:
@@ -99,3 +115,23 @@ def loop_options(
             **train,
         },
     }
+
+
+def adapting_files(folder: Path, noise: float = 0.0) -> Path:
+    """Fill a folder with what :func:`adapting_options` names: an LR image, references, the parent, a reconstructor."""
+    write(folder / "lq/one.png", low(photo(), noise=noise))
+    save_model(folder / "parent.safetensors", enlarging_student().state_dict(), ModelCard())
+    reconstructor_file(folder)
+    sharp_images(folder)
+    return folder
+
+
+def adapting_options(folder: Path, model_type: str, **train: Any) -> dict[str, Any]:
+    """Options of a model that adapts to the LR image in a folder of :func:`adapting_files`."""
+    train = {"reconstructor": str(folder / "reconstructor_x4.pth"), "pixel_opt": L1, **train}
+    parent = train.pop("parent", str(folder / "parent.safetensors"))
+    network = {"type": "LightBSR", **enlarging_student().options}
+    opt = loop_options(folder / "lq", model_type, parent, network, **train)
+    if "gan_opt" in train:
+        opt["network_d"] = {"type": "ReferenceDiscriminator", "num_feat": 4, "num_block": 1}
+    return opt

@@ -8,53 +8,23 @@ from basicsr.models import build_model
 
 from lightbsr_arch.errors import OptionError
 from lightbsr_arch.methods.rdsr import LAYOUTS, LinearDownsampler
-from lightbsr_arch.weights.model_card import ModelCard
-from lightbsr_arch.weights.model_files import save_model
 from lightbsr_model.adaptation.adaptation_dataset import AdaptationDataset
 from lightbsr_model.methods import rdsr
 from lightbsr_model.runtime.random_streams import seeded
 
-from support.adapting import enlarging_student, loop_options, low, photo, reconstructor_file, sharp_images, write
+from support.adapting import ALL_LOSSES, GAN, L1, WEIGHTED, adapting_files, adapting_options, enlarging_student
 from support.training_files import assert_resumes_exactly
-
-L1 = {"type": "L1Loss", "loss_weight": 1.0, "reduction": "mean"}
-WEIGHTED = {"type": "HighFrequencyWeightedL1Loss", "loss_weight": 1.0}
-ALL_LOSSES = {"anchor_opt": L1, "cycle_opt": L1, "code_opt": L1}
-GAN = {
-    "gan_opt": {
-        "type": "GANLoss",
-        "gan_type": "lsgan",
-        "real_label_val": 1.0,
-        "fake_label_val": 0.0,
-        "loss_weight": 0.1,
-    },
-    "optim_d": {"type": "Adam", "lr": 1e-3},
-}
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("adapting")
-    write(folder / "lq/one.png", low(photo(), noise=4))
-    save_model(folder / "parent.safetensors", enlarging_student().state_dict(), ModelCard())
-    reconstructor_file(folder)
-    sharp_images(folder)
-    return folder
-
-
-def _options(place, model_type, **train):
-    train = {"reconstructor": str(place / "reconstructor_x4.pth"), "pixel_opt": L1, **train}
-    parent = train.pop("parent", str(place / "parent.safetensors"))
-    network = {"type": "LightBSR", **enlarging_student().options}
-    opt = loop_options(place / "lq", model_type, parent, network, **train)
-    if "gan_opt" in train:
-        opt["network_d"] = {"type": "ReferenceDiscriminator", "num_feat": 4, "num_block": 1}
-    return opt
+    return adapting_files(folder, noise=4)
 
 
 def _model(place, model_type, **train):
     torch.manual_seed(1)
-    return build_model(_options(place, model_type, **train))
+    return build_model(adapting_options(place, model_type, **train))
 
 
 def _batch(place, seed=0, count=2):
@@ -142,7 +112,7 @@ def test_a_resumed_run_knows_its_parent(place, tmp_path):
     _steps(model, place)
     torch.save({"params": model.net_g.state_dict()}, tmp_path / "net_g.pth")
     net = enlarging_student()
-    opt = _options(place, "ReferenceAdaptationModel")
+    opt = adapting_options(place, "ReferenceAdaptationModel")
     opt["path"] = {"pretrain_network_g": str(tmp_path / "net_g.pth")}
     resumed = build_model(opt)
     for key, value in model.net_g.state_dict().items():
@@ -159,7 +129,7 @@ def test_a_resumed_run_knows_its_parent(place, tmp_path):
     ],
 )
 def test_a_stopped_adaptation_resumes_exactly(run, place, tmp_path, model_type, train):
-    opt = _options(place, model_type, total_iter=4, **train)
+    opt = adapting_options(place, model_type, total_iter=4, **train)
     for key in ("is_train", "dist", "rank", "world_size"):
         del opt[key]
     opt["datasets"]["train"].update(name="train", num_worker_per_gpu=0, batch_size_per_gpu=2, dataset_enlarge_ratio=4)
