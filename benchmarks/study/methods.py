@@ -12,7 +12,7 @@ ENCODER_SHARE = 1 / 7
 """Share of the iterations used by the encoder phase, if there is one: LightBSR's 100 of 700 epochs."""
 
 FREE_START: dict[str, Any] = {"image_skip": True, "tail_activation": "lr", "init_scale": 0.3}
-"""How networks under a representation may start, to learn more than one filter soon; MSRResNet does so by itself."""
+"""How the networks of the field may start, to learn more than one filter soon; MSRResNet does so by itself."""
 
 STARTS: dict[str, dict[str, Any]] = {"published": {}, "free": FREE_START}
 
@@ -215,10 +215,12 @@ def _kind(name: str, budget: Budget) -> tuple[str, dict[str, Any], dict[str, Any
         return "KDSRStudentModel", {"type": "KDSR", "scale": 4, **sizes["KDSR"], **start}, losses, 1, False
     if name == "dssr":
         detail = {"detail_opt": {"type": "L1Loss", "loss_weight": 1.0, "reduction": "mean"}}
-        return "DSSRModel", {"type": "DSSR", "scale": 4, **sizes["DSSR"]}, detail, 1, False
+        return "DSSRModel", {"type": "DSSR", "scale": 4, **sizes["DSSR"], **start}, detail, 1, False
     if name == "lce":
         correction = {"corrector_opt": {"type": "L1Loss", "loss_weight": 1.0, "reduction": "mean"}}
-        return "LCEModel", {"type": "LCE", "scale": 4, **sizes["LCE"]}, correction, 1, True
+        # It has a skip and activations in its upsampler always.
+        own = {key: value for key, value in start.items() if key == "init_scale"}
+        return "LCEModel", {"type": "LCE", "scale": 4, **sizes["LCE"], **own}, correction, 1, True
     if name.startswith("mrda"):
         return _stage_of_mrda(name, budget)
     return "BlindSRModel", {"type": "MSRResNet", "upscale": 4, **sizes["MSRResNet"]}, {}, 1, False

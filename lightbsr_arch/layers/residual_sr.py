@@ -13,7 +13,7 @@ DIV2K_MEAN = (0.4488, 0.4371, 0.4040)
 """DIV2K's mean colour in [0, 1], which most of the networks subtract."""
 
 SLOPE = 0.1
-"""Negative slope of the activations that :meth:`ResidualSR.start_freely` adds."""
+"""Negative slope of the activations that :meth:`UpsamplingNetwork.start_freely` adds."""
 
 TailActivation = Literal["lr", "hr"] | None
 
@@ -60,7 +60,77 @@ class ActivatedShuffle(nn.PixelShuffle):
         return F.prelu(super().forward(features), self.slope.to(features.dtype))
 
 
-class ResidualSR(nn.Module):
+class UpsamplingNetwork(nn.Module):
+    """How an SR network ends, and how it may start: its last layers are named ``tail``, ``upsampler`` and ``last``."""
+
+    image_skip: Tensor | None
+    last: nn.Conv2d
+
+    def build_end(self, scale: int, num_feat: int, activated: bool = False) -> None:
+        """Create the last layers; arguments as in :class:`PixelShuffleUpsampler`."""
+        self.register_buffer("image_skip", None)
+        self.tail: nn.Module = nn.Identity()
+        self.upsampler = PixelShuffleUpsampler(scale, num_feat, activated)
+        self.last = nn.Conv2d(num_feat, 3, 3, 1, 1)
+
+    def image_layers(self) -> Iterable[nn.Module]:
+        """The layers that make images of features."""
+        return (self.last,)
+
+    def enlarge_features(self, features: Tensor) -> Tensor:
+        """(N, num_feat, H, W) to (N, 3, scale * H, scale * W)."""
+        enlarged: Tensor = self.last(self.upsampler(self.tail(features)))
+        return enlarged
+
+    def start_freely(
+        self, image_skip: bool = False, tail_activation: TailActivation = None, init_scale: float | None = None
+    ) -> dict[str, Any]:
+        """Change a network that was just built into one that a short training gets further with.
+
+        As published, a network starts from the mean colour, upsamples linearly and its blocks hardly take part at first: for
+        thousands of iterations it is one linear filter for every blur (docs/short_trainings.md).
+
+        Args:
+            image_skip: Add the output to the enlarged LR image instead of what the published network adds it to.
+            tail_activation: ``lr`` puts LeakyReLU, conv3x3, LeakyReLU before the upsampler, at LR size; ``hr`` a LeakyReLU
+                after each pixel shuffle, which learns a little faster and takes longer to run; None is as published.
+            init_scale: Initialise this network's convolutions and linear layers by this factor times Kaiming's normal
+                distribution, those that make images by a tenth of it, and biases by 0; None leaves torch's initialisation.
+                What starts at zero stays there.
+
+        Returns:
+            The first two arguments, which a state dict shows, as part of a network's ``options``.
+
+        Raises:
+            ValueError: An argument is out of its range.
+        """
+        if tail_activation not in (None, "lr", "hr"):
+            raise ValueError(f"tail_activation: expected lr, hr or nothing, got {tail_activation!r}.")
+        if init_scale is not None and not 0 < init_scale <= 10:
+            raise ValueError(f"init_scale: expected a number above 0, at most 10, or nothing, got {init_scale!r}.")
+        if image_skip:
+            self.image_skip = torch.tensor(True)
+        if tail_activation == "lr":
+            num_feat = self.last.in_channels
+            conv = nn.Conv2d(num_feat, num_feat, 3, 1, 1)
+            self.tail = nn.Sequential(nn.LeakyReLU(SLOPE), conv, nn.LeakyReLU(SLOPE))
+        elif tail_activation == "hr":
+            for number in range(1, len(self.upsampler), 2):
+                factor = cast(nn.PixelShuffle, self.upsampler[number]).upscale_factor
+                self.upsampler[number] = ActivatedShuffle(factor)
+        if init_scale is not None:
+            last = list(self.image_layers())
+            for layer in self.modules():
+                # On meta, where files are checked, there are no values, and torch would load its compiler for a product.
+                if isinstance(layer, nn.Conv2d | nn.Linear) and not layer.weight.is_meta and layer.weight.any():
+                    nn.init.kaiming_normal_(layer.weight)
+                    layer.weight.data.mul_(0.1 * init_scale if layer in last else init_scale)
+                    if layer.bias is not None:
+                        nn.init.zeros_(layer.bias)
+        return {"image_skip": image_skip, "tail_activation": tail_activation}
+
+
+class ResidualSR(UpsamplingNetwork):
     """An SR network that subtracts the mean colour, and whose blocks are given the degradation's code.
 
     A subclass calls :meth:`build` in its constructor, after any layers that come before the body, and passes the code of its
@@ -68,7 +138,6 @@ class ResidualSR(nn.Module):
     """
 
     rgb_mean: Tensor
-    image_skip: Tensor | None
 
     def build(
         self,
@@ -97,64 +166,16 @@ class ResidualSR(nn.Module):
         # Multiplied on the CPU: on meta, where files are checked, torch would load its compiler for a product (seconds).
         mean = (white * torch.tensor(rgb_mean, device="cpu")).tolist()
         self.register_buffer("rgb_mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("image_skip", None)
         self.head = nn.Conv2d(3, num_feat, 3, 1, 1)
         self.add_module(body, nn.ModuleList(blocks()))
         self.conv = nn.Conv2d(num_feat, num_feat, 3, 1, 1)
-        self.tail: nn.Module = nn.Identity()
-        self.upsampler = PixelShuffleUpsampler(scale, num_feat)
-        self.last = nn.Conv2d(num_feat, 3, 3, 1, 1)
-
-    def start_freely(
-        self, image_skip: bool = False, tail_activation: TailActivation = None, init_scale: float | None = None
-    ) -> dict[str, Any]:
-        """Change a network that was just built into one that a short training gets further with.
-
-        As published, a network starts from the mean colour, upsamples linearly and its blocks hardly take part at first: for
-        thousands of iterations it is one linear filter for every blur (docs/short_trainings.md).
-
-        Args:
-            image_skip: Add the output to the bilinearly enlarged LR image instead of the mean colour.
-            tail_activation: ``lr`` puts LeakyReLU, conv3x3, LeakyReLU before the upsampler, at LR size; ``hr`` a LeakyReLU
-                after each pixel shuffle, which learns a little faster and takes longer to run; None is as published.
-            init_scale: Initialise this network's convolutions and linear layers by this factor times Kaiming's normal
-                distribution, the last convolution by a tenth of it, and biases by 0; None leaves torch's initialisation.
-
-        Returns:
-            The first two arguments, which a state dict shows, as part of a network's ``options``.
-
-        Raises:
-            ValueError: An argument is out of its range.
-        """
-        if tail_activation not in (None, "lr", "hr"):
-            raise ValueError(f"tail_activation: expected lr, hr or nothing, got {tail_activation!r}.")
-        if init_scale is not None and not 0 < init_scale <= 10:
-            raise ValueError(f"init_scale: expected a number above 0, at most 10, or nothing, got {init_scale!r}.")
-        if image_skip:
-            self.image_skip = torch.tensor(True)
-        if tail_activation == "lr":
-            num_feat = self.conv.out_channels
-            conv = nn.Conv2d(num_feat, num_feat, 3, 1, 1)
-            self.tail = nn.Sequential(nn.LeakyReLU(SLOPE), conv, nn.LeakyReLU(SLOPE))
-        elif tail_activation == "hr":
-            for number in range(1, len(self.upsampler), 2):
-                factor = cast(nn.PixelShuffle, self.upsampler[number]).upscale_factor
-                self.upsampler[number] = ActivatedShuffle(factor)
-        if init_scale is not None:
-            for layer in self.modules():
-                # On meta, where files are checked, there are no values, and torch would load its compiler for a product.
-                if isinstance(layer, nn.Conv2d | nn.Linear) and not layer.weight.is_meta:
-                    nn.init.kaiming_normal_(layer.weight)
-                    layer.weight.data.mul_(0.1 * init_scale if layer is self.last else init_scale)
-                    if layer.bias is not None:
-                        nn.init.zeros_(layer.bias)
-        return {"image_skip": image_skip, "tail_activation": tail_activation}
+        self.build_end(scale, num_feat)
 
     def restore(self, lq: Tensor, code: Any) -> Tensor:
         """Restore (N, 3, H, W) in [0, 1] under a code to (N, 3, scale * H, scale * W), not clamped."""
         shallow = self.head((lq if self.white == 1 else self.white * lq) - self.rgb_mean)
         features = self.conv(self.run_blocks(shallow, code)) + shallow
-        restored = self.last(self.upsampler(self.tail(features)))
+        restored = self.enlarge_features(features)
         if self.image_skip is None:
             restored = restored + self.rgb_mean
         restored = restored if self.white == 1 else restored / self.white

@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from lightbsr_arch.layers.corner_sampling import shrink_corners_on_corners
 from lightbsr_arch.layers.image import Place, check_image
-from lightbsr_arch.layers.residual_sr import PixelShuffleUpsampler
+from lightbsr_arch.layers.residual_sr import TailActivation, UpsamplingNetwork
 from lightbsr_arch.methods.base import Method
 from lightbsr_arch.methods.published_layout import PublishedLayout, renames
 from lightbsr_arch.methods.sizes import Sizes
@@ -84,7 +84,7 @@ class Step(NamedTuple):
     """Runs what makes its output."""
 
 
-class AlternatingNetwork(nn.Module):
+class AlternatingNetwork(UpsamplingNetwork):
     """The layers that all steps share, and the steps (section 3). Arguments as in :class:`DSSR`."""
 
     def __init__(self, scale: int, num_feat: int, num_block: int, num_refine_block: int) -> None:
@@ -100,8 +100,11 @@ class AlternatingNetwork(nn.Module):
         self.down = nn.Conv2d(num_feat, num_feat, *_RESIZING[scale])
         self.lr_modulator = Modulator(num_feat)
         self.refine = ResidualChain(num_feat, num_refine_block)
-        self.upsampler = PixelShuffleUpsampler(scale, num_feat)
-        self.last = nn.Conv2d(num_feat, 3, 3, 1, 1)
+        self.build_end(scale, num_feat)
+
+    def image_layers(self) -> tuple[nn.Module, ...]:
+        """That of the output and that of the draft."""
+        return (self.last, self.detail)
 
     def enlarge(self, lq: Tensor) -> Tensor:
         """Bicubic interpolation (a = -0.75) of (N, 3, H, W) to (N, 3, scale * H, scale * W)."""
@@ -141,7 +144,9 @@ class AlternatingNetwork(nn.Module):
     def _details(self, features: Tensor, enlarged: Tensor, place: Place | None) -> tuple[Tensor, Tensor, Tensor]:
         """The part of a step at HR size: the detail, and at LR size the features modulated by it and its embedding."""
         high = self.up(features)
-        detail = self.detail(high) - enlarged
+        detail = self.detail(high)
+        if self.image_skip is None:  # the layer makes the draft; with a skip, what the draft adds
+            detail = detail - enlarged
         embedded = self.embed(detail)
         condition = shrink_corners_on_corners(embedded, self.scale, place)
         return detail, self.down(self.hr_modulator(high, embedded) + high), condition
@@ -150,7 +155,7 @@ class AlternatingNetwork(nn.Module):
         return self.lr_modulator(low, condition) + features
 
     def _output(self, hidden: Tensor, enlarged: Tensor) -> Tensor:
-        return self.last(self.upsampler(self.refine(hidden))) + enlarged
+        return self.enlarge_features(self.refine(hidden)) + enlarged
 
 
 class DSSR(nn.Module):
@@ -169,9 +174,14 @@ class DSSR(nn.Module):
         num_step: Number of steps, 1 to 1000.
         num_block: Number of residual blocks that a step begins with.
         num_refine_block: Number of residual blocks before a step's output.
+        image_skip: Make of features what a draft adds to the enlarged LR image, instead of the draft; outputs start from that
+            image in either case. For short trainings, as are the following two; see docs/short_trainings.md.
+        tail_activation: ``lr`` puts activations before the upsampler, ``hr`` into it; without, it is linear.
+        init_scale: Factor of Kaiming's normal distribution that the initial weights are drawn from, above 0 and at most 10;
+            None is torch's own initialisation.
 
     Raises:
-        ValueError: A size is invalid; the message names it.
+        ValueError: An argument is invalid; the message names it.
 
     Example:
         >>> net = DSSR(scale=4, num_feat=8, num_step=2, num_block=1, num_refine_block=1)
@@ -181,7 +191,15 @@ class DSSR(nn.Module):
     """
 
     def __init__(
-        self, scale: int = 4, num_feat: int = 128, num_step: int = 4, num_block: int = 15, num_refine_block: int = 5
+        self,
+        scale: int = 4,
+        num_feat: int = 128,
+        num_step: int = 4,
+        num_block: int = 15,
+        num_refine_block: int = 5,
+        image_skip: bool = False,
+        tail_activation: TailActivation = None,
+        init_scale: float | None = None,
     ) -> None:
         super().__init__()
         if not isinstance(scale, int) or scale not in _RESIZING:
@@ -201,6 +219,7 @@ class DSSR(nn.Module):
         self.scale = scale
         self.register_buffer("num_step", torch.tensor(num_step))
         self.sr = AlternatingNetwork(scale, num_feat, num_block, num_refine_block)
+        self.options.update(self.sr.start_freely(image_skip, tail_activation, init_scale))
 
     def forward(self, lq: Tensor, place: Place | None = None) -> Tensor:
         """Super-resolve (N, 3, H, W) in [0, 1] to (N, 3, scale * H, scale * W), not clamped: the mean of the steps' outputs.
@@ -291,6 +310,7 @@ def _sizes(sizes: Sizes) -> dict[str, Any]:
         "num_step": _recorded_steps(sizes),
         "num_block": sizes.count(r"sr\.features\.blocks\.(\d+)\."),
         "num_refine_block": sizes.count(r"sr\.refine\.blocks\.(\d+)\."),
+        **sizes.start(),
     }
 
 

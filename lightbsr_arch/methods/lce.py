@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from lightbsr_arch.layers.enlargement import bicubic_enlarge
 from lightbsr_arch.layers.frequency_attention import FrequencyFeatures, FrequencySpatialAttention
 from lightbsr_arch.layers.image import check_image, crop
-from lightbsr_arch.layers.residual_sr import PixelShuffleUpsampler
+from lightbsr_arch.layers.residual_sr import UpsamplingNetwork
 from lightbsr_arch.layers.window_attention import WindowAttention, pad_to_multiple, shifted_window_mask
 from lightbsr_arch.methods.base import Method
 from lightbsr_arch.methods.sizes import Sizes
@@ -105,7 +105,7 @@ class FrequencySelfAttentionGroup(nn.Module):
         return x + self.conv(features.permute(0, 3, 1, 2))
 
 
-class LCENetwork(nn.Module):
+class LCENetwork(UpsamplingNetwork):
     """The SR network, in [0, 1]. Arguments as in :class:`LCE`."""
 
     def __init__(
@@ -120,8 +120,7 @@ class LCENetwork(nn.Module):
             FrequencySelfAttentionGroup(num_block, num_feat, num_head, window_size) for _ in range(num_group)
         )
         self.conv = nn.Conv2d(num_feat, num_feat, 3, 1, 1)
-        self.upsampler = PixelShuffleUpsampler(scale, num_feat, activated=True)
-        self.last = nn.Conv2d(num_feat, 3, 3, 1, 1)
+        self.build_end(scale, num_feat, activated=True)
 
     def forward(self, lq: Tensor, clr: Tensor) -> Tensor:
         """Restore (N, 3, H, W) with the corrected image of that shape to (N, 3, scale * H, scale * W)."""
@@ -132,7 +131,7 @@ class LCENetwork(nn.Module):
         features = shallow
         for group in self.groups:
             features = group(features, frequency, mask)
-        restored = self.last(self.upsampler(shallow + self.conv(features)))
+        restored = self.enlarge_features(shallow + self.conv(features))
         return crop(restored, self.scale * height, self.scale * width) + bicubic_enlarge(clr, self.scale)
 
 
@@ -152,9 +151,12 @@ class LCE(nn.Module):
         num_corrector_feat: Number of channels of the corrector's features.
         num_corrector_block: Number of residual blocks of the corrector.
         correct: Have a corrector; without one the LR image takes the place of the corrected one.
+        init_scale: Factor of Kaiming's normal distribution that the SR network's initial weights are drawn from, above 0 and at
+            most 10; None is torch's own initialisation. For short trainings (docs/short_trainings.md); an image skip and
+            activations in the upsampler, which go with it there, this network has always.
 
     Raises:
-        ValueError: A size is invalid; the message names it.
+        ValueError: An argument is invalid; the message names it.
     """
 
     def __init__(
@@ -168,6 +170,7 @@ class LCE(nn.Module):
         num_corrector_feat: int = 32,
         num_corrector_block: int = 6,
         correct: bool = True,
+        init_scale: float | None = None,
     ) -> None:
         super().__init__()
         if window_size < 2 or window_size % 2:
@@ -187,6 +190,7 @@ class LCE(nn.Module):
             self.options.update(num_corrector_feat=num_corrector_feat, num_corrector_block=num_corrector_block)
             self.corrector = Corrector(num_corrector_feat, num_corrector_block)
         self.sr = LCENetwork(scale, num_feat, num_group, num_block, num_head, window_size)
+        self.sr.start_freely(init_scale=init_scale)
 
     def correct_lq(self, lq: Tensor) -> Tensor:
         """Correct LR images (N, 3, H, W) in [0, 1]: as if they had been downsampled by bicubic interpolation alone.

@@ -21,27 +21,26 @@ from lightbsr_model.adaptation.targets import Crops, TargetImages
 from lightbsr_model.runtime.declared_keys import key
 from lightbsr_model.runtime.random_streams import derive_seed
 from lightbsr_model.training.batch_degrader import to_device
-from lightbsr_model.training.phased_model import PhasedModel
+from lightbsr_model.training.perceptual import PerceptualModel, PerceptualOptions
 from lightbsr_model.training.phases import Phase
-from lightbsr_model.training.train_options import PhasedOptions
 
 
 @dataclass(frozen=True)
-class AdaptingOptions(PhasedOptions):
+class AdaptingOptions(PerceptualOptions):
     """Keys of ``train`` for models that adapt."""
 
     parent: str = key("Checkpoint or model file of the trained network that is adapted; a new run starts from it.")
     reconstructor: str | None = key("Checkpoint of the network that degrades; ~ takes the one in the package.", None)
 
 
-class AdaptingModel(PhasedModel):
+class AdaptingModel(PerceptualModel):
     """Adapts ``network_g``, one that estimates the degradation before it restores, to the images of an AdaptationDataset.
 
     The encoder stays as it is; all of the network runs in evaluation mode. The parent is named under ``train``, apart from
     ``path``, which a resume of BasicSR's would redirect (misc.py:108): what the network was like at the start is known then
     too.
 
-    Options, under ``train``, besides those of :class:`PhasedModel`:
+    Options, under ``train``, besides those of :class:`PerceptualModel`:
         parent (str): The trained network's checkpoint.
         reconstructor (str): Checkpoint of the network that degrades; default: the one in the package.
     """
@@ -87,13 +86,6 @@ class AdaptingModel(PhasedModel):
     def build_phases(self) -> Sequence[Phase]:
         """The adaptation."""
         return (Phase("adaptation", None, tuple(self.learning_parts()), "forward", self.losses),)
-
-    def perceptual_losses(self, restored: Tensor, target: Tensor) -> dict[str, Tensor]:
-        """``l_percep`` and ``l_style`` of images, as far as ``train.perceptual_opt`` gives them a weight."""
-        if self.cri_perceptual is None:
-            return {}
-        content, style = self.cri_perceptual(restored, target)
-        return {name: loss for name, loss in (("l_percep", content), ("l_style", style)) if loss is not None}
 
     def losses(self) -> Mapping[str, Tensor]:
         """The weighted losses of a batch, by their names in the log."""

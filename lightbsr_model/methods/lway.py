@@ -147,9 +147,6 @@ class LWayOptions(AdaptingOptions):
     pixel_opt: dict[str, Any] = key(
         "Loss between the LR images and their restored images, degraded again.", kind="loss"
     )
-    perceptual_opt: dict[str, Any] | None = key(
-        "Loss between VGG features of the same images; needs torchvision's weights.", None, kind="loss"
-    )
 
 
 @MODEL_REGISTRY.register()
@@ -159,7 +156,6 @@ class LWayModel(AdaptingModel):
     Options, under ``train``, besides those of :class:`AdaptingModel`:
         pixel_opt (dict): HighFrequencyWeightedL1Loss, or any loss, between the LR images and their restored images, degraded
             again.
-        perceptual_opt (dict): BasicSR's PerceptualLoss between the same images; it downloads VGG's weights. Default: none.
     """
 
     declared_options: ClassVar[Mapping[str, type]] = {"train": LWayOptions}

@@ -195,9 +195,6 @@ class ReferenceOptions(AdaptingOptions):
         "reconstructor",
     )
     pixel_opt: dict[str, Any] = key("Loss between restored references and themselves.", kind="loss")
-    perceptual_opt: dict[str, Any] | None = key(
-        "Loss between their VGG features; needs torchvision's weights.", None, kind="loss"
-    )
     anchor_opt: dict[str, Any] | None = key(
         "Loss between the LR images restored now and at the start; ~ is none.", None, kind="loss"
     )
@@ -262,7 +259,6 @@ class ReferenceAdaptationModel(_Adapting):
     Options, under ``train``, besides those of :class:`AdaptingModel`:
         learn_degrader (str): ``reconstructor`` (default), ``fitted`` (a kernel) or ``downsampler`` (as published).
         pixel_opt (dict): Loss between restored references and themselves.
-        perceptual_opt (dict): BasicSR's PerceptualLoss between them; it downloads VGG's weights. Default: none.
         anchor_opt (dict): Loss between the LR images restored now and at the start. Default: none.
         cycle_opt (dict): Loss between the LR images and their restored images, degraded again. Default: none.
         code_opt (dict): Loss between representations of degraded references and of the LR images; the encoder learns too.

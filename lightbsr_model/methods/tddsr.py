@@ -19,6 +19,7 @@ from lightbsr_model.runtime.processes import wrap_for_processes
 from lightbsr_model.training.adversarial import AdversarialModel
 from lightbsr_model.training.batch_degrader import BatchDegrader
 from lightbsr_model.training.distillation import DistillationModel
+from lightbsr_model.training.perceptual import PerceptualModel, PerceptualOptions
 from lightbsr_model.training.phased_model import CheckedOptions, PhasedModel
 from lightbsr_model.training.phases import LearningPass, Phase
 from lightbsr_model.training.train_options import AdversarialOptions, OnePhaseOptions
@@ -63,7 +64,7 @@ class ResidualShiftModel(PhasedModel):
 
 
 @dataclass(frozen=True)
-class CoLearningOptions(AdversarialOptions, OnePhaseOptions):
+class CoLearningOptions(PerceptualOptions, AdversarialOptions, OnePhaseOptions):
     """Keys of ``train`` for CoLearningModel."""
 
     pixel_opt: dict[str, Any] | None = key(  # type: ignore[assignment]
@@ -111,13 +112,14 @@ def _weighs(section: Any) -> bool:
 
 
 @MODEL_REGISTRY.register()
-class CoLearningModel(AdversarialModel, DistillationModel):
+class CoLearningModel(AdversarialModel, DistillationModel, PerceptualModel):
     """Trains a student that restores in one step, beside a downsampler, two discriminators and a frozen teacher.
 
     Detached where one could hide information for the other: the student restores the downsampler's images as they are, and
     the downsampler rests where it judges the student's. What no loss asks for is not built; a loss of weight 0 is none.
 
-    Options, besides those of :class:`AdversarialModel` and :class:`DistillationModel`, see :class:`CoLearningOptions`:
+    Options, besides those of :class:`AdversarialModel`, :class:`DistillationModel` and :class:`PerceptualModel`, see
+    :class:`CoLearningOptions`:
         network_down (dict): DiffusionDownsampler; ``optim_g`` is its optimiser too.
         network_d, network_d_lr (dict): Discriminators of HR and LR images.
     """
@@ -134,6 +136,7 @@ class CoLearningModel(AdversarialModel, DistillationModel):
     @classmethod
     def check_options(cls, check: CheckedOptions) -> Iterator[tuple[tuple[str, ...], str]]:
         """Networks that the losses need, and a downsampler that would learn nothing."""
+        yield from super().check_options(check)
         asked = {name for name in (*_DOWN, "gan_opt") if _weighs(check.good("train", name))}
         needed = {"network_d": asked & {"gan_opt"}, "network_d_lr": asked & {"gan_lr_opt"}}
         for section, by in {**needed, "network_down": asked & {*_DOWN}}.items():
@@ -196,6 +199,7 @@ class CoLearningModel(AdversarialModel, DistillationModel):
             losses["l_cycle_lr"] = parts["cycle_lr"](self._shrunk_at_rest(restored, lr_noise), lq)
         if _weighs(self.opt["train"]["pixel_opt"]):
             losses["l_pix"] = self.cri_pix(restored * 2 - 1, gt * 2 - 1)
+        losses.update(self.perceptual_losses(restored, gt))
         if "d" in self._criteria:
             losses.update(self.adversarial_loss(restored))
         return losses

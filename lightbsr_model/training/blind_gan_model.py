@@ -5,32 +5,26 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
-import torch
-from basicsr.archs import vgg_arch
 from basicsr.losses import build_loss
 from basicsr.utils import get_root_logger
 from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor, nn
 
-from lightbsr_arch.errors import OptionError
 from lightbsr_model.runtime.declared_keys import key
 from lightbsr_model.training.adversarial import AdversarialModel
+from lightbsr_model.training.perceptual import PerceptualModel, PerceptualOptions
 from lightbsr_model.training.phased_model import CheckedOptions
 from lightbsr_model.training.phases import Phase
 from lightbsr_model.training.train_options import AdversarialOptions
 
 
 @dataclass(frozen=True)
-class GANOptions(AdversarialOptions):
+class GANOptions(PerceptualOptions, AdversarialOptions):
     """Keys of ``train`` for BlindGANModel."""
 
     pixel_opt: dict[str, Any] = key("Loss between restored and GT images.", kind="loss")
-    perceptual_opt: dict[str, Any] | None = key(
-        "Loss between their VGG features; the weights must be on this machine.", None, kind="loss"
-    )
     wavelet_opt: dict[str, Any] | None = key(
         "WaveletLoss: detail without a network's weights, in the place of perceptual_opt.", None, kind="loss"
     )
@@ -45,7 +39,7 @@ class GANOptions(AdversarialOptions):
 
 
 @MODEL_REGISTRY.register()
-class BlindGANModel(AdversarialModel):
+class BlindGANModel(AdversarialModel, PerceptualModel):
     """Trains a network that restores well by PSNR, as a student does, further against a discriminator.
 
     Its encoder of the degradation rests, in evaluation mode: the discriminator would make it a code of texture. Start it
@@ -59,10 +53,8 @@ class BlindGANModel(AdversarialModel):
 
     @classmethod
     def check_options(cls, check: CheckedOptions) -> Iterator[tuple[tuple[str, ...], str]]:
-        """Weights that are not on this machine, and a start that is compared with and not validated."""
-        problem = perceptual_problem(check.good("train", "perceptual_opt"))
-        if problem is not None:
-            yield ("train", "perceptual_opt"), problem.rstrip(".")
+        """What :class:`PerceptualModel` says, and a start that is compared with and not validated."""
+        yield from super().check_options(check)
         at_start = ("val", "at_start")
         if check.good("train", "max_psnr_loss") is not None and check.is_good(*at_start) and not check.good(*at_start):
             yield (
@@ -71,14 +63,8 @@ class BlindGANModel(AdversarialModel):
             )
 
     def prepare_start(self) -> None:
-        """Let the encoder rest, and build the loss of detail.
-
-        Raises:
-            OptionError: VGG's weights are not here.
-        """
+        """Let the encoder rest, and build the loss of detail."""
         train_opt = self.opt["train"]
-        if problem := perceptual_problem(train_opt.get("perceptual_opt")):
-            raise OptionError("train.perceptual_opt", problem)
         self._at_rest = [] if train_opt.get("train_encoder") else encoder_of(self.net_g)
         for module in self._at_rest:
             module.requires_grad_(False)
@@ -100,10 +86,7 @@ class BlindGANModel(AdversarialModel):
         losses = self.pixel_loss(self.learning_pass(self.lq))
         if self.cri_wavelet is not None:
             losses["l_wavelet"] = self.cri_wavelet(self.output, self.gt)
-        if self.cri_perceptual is not None:
-            found = zip(("l_percep", "l_style"), self.cri_perceptual(self.output, self.gt), strict=True)
-            losses.update((name, loss) for name, loss in found if loss is not None)
-        return {**losses, **self.adversarial_loss(self.output)}
+        return {**losses, **self.perceptual_losses(self.output, self.gt), **self.adversarial_loss(self.output)}
 
     def _update_best_metric_result(self, dataset_name: str, metric: str, val: float, current_iter: int) -> None:
         """BasicSR's, unless the PSNR is too far below that of iteration 0: then the records stay as they were."""
@@ -131,17 +114,3 @@ def encoder_of(net: Any) -> list[nn.Module]:
     """The part of a network that sees the degradation; empty for a network without one."""
     found = getattr(net, "encoder", None)
     return [found] if isinstance(found, nn.Module) and hasattr(net, "represent") else []
-
-
-def perceptual_problem(section: Mapping[str, Any] | None) -> str | None:
-    """Why BasicSR's PerceptualLoss would have to fetch weights; None if it need not, or is not asked for."""
-    if not section or section.get("type") != "PerceptualLoss":
-        return None
-    kind = str(section.get("vgg_type", "vgg19"))
-    file, folder = Path(vgg_arch.VGG_PRETRAIN_PATH), Path(torch.hub.get_dir()) / "checkpoints"
-    if file.is_file() or any(folder.glob(f"{kind}-*.pth")):
-        return None
-    return (
-        f"PerceptualLoss needs the weights of {kind}, and there is neither {file} nor {folder}/{kind}-*.pth: put "
-        "torchvision's file there, or take wavelet_opt instead."
-    )

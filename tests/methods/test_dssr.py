@@ -215,3 +215,15 @@ def test_a_tile_takes_the_samples_of_the_whole_image(scale):
     torch.testing.assert_close(
         shrink_corners_on_corners(alone, scale, Place(0, 0, 1, 1)), shrink_corners_on_corners(alone, scale)
     )
+
+
+@pytest.mark.parametrize("image_skip", [False, True])
+def test_with_an_image_skip_its_drafts_start_from_the_enlarged_image_too(image_skip):
+    net = CASE.build(3, image_skip=image_skip, init_scale=1e-3)
+    lq = torch.rand(2, 3, 7, 5)
+    with torch.no_grad():
+        outputs, details = net.unroll(lq)
+        enlarged = net.enlarge(lq)
+    for output, detail in zip(outputs, details, strict=True):
+        torch.testing.assert_close(output, enlarged, rtol=0, atol=1e-5)
+        torch.testing.assert_close(detail, 0 * enlarged if image_skip else -enlarged, rtol=0, atol=1e-5)

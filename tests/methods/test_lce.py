@@ -85,6 +85,25 @@ def test_both_images_reach_the_result():
             assert change.abs().max() > 1e-2
 
 
+def test_initial_weights_of_the_sr_network_are_of_the_spread_that_is_asked_for():
+    torch.manual_seed(0)
+    plain = LCE(num_feat=24, num_group=2, num_block=2)
+    torch.manual_seed(0)
+    net = LCE(num_feat=24, num_group=2, num_block=2, init_scale=0.3)
+    assert net.options == plain.options
+    assert net.sr.conv.weight.std().item() == pytest.approx(0.3 * (2 / (9 * 24)) ** 0.5, rel=0.05)
+    assert net.sr.last.weight.std().item() == pytest.approx(0.03 * (2 / (9 * 24)) ** 0.5, rel=0.1)
+    assert not net.sr.conv.bias.any()
+    # What starts at zero stays there: the corrected image joins in as it helps. The corrector is not part of it.
+    for one, other in ((net.sr, plain.sr), (net.corrector, plain.corrector)):
+        for key, value in other.state_dict().items():
+            if key.endswith("weight") and (not value.any() or one is net.corrector):
+                assert torch.equal(one.state_dict()[key], value), key
+    assert not net.sr.groups[0].guide.weight.any()
+    with pytest.raises(ValueError, match="init_scale: expected a number above 0, at most 10, or nothing, got 11"):
+        LCE(init_scale=11)
+
+
 @pytest.mark.parametrize("arguments", [{"num_head": 3}, {"window_size": 7}, {"window_size": 0}, {"scale": 5}])
 def test_sizes_that_cannot_be_are_refused(arguments):
     (name,) = arguments

@@ -16,8 +16,10 @@ from torch import Tensor
 from lightbsr_arch.methods.lway import LRReconstructor
 from lightbsr_arch.weights.model_card import ModelCard
 from lightbsr_arch.weights.model_files import save_model
+from lightbsr_model.adaptation.adaptation_dataset import AdaptationDataset
 from lightbsr_model.degradation import isotropic_gaussian_kernels
 from lightbsr_model.degradation.pipeline import blur_and_downsample
+from lightbsr_model.runtime.random_streams import seeded
 
 from support.helpers import tiny_student
 
@@ -135,3 +137,12 @@ def adapting_options(folder: Path, model_type: str, **train: Any) -> dict[str, A
     if "gan_opt" in train:
         opt["network_d"] = {"type": "ReferenceDiscriminator", "num_feat": 4, "num_block": 1}
     return opt
+
+
+def adapting_batch(folder: Path, seed: int = 0, count: int = 2) -> dict[str, Tensor]:
+    """A batch of the LR image and references in a folder of :func:`adapting_files`."""
+    dataset = AdaptationDataset({"dataroot_lq": str(folder / "lq"), "references": str(folder / "sharp"), "scale": 4})
+    with seeded(seed):
+        samples = [dataset[0] for _ in range(count)]
+    keys = ("lq", "gt", "detail", "image")
+    return {key: torch.stack([torch.as_tensor(sample[key]) for sample in samples]) for key in keys}

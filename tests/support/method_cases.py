@@ -279,7 +279,6 @@ CASES = {
             millions=8.90,
             gmacs=4643.8,
             code=False,
-            starts_freely=False,
         ),
         _META,
         replace(

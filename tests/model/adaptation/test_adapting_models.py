@@ -10,9 +10,17 @@ from lightbsr_arch.errors import OptionError
 from lightbsr_arch.methods.rdsr import LAYOUTS, LinearDownsampler
 from lightbsr_model.adaptation.adaptation_dataset import AdaptationDataset
 from lightbsr_model.methods import rdsr
-from lightbsr_model.runtime.random_streams import seeded
 
-from support.adapting import ALL_LOSSES, GAN, L1, WEIGHTED, adapting_files, adapting_options, enlarging_student
+from support.adapting import (
+    ALL_LOSSES,
+    GAN,
+    L1,
+    WEIGHTED,
+    adapting_batch,
+    adapting_files,
+    adapting_options,
+    enlarging_student,
+)
 from support.training_files import assert_resumes_exactly
 
 
@@ -27,23 +35,11 @@ def _model(place, model_type, **train):
     return build_model(adapting_options(place, model_type, **train))
 
 
-def _batch(place, seed=0, count=2):
-    dataset = AdaptationDataset({"dataroot_lq": str(place / "lq"), "references": str(place / "sharp"), "scale": 4})
-    with seeded(seed):
-        samples = [dataset[0] for _ in range(count)]
-    return {
-        key: torch.stack([sample[key] for sample in samples])
-        if torch.is_tensor(samples[0][key])
-        else torch.tensor([sample[key] for sample in samples])
-        for key in ("lq", "gt", "detail", "image")
-    }
-
-
 def _steps(model, place, count=3):
     logs = []
     for iteration in range(1, count + 1):
         model.update_learning_rate(iteration)
-        model.feed_data(_batch(place))
+        model.feed_data(adapting_batch(place))
         model.optimize_parameters(iteration)
         logs.append(dict(model.get_current_log()))
     return logs
@@ -77,7 +73,7 @@ def test_losses_are_what_they_say(place):
     with torch.no_grad():
         model.net_g.sr.last.bias += 0.1
     model.update_learning_rate(1)
-    batch = _batch(place)
+    batch = adapting_batch(place)
     model.feed_data(batch)
     lq, hr = model.pairs()
     assert lq.shape == (2, 3, 48, 48)

@@ -13,7 +13,6 @@ from lightbsr_model.losses import WaveletLoss
 from lightbsr_model.losses.wavelet import haar
 from lightbsr_model.option_files.option_check import OptionCheck
 from lightbsr_model.option_files.whole_options import read_options
-from lightbsr_model.training.blind_gan_model import perceptual_problem
 
 from support.helpers import ROOT
 from support.method_cases import CASES
@@ -137,21 +136,6 @@ def test_a_checkpoint_that_lost_too_much_is_not_best(image_folder):
     assert validated(20, 3.0, 28.9) == {"niqe": (5.0, 10), "psnr": (30.0, 0)}
     assert validated(30, 4.0, 31.0) == {"niqe": (4.0, 30), "psnr": (31.0, 30)}
     assert model.best_metric_results["Set5"]["psnr"]["start"] == 30.0
-
-
-def test_vggs_weights_are_not_fetched(image_folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    section = {"type": "PerceptualLoss", "layer_weights": {"conv5_4": 1}}
-    opt = _options(image_folder, perceptual_opt=section)
-    (problem,) = [line for line in problems_of(opt) if "perceptual_opt" in line]
-    places = f"there is neither experiments/pretrained_models/vgg19-dcbb9e9d.pth nor {tmp_path}"
-    assert f"needs the weights of vgg19, and {places}" in problem
-    with pytest.raises(ValueError, match=r"train\.perceptual_opt: PerceptualLoss needs the weights"):
-        _model(opt)
-    (tmp_path / "checkpoints").mkdir()
-    (tmp_path / "checkpoints/vgg19-dcbb9e9d.pth").touch()
-    assert perceptual_problem(section) is None
-    assert problems_of(opt) == []
 
 
 def test_what_the_stage_needs_is_reported(image_folder):
