@@ -88,6 +88,14 @@ BUNDLED = [
         column=3,
     ),
     Bundled(
+        *("lightbsr_photo_x2", "photo_x2", 4000),
+        presets={"photo_x2": "photo_x2", "jpeg_75": "jpeg_75", "bicubic": "none"},
+        held_out="photo_x2",
+        reading="jpeg_quality",
+        least=(0.2, 0.005),
+        column=2,
+    ),
+    Bundled(
         *("lightbsr_small_x2", "setting1_x2", 4000),
         presets={"iso_0.6": "0.6", "iso_1.2": "1.2", "iso_1.8": "1.8"},
         held_out="iso_1.2",
