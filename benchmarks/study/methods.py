@@ -85,7 +85,7 @@ class Method:
     is_compared: bool = True
     """Whether it restores images of the study's degradations."""
     is_conditioned: bool = True
-    """Whether it restores under a representation of the degradation; the networks of these take :data:`FREE_START`."""
+    """Whether it restores under a representation of the degradation."""
 
 
 METHODS = (

@@ -32,6 +32,11 @@ PAIRS = (
     ("student", "dssr", "LightBSR against DSSR"),
     ("student", "lce", "LightBSR against LCE"),
     ("student", "msrresnet", "LightBSR against a network that is not blind"),
+    ("no_distillation", "dasr", "one training each, LightBSR against DASR"),
+    ("no_distillation", "cdcl", "one training each, LightBSR against CdCL"),
+    ("no_distillation", "dssr", "one training each, LightBSR against DSSR"),
+    ("no_distillation", "lce", "one training each, LightBSR against LCE"),
+    ("no_distillation", "msrresnet", "one training each, LightBSR against a network that is not blind"),
 )
 """Reported differences: one method, the other, and what the difference measures."""
 
