@@ -21,9 +21,9 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from benchmarks.study.arguments import claim_parser, named_folder
-from benchmarks.study.methods import METHODS, Budget, training_options
-from benchmarks.study.report import PRESETS, shown
+from benchmarks.study.arguments import add_amp, add_start, claim_parser, named_folder
+from benchmarks.study.methods import FREE_START, METHODS, Budget, training_options
+from benchmarks.study.report import PRESETS, budget_words, shown
 from benchmarks.study.training import train
 from lightbsr_arch.methods.lce import LCE
 from lightbsr_arch.weights.model_files import load_model
@@ -60,7 +60,8 @@ def options(variant: str, budget: Budget, seed: int) -> dict[str, Any]:
     """The options of one training."""
     network, weight = VARIANTS[variant]
     opt = training_options(_ONE_VIEW, budget, seed)
-    opt.update(name=variant, model_type="LCEModel", network_g={"type": "LCE", "scale": 4, **SIZES, **network})
+    start = {"init_scale": FREE_START["init_scale"]} if budget.start == "free" else {}
+    opt.update(name=variant, model_type="LCEModel", network_g={"type": "LCE", "scale": 4, **SIZES, **start, **network})
     encoder = round(CORRECTOR_SHARE * budget.iterations) if weight else 0
     loss = {"type": "L1Loss", "loss_weight": weight, "reduction": "mean"}
     opt["train"].update(encoder_iter=encoder, corrector_opt=loss)
@@ -144,9 +145,12 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8, help="samples per iteration (default: %(default)s)")
     parser.add_argument("--patch", type=int, default=24, help="side of an LR patch (default: %(default)s)")
     parser.add_argument("--lr", type=float, default=1e-3, help="learning rate (default: %(default)s)")
+    add_start(parser)
+    add_amp(parser)
     args = parser.parse_args()
     sets = dict(map(named_folder, args.sets))
-    budget = Budget(str(args.images.resolve()), args.iterations, args.batch, args.patch, "small", 0, 0, args.lr)
+    sizes = (args.iterations, args.batch, args.patch, "small")
+    budget = Budget(str(args.images.resolve()), *sizes, 0, 0, args.lr, start=args.start, amp=args.amp)
     for seed, variant in tqdm([(seed, name) for seed in args.seeds for name in VARIANTS], unit="training"):
         train(options(variant, budget, seed), args.output / f"seed{seed}")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -159,11 +163,7 @@ def main() -> None:
             for preset in PRESETS:
                 found.setdefault((set_name, preset), []).append(correction(net, asked, set_name, preset))
         compared.append(run_comparison(asked, args.output / f"seed{seed}/comparison", device))
-    text = (
-        f"{args.iterations} iterations per training, batch {args.batch}, LR patches of {args.patch}, Adam at {args.lr:g}, "
-        f"{budget.preset}; seeds {', '.join(map(str, args.seeds))}. Means over seeds, with half the width of the 95 % interval "
-        f"by Student's t.\n\n{correction_table(found)}\n\n{quality_table(compared, list(sets))}\n"
-    )
+    text = f"{budget_words(budget, args.seeds)}\n\n{correction_table(found)}\n\n{quality_table(compared, list(sets))}\n"
     (args.output / "lce_claims.md").write_text(text, encoding="utf-8")
     print(text)
 

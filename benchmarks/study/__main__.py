@@ -7,8 +7,8 @@ Takes an hour and a half on two CPU cores with the defaults. Run again, it conti
 
 from __future__ import annotations
 
-from benchmarks.study.arguments import add_amp, claim_parser, named_folder
-from benchmarks.study.methods import ENCODERS, METHODS, SIZES, STARTS, Budget, with_what_they_need
+from benchmarks.study.arguments import add_amp, add_start, claim_parser, named_folder
+from benchmarks.study.methods import ENCODERS, METHODS, SIZES, Budget, with_what_they_need
 from benchmarks.study.report import report
 from benchmarks.study.training import train_all
 
@@ -32,13 +32,7 @@ def main() -> None:
         "--encoder-batch", type=int, default=16, help="their samples per iteration (default: %(default)s)"
     )
     parser.add_argument("--lr", type=float, default=1e-3, help="learning rate, the same for all (default: %(default)s)")
-    parser.add_argument(
-        "--start",
-        choices=STARTS,
-        default="free",
-        help="how the networks of the methods start: free of the one filter that short trainings of the published ones end "
-        "at (docs/short_trainings.md), or as published (default: %(default)s)",
-    )
+    add_start(parser)
     add_amp(parser)
     names = [method.name for method in METHODS]
     parser.add_argument("--methods", nargs="+", choices=names, default=names, metavar="NAME", help=", ".join(names))

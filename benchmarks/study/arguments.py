@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from benchmarks.study.methods import STARTS
 from lightbsr_model.training.mixed_precision import AMP_CHOICES
 
 
@@ -33,6 +34,17 @@ def claim_parser(module: str, document: str) -> argparse.ArgumentParser:
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder of all results")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="default: 0 1 2")
     return parser
+
+
+def add_start(parser: argparse.ArgumentParser) -> None:
+    """Add ``--start``."""
+    parser.add_argument(
+        "--start",
+        choices=STARTS,
+        default="free",
+        help="how the networks of the methods start: free of the one filter that short trainings of the published ones end "
+        "at (docs/short_trainings.md), or as published (default: %(default)s)",
+    )
 
 
 def add_amp(parser: argparse.ArgumentParser) -> None:

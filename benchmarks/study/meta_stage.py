@@ -14,8 +14,8 @@ from typing import Any
 
 import torch
 
-from benchmarks.study.arguments import add_amp, claim_parser, named_folder
-from benchmarks.study.methods import METHODS, SIZES, STARTS, Budget, Method, training_options
+from benchmarks.study.arguments import add_amp, add_start, claim_parser, named_folder
+from benchmarks.study.methods import METHODS, SIZES, Budget, Method, training_options
 from benchmarks.study.report import budget_words, compare, difference_table, quality_table
 from benchmarks.study.training import train
 
@@ -64,7 +64,7 @@ def main() -> None:
     parser.add_argument("--patch", type=int, default=24, help="side of an LR patch (default: %(default)s)")
     parser.add_argument("--size", choices=SIZES, default="small", help="of the networks (default: %(default)s)")
     parser.add_argument("--lr", type=float, default=1e-3, help="learning rate (default: %(default)s)")
-    parser.add_argument("--start", choices=STARTS, default="free", help="as of benchmarks.study (default: %(default)s)")
+    add_start(parser)
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS), help="default: all")
     add_amp(parser)
     args = parser.parse_args()
