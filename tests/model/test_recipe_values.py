@@ -134,8 +134,10 @@ def test_recipe_without_an_encoder_phase():
     assert train["scheduler"] == {"type": "MultiStepLR", "milestones": milestones, "gamma": 0.5}
     assert train["pixel_opt"] == train["detail_opt"] == {"type": "L1Loss", "loss_weight": 1.0, "reduction": "mean"}
     network = ARCH_REGISTRY.get("DSSR")
-    for key, parameter in inspect.signature(network).parameters.items():
-        assert opt["network_g"][key] == parameter.default
+    sizes = {key: parameter.default for key, parameter in inspect.signature(network).parameters.items()}
+    # It starts as published.
+    assert [sizes.pop(key) for key in ("image_skip", "tail_activation", "init_scale")] == [False, None, None]
+    assert opt["network_g"] == {"type": "DSSR", **sizes}
     data = second["datasets"]["train"]
     degradation = get_degradation(data["preset"], data["degradation"], second["scale"])
     assert (degradation.lambda_1, degradation.lambda_2, degradation.theta) == ((0.6, 5), (0.6, 5), (0, 180))
