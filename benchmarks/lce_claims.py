@@ -22,7 +22,7 @@ import torch
 from tqdm import tqdm
 
 from benchmarks.study.arguments import add_amp, add_start, claim_parser, named_folder
-from benchmarks.study.methods import FREE_START, METHODS, Budget, training_options
+from benchmarks.study.methods import LCE_STARTS, METHODS, Budget, training_options
 from benchmarks.study.report import PRESETS, budget_words, shown
 from benchmarks.study.training import train
 from lightbsr_arch.methods.lce import LCE
@@ -60,8 +60,8 @@ def options(variant: str, budget: Budget, seed: int) -> dict[str, Any]:
     """The options of one training."""
     network, weight = VARIANTS[variant]
     opt = training_options(_ONE_VIEW, budget, seed)
-    start = {"init_scale": FREE_START["init_scale"]} if budget.start == "free" else {}
-    opt.update(name=variant, model_type="LCEModel", network_g={"type": "LCE", "scale": 4, **SIZES, **start, **network})
+    network = {"type": "LCE", "scale": 4, **SIZES, **LCE_STARTS[budget.start], **network}
+    opt.update(name=variant, model_type="LCEModel", network_g=network)
     encoder = round(CORRECTOR_SHARE * budget.iterations) if weight else 0
     loss = {"type": "L1Loss", "loss_weight": weight, "reduction": "mean"}
     opt["train"].update(encoder_iter=encoder, corrector_opt=loss)

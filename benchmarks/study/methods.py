@@ -16,6 +16,9 @@ FREE_START: dict[str, Any] = {"image_skip": True, "tail_activation": "lr", "init
 
 STARTS: dict[str, dict[str, Any]] = {"published": {}, "free": FREE_START}
 
+LCE_STARTS: dict[str, dict[str, Any]] = {"published": {}, "free": {"init_scale": FREE_START["init_scale"]}}
+"""The same of LCE's network, which has a skip and activations in its upsampler always."""
+
 _SMALL = {"num_feat": 48, "layer_scale_init": 0.1}
 NETWORK_SIZES: dict[str, dict[str, dict[str, Any]]] = {
     # About a quarter of each network's depth, and three quarters of its width.
@@ -218,9 +221,7 @@ def _kind(name: str, budget: Budget) -> tuple[str, dict[str, Any], dict[str, Any
         return "DSSRModel", {"type": "DSSR", "scale": 4, **sizes["DSSR"], **start}, detail, 1, False
     if name == "lce":
         correction = {"corrector_opt": {"type": "L1Loss", "loss_weight": 1.0, "reduction": "mean"}}
-        # It has a skip and activations in its upsampler always.
-        own = {key: value for key, value in start.items() if key == "init_scale"}
-        return "LCEModel", {"type": "LCE", "scale": 4, **sizes["LCE"], **own}, correction, 1, True
+        return "LCEModel", {"type": "LCE", "scale": 4, **sizes["LCE"], **LCE_STARTS[budget.start]}, correction, 1, True
     if name.startswith("mrda"):
         return _stage_of_mrda(name, budget)
     return "BlindSRModel", {"type": "MSRResNet", "upscale": 4, **sizes["MSRResNet"]}, {}, 1, False
