@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from benchmarks.study.arguments import add_amp, add_start, claim_parser, named_folder
+from benchmarks.study.arguments import add_budget, budget_of, claim_parser, named_folder
 from benchmarks.study.methods import LCE_STARTS, METHODS, Budget, training_options
 from benchmarks.study.report import PRESETS, budget_words, shown
 from benchmarks.study.training import train
@@ -141,16 +141,10 @@ def quality_table(compared: Sequence[Results], sets: Sequence[str]) -> str:
 def main() -> None:
     """Train, measure, and print the tables."""
     parser = claim_parser("benchmarks.lce_claims", __doc__)
-    parser.add_argument("--iterations", type=int, default=400, help="of each training (default: %(default)s)")
-    parser.add_argument("--batch", type=int, default=8, help="samples per iteration (default: %(default)s)")
-    parser.add_argument("--patch", type=int, default=24, help="side of an LR patch (default: %(default)s)")
-    parser.add_argument("--lr", type=float, default=1e-3, help="learning rate (default: %(default)s)")
-    add_start(parser)
-    add_amp(parser)
+    add_budget(parser, sizes=["small"])
     args = parser.parse_args()
     sets = dict(map(named_folder, args.sets))
-    sizes = (args.iterations, args.batch, args.patch, "small")
-    budget = Budget(str(args.images.resolve()), *sizes, 0, 0, args.lr, start=args.start, amp=args.amp)
+    budget = budget_of(args)
     for seed, variant in tqdm([(seed, name) for seed in args.seeds for name in VARIANTS], unit="training"):
         train(options(variant, budget, seed), args.output / f"seed{seed}")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

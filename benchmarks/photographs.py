@@ -133,6 +133,9 @@ def main() -> None:
     model = args.model or f"lightbsr_photo_x{args.scale}"
     noise = ["lightbsr_small_noise_x4"] if args.scale == 4 else []
     others = args.others or [f"lightbsr_small_x{args.scale}", *noise]
+    names = [Path(name).stem for name in (*others, model)]
+    if len(set(names)) < len(names):
+        parser.error(f"models are told apart by their names, and two of {', '.join(names)} are the same: rename a file")
     if args.montage:
         args.output.mkdir(parents=True, exist_ok=True)
         montage(args.montage, args.scale, [others[0], model]).save(args.output / "montage.jpg", quality=92)

@@ -14,8 +14,8 @@ from typing import Any
 
 import torch
 
-from benchmarks.study.arguments import add_amp, add_start, claim_parser, named_folder
-from benchmarks.study.methods import METHODS, SIZES, Budget, Method, training_options
+from benchmarks.study.arguments import add_budget, budget_of, claim_parser, named_folder
+from benchmarks.study.methods import METHODS, Budget, Method, training_options
 from benchmarks.study.report import budget_words, compare, difference_table, quality_table
 from benchmarks.study.training import train
 
@@ -59,18 +59,11 @@ def options(stage: str, variant: str, budget: Budget, seed: int) -> dict[str, An
 def main() -> None:
     """Train all variants, compare their students and print the tables."""
     parser = claim_parser("benchmarks.study.meta_stage", __doc__)
-    parser.add_argument("--iterations", type=int, default=400, help="of each training (default: %(default)s)")
-    parser.add_argument("--batch", type=int, default=8, help="samples per iteration (default: %(default)s)")
-    parser.add_argument("--patch", type=int, default=24, help="side of an LR patch (default: %(default)s)")
-    parser.add_argument("--size", choices=SIZES, default="small", help="of the networks (default: %(default)s)")
-    parser.add_argument("--lr", type=float, default=1e-3, help="learning rate (default: %(default)s)")
-    add_start(parser)
+    add_budget(parser)
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS), help="default: all")
-    add_amp(parser)
     args = parser.parse_args()
     sets = dict(map(named_folder, args.sets))
-    images, sizes = str(args.images.resolve()), (args.iterations, args.batch, args.patch, args.size)
-    budget = Budget(images, *sizes, 0, 0, args.lr, start=args.start, amp=args.amp)
+    budget = budget_of(args)
     for seed in args.seeds:
         folder = args.output / f"seed{seed}"
         for name in ("mrda_mln", "mrda_meta"):

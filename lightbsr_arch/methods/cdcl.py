@@ -13,7 +13,8 @@ from lightbsr_arch.layers.convnext import ConvNeXtTail, DepthwiseConv2d
 from lightbsr_arch.layers.degradation_encoder import DegradationEncoder
 from lightbsr_arch.layers.image import check_image, crop
 from lightbsr_arch.layers.in_batch_contrast import FastMomentumContrast, PieceProjections
-from lightbsr_arch.layers.residual_sr import ResidualSR, TailActivation
+from lightbsr_arch.layers.residual_sr import ResidualSR
+from lightbsr_arch.layers.upsampling_network import TailActivation
 from lightbsr_arch.methods.base import Method
 from lightbsr_arch.methods.published_layout import (
     BLOCK,

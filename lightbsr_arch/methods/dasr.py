@@ -13,7 +13,8 @@ from lightbsr_arch.layers.degradation_encoder import DegradationEncoder
 from lightbsr_arch.layers.image import check_image
 from lightbsr_arch.layers.momentum_contrast import MomentumContrast, Projections
 from lightbsr_arch.layers.predicted_convolution import PredictedDepthwiseConv
-from lightbsr_arch.layers.residual_sr import DIV2K_MEAN, ResidualSR, TailActivation
+from lightbsr_arch.layers.residual_sr import DIV2K_MEAN, ResidualSR
+from lightbsr_arch.layers.upsampling_network import TailActivation
 from lightbsr_arch.methods.base import Method
 from lightbsr_arch.methods.published_layout import (
     BLOCK,

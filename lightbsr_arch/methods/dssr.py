@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from lightbsr_arch.layers.corner_sampling import shrink_corners_on_corners
 from lightbsr_arch.layers.image import Place, check_image
-from lightbsr_arch.layers.residual_sr import TailActivation, UpsamplingNetwork
+from lightbsr_arch.layers.upsampling_network import TailActivation, UpsamplingNetwork
 from lightbsr_arch.methods.base import Method
 from lightbsr_arch.methods.published_layout import PublishedLayout, renames
 from lightbsr_arch.methods.sizes import Sizes

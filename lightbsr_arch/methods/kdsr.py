@@ -12,7 +12,8 @@ from lightbsr_arch.layers.blind_student import BlindStudent
 from lightbsr_arch.layers.image import check_image
 from lightbsr_arch.layers.predicted_convolution import PredictedDepthwiseConv
 from lightbsr_arch.layers.residual_block import ResidualBlock
-from lightbsr_arch.layers.residual_sr import DIV2K_MEAN, ResidualSR, TailActivation
+from lightbsr_arch.layers.residual_sr import DIV2K_MEAN, ResidualSR
+from lightbsr_arch.layers.upsampling_network import TailActivation
 from lightbsr_arch.methods.base import Method, Pairing
 from lightbsr_arch.methods.published_layout import ENDS, PublishedLayout, renames
 from lightbsr_arch.methods.sizes import Sizes

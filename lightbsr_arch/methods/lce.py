@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from lightbsr_arch.layers.enlargement import bicubic_enlarge
 from lightbsr_arch.layers.frequency_attention import FrequencyFeatures, FrequencySpatialAttention
 from lightbsr_arch.layers.image import check_image, crop
-from lightbsr_arch.layers.residual_sr import UpsamplingNetwork
+from lightbsr_arch.layers.upsampling_network import UpsamplingNetwork
 from lightbsr_arch.layers.window_attention import WindowAttention, pad_to_multiple, shifted_window_mask
 from lightbsr_arch.methods.base import Method
 from lightbsr_arch.methods.sizes import Sizes

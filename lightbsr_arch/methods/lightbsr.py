@@ -20,7 +20,8 @@ from lightbsr_arch.layers.degradation_prior import KERNEL_SIZE, new_prior_basis
 from lightbsr_arch.layers.image import check_image
 from lightbsr_arch.layers.modulated_sr import ModulatedSR
 from lightbsr_arch.layers.momentum_contrast import MomentumContrast, Projections, contrastive_loss
-from lightbsr_arch.layers.residual_sr import DIV2K_MEAN, TailActivation
+from lightbsr_arch.layers.residual_sr import DIV2K_MEAN
+from lightbsr_arch.layers.upsampling_network import TailActivation
 from lightbsr_arch.methods.base import Method, Pairing
 from lightbsr_arch.methods.published_layout import (
     BLOCK,

@@ -19,7 +19,8 @@ from lightbsr_arch.layers.image import check_image
 from lightbsr_arch.layers.inner_steps import Average, Weights
 from lightbsr_arch.layers.meta_learner import RATES, MetaLearner
 from lightbsr_arch.layers.predicted_convolution import PredictedDepthwiseConv
-from lightbsr_arch.layers.residual_sr import DIV2K_MEAN, PixelShuffleUpsampler, ResidualSR, TailActivation
+from lightbsr_arch.layers.residual_sr import DIV2K_MEAN, ResidualSR
+from lightbsr_arch.layers.upsampling_network import PixelShuffleUpsampler, TailActivation
 from lightbsr_arch.methods.base import Method, Pairing
 from lightbsr_arch.methods.published_layout import ENDS, PublishedLayout, renames
 from lightbsr_arch.methods.sizes import Sizes

@@ -18,7 +18,7 @@ from lightbsr_arch.layers.codes import Codes
 from lightbsr_arch.layers.convnext import ConvNeXtTail
 from lightbsr_arch.layers.image import check_image
 from lightbsr_arch.layers.modulated_sr import ModulatedBlock, ModulatedGroup
-from lightbsr_arch.layers.residual_sr import ActivatedShuffle, enlarge
+from lightbsr_arch.layers.upsampling_network import ActivatedShuffle, enlarge
 from lightbsr_arch.methods.lightbsr import LightBSR
 
 _CPU_CHUNK = 2048

@@ -10,7 +10,7 @@ from lightbsr_arch import LightBSR, convert_published_state_dict
 from lightbsr_arch.inference import InferenceLightBSR
 from lightbsr_arch.inference.lightbsr.folding import compose_upsampler
 from lightbsr_arch.inference.lightbsr.network import _CPU_CHUNK
-from lightbsr_arch.layers.residual_sr import PixelShuffleUpsampler
+from lightbsr_arch.layers.upsampling_network import PixelShuffleUpsampler
 
 from support.helpers import tiny_student
 
