@@ -272,6 +272,7 @@ CASES = {
             small={"num_feat": 8, "num_step": 3, "num_block": 2, "num_refine_block": 1},
             model_type="DSSRModel",
             losses={"detail_opt": {"type": "L1Loss"}, "checkpoint_steps": True},
+            falls_within=40,
             pixel_weight=1.0,
             recording="dssr",
             recorded=("x4_24x20", "x4_17x31", "x2_18x25"),
@@ -446,6 +447,7 @@ BURSTS = {
             small={**_BURST.small, "flow_net": "spynet"},
             losses={"flow_opt": {"type": "L1Loss", "loss_weight": 0.1}},
             gradient_rounding=1e-4,
+            falls_within=20,
         ),
     )
 }

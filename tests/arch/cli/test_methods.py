@@ -153,6 +153,9 @@ def test_graphs_take_any_batch_and_size(tmp_path, name, monkeypatch):
             if min(lq.shape[2:]) >= CASES[name].smallest_in_graph:  # what docs/using.md promises of a .pt2
                 torch.testing.assert_close(graph(lq), expected, rtol=0, atol=1e-4)
         np.testing.assert_allclose(output, expected.numpy(), rtol=0, atol=1e-4)
+    if name == "LCE":  # needs more than a window
+        with torch.no_grad(), pytest.raises(AssertionError, match=r"size\(\)\[\d\](\) // 8 != 1| >= 9)"):
+            graph(torch.rand(1, 3, 8, 24))
 
 
 def test_spandrel_loads_every_method_and_no_teacher(tmp_path):

@@ -152,8 +152,14 @@ def _gan(tmp_path: Path, images: Path) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("case", ["SRModel", "SRGANModel", *TRAININGS])
+@pytest.mark.parametrize(
+    ("case", "workers"),
+    [
+        *((case, 0) for case in ("SRModel", "SRGANModel", *TRAININGS)),
+        # One of each kind of data set: BasicSR's own, ours, ours on an LMDB file, and bursts.
+        *((case, 2) for case in ("SRModel", "LightBSRTeacher", "LightBSR", "RBSR")),
+    ],
+)
 def test_killed_and_resumed(tmp_path, image_folder, fork_server, case, workers):
     if case == "SRModel":
         opt = _paired(tmp_path, image_folder, plain_training(image_folder, {"type": "LightBSR", "scale": 4, **TINY}))

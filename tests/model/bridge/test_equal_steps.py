@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 
@@ -15,18 +10,15 @@ from support.method_cases import TRAININGS
 
 pytestmark = pytest.mark.slow
 
-SCRIPT = Path(__file__).with_name("two_steps.py")
-
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory):
+def runs(tmp_path_factory, fork_server):
     out = tmp_path_factory.mktemp("processes")
     teachers = {str(case): str(case.save_teacher(out)) for case in TRAININGS.values() if case.teacher or case.meta}
     adapting_files(out / "adapting")
-    arguments = [str(SCRIPT), str(out), json.dumps(teachers)]
-    subprocess.run([sys.executable, *arguments], check=True)
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    subprocess.run([sys.executable, *launcher, *arguments], check=True)
+    for ranks in ({}, {"ranks": 2}):
+        code, log = fork_server.run(out, str(out), teachers, calls="two_steps:main", **ranks)
+        assert code == 0, log[-3000:]
     return {path.stem: torch.load(path) for path in out.glob("[12]_*.pth")}
 
 

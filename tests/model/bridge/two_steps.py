@@ -1,23 +1,16 @@
 """Two optimiser steps of every method in each phase, alone or as one of several processes.
 
-Run by test_processes.py: ``python two_steps.py OUT TEACHERS`` or the same under torchrun. Every rank takes its share of
-the same joined batch and writes its gradients of the first step, and its queue after the second, to OUT.
+Called by test_equal_steps.py in processes of their own. Every rank takes its share of the same joined batch and writes its
+gradients of the first step, and its queue after the second, to a file of its own.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
-import sys
 from pathlib import Path
 
 import torch
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-
-import lightbsr_model  # noqa: F401  # isort: skip - BasicSR does not import without it
 from basicsr.models import build_model
 from torch.utils.data import default_collate
 
@@ -40,7 +33,9 @@ ADAPTING = {
 """Keys of ``train`` by the model that adapts."""
 
 
-def main(out: Path, teachers: dict[str, str]) -> None:
+def main(folder: str, teachers: dict[str, str]) -> None:
+    """Write the values of this rank to a file of the folder."""
+    out = Path(folder)
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
     rank = int(os.environ.get("RANK", "0"))
     if world_size > 1:
@@ -173,7 +168,3 @@ def _share_of_halves(batch, rank: int, world_size: int) -> dict[str, torch.Tenso
     halves = batch["gt_views"].chunk(2)
     gt_views = torch.cat([half.chunk(world_size)[rank] for half in halves])
     return {"gt_views": gt_views, **{key: batch[key].chunk(world_size)[rank] for key in ("kernel", "noise_level")}}
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]), json.loads(sys.argv[2]))
