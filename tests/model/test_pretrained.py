@@ -80,11 +80,11 @@ BUNDLED = [
         column=2,
     ),
     Bundled(
-        *("lightbsr_photo_x4", "photo_x4", 6000),
+        *("lightbsr_photo_x4", "photo_x4", 10000),
         presets={"photo_x4": "photo_x4", "jpeg_75": "jpeg_75", "bicubic": "none"},
         held_out="photo_x4",
         reading="jpeg_quality",
-        least=(0.2, 0.005),
+        least=(0.15, 0.005),
         column=3,
     ),
     Bundled(
