@@ -145,7 +145,7 @@ class TargetImages:
         return Crops(torch.stack(lq).to(device), torch.stack(detail).to(device), torch.tensor(images))
 
     def _noise_of(self, image: int) -> float:
-        """The median of absolute diagonal differences, over the smoothest quarter of the 2x2 blocks by the other differences.
+        """The median of absolute diagonal differences, over the smoothest eighth of the 2x2 blocks by the other differences.
 
         Of white noise the three are independent: this choice leaves fine detail out, and the estimate as it is. Blocks at the
         ends of the range, where noise is cut off, are left out too, if that leaves any.
@@ -158,8 +158,11 @@ class TargetImages:
             blocks = F.max_pool2d(cut_off, 2)[0].flatten() * _LARGE
             others.append(detail[0, :2].square().sum(dim=(0, 1)).flatten() + blocks)
         edges = torch.cat(others)
-        smooth = edges.argsort()[: max(1, len(edges) // 4)]
-        level = 255 * float(torch.cat(diagonal, dim=1)[:, smooth].abs().median()) / _ROBUST
+        smooth = edges.argsort()[: max(1, len(edges) // 8)]
+        chosen = torch.cat(diagonal, dim=1)[:, smooth]
+        # Of 8 bits these are multiples of half a grey level, and so would be their median.
+        spread = torch.rand(chosen.shape, generator=torch.Generator().manual_seed(0)) - 0.5
+        level = 255 * float((chosen + spread / (2 * 255)).abs().median()) / _ROBUST
         return level if level > _LEAST_NOISE else 0.0
 
 

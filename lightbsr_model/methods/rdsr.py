@@ -174,8 +174,8 @@ def reference_losses(bench: Bench) -> Mapping[str, Tensor]:
     return losses
 
 
-REFERENCES = Recipe("references", "reconstructor", "fitted", iterations=300, lr=5e-5, losses=reference_losses)
-FITTED = Recipe("fitted", "fitted", "reconstructor", iterations=300, lr=5e-5, losses=reference_losses)
+REFERENCES = Recipe("references", "reconstructor", "fitted", iterations=150, lr=5e-5, losses=reference_losses)
+FITTED = Recipe("fitted", "fitted", "reconstructor", iterations=150, lr=5e-5, losses=reference_losses)
 
 
 references = partial(GuardedAdaptation, REFERENCES)
