@@ -6,6 +6,7 @@ import argparse
 import os
 import shutil
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -115,11 +116,18 @@ def adapt_files(
     state = SavedState(output, {**facts, "lr": method.lr}, adapting)
     if told := state.resume():
         print(told)
+    first, began = adapting.state.iteration, time.monotonic()
+
+    def save(content: Mapping[str, Any]) -> None:
+        state.save(content)
+        if not sys.stderr.isatty():
+            at = adapting.state.iteration
+            left = tqdm.format_interval((time.monotonic() - began) / (at - first) * (adapting.iterations - at))
+            print(f"step {at} of {adapting.iterations}, {left} left: {_gains(adapting.state)}", flush=True)
+
     try:
-        with tqdm(
-            total=adapting.iterations, initial=adapting.state.iteration, unit="step", disable=not sys.stderr.isatty()
-        ) as bar:
-            outcome = adapting.run(lambda at: _advance(bar, at), state.save)
+        with tqdm(total=adapting.iterations, initial=first, unit="step", disable=not sys.stderr.isatty()) as bar:
+            outcome = adapting.run(lambda at: _advance(bar, at), save)
     except KeyboardInterrupt as error:
         raise CommandStopped(
             f"stopped after step {adapting.state.iteration} of {adapting.iterations}; the same command goes on from the last "
@@ -141,9 +149,13 @@ def adapt_files(
 
 def _advance(bar: Any, state: Any) -> None:
     if state.record:
-        gains = ", ".join(f"{name} {value:+.2f} dB" for name, value in state.record[-1]["gains"].items())
-        bar.set_postfix_str(gains, refresh=False)
+        bar.set_postfix_str(_gains(state), refresh=False)
     bar.update(state.iteration - bar.n)
+
+
+def _gains(state: Any) -> str:
+    """Of the last measurement."""
+    return ", ".join(f"{name} {value:+.2f} dB" for name, value in state.record[-1]["gains"].items())
 
 
 def _check_output(output: Path, report: Path, overwrite: bool) -> None:

@@ -54,6 +54,12 @@ def test_an_adapted_model_its_card_and_its_report(place, capfd, monkeypatch):
     status, told = _adapt(capfd, "--iterations", 12, "--seed", 3)
     assert status == 0, told
     assert "1 image: no noise that stands out" in told
+    # Where nobody watches a bar.
+    assert re.findall(r"step (\d+) of 12, 00:\d\d left: reconstructor [+-]\d\.\d\d dB, fitted", told) == [
+        "4",
+        "8",
+        "12",
+    ]
     assert re.search(r"better: on held-out images it gains \+\d\.\d\d dB", told)
     model, parent = load_model("out.safetensors"), load_model("parent.safetensors")
     assert model.options == parent.options
