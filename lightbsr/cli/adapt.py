@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +114,12 @@ def adapt_files(
     for name in method.references_of(model.net.scale).too_small[:_MOST_NAMES]:
         print(f"{name}: left out of the references, it is too small", file=sys.stderr)
     facts = _facts(args, paths, adapting)
-    state = SavedState(output, {**facts, "lr": method.lr}, adapting)
+    own = (
+        {}
+        if args.reconstructor is None
+        else {"reconstructor": sha256(path_of(args.reconstructor).read_bytes()).hexdigest()}
+    )
+    state = SavedState(output, {**facts, "lr": method.lr, **own}, adapting)
     if told := state.resume():
         print(told)
     first, began = adapting.state.iteration, time.monotonic()
@@ -130,8 +136,8 @@ def adapt_files(
             outcome = adapting.run(lambda at: _advance(bar, at), save)
     except KeyboardInterrupt as error:
         raise CommandStopped(
-            f"stopped after step {adapting.state.iteration} of {adapting.iterations}; the same command goes on from the last "
-            f"measurement ({state.path})."
+            f"stopped after step {adapting.state.iteration} of {adapting.iterations}; the same command "
+            + (f"goes on from the last measurement ({state.path})." if state.path.exists() else "begins anew.")
         ) from error
     if outcome.verdict.better or args.report is not None:
         write_whole(report, adaptation_page(outcome, facts, max(targets.noise)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ import yaml
 
 from lightbsr.cli.compare import choose_device
 from lightbsr.cli.demo_progress import DemoProgress, Stage
+from lightbsr.cli.infer_files import refuse_empty
 from lightbsr.cli.steps import run_step
 from lightbsr_arch.display import printable_lines
 from lightbsr_arch.errors import CommandFailed, OptionError
@@ -82,7 +84,7 @@ def _parse(command: str, arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog=f"lightbsr {command}",
         description="Train a model further on one's own sharp images, compare it on images that are held out, and write it "
-        "if it is better for them. Run again, it continues where it stopped.",
+        "if it is better for them. The same command again continues where it stopped.",
     )
     add = parser.add_argument
     add("images", metavar="IMAGES", help="folder of sharp images, as large as the result shall be")
@@ -105,6 +107,7 @@ def _parse(command: str, arguments: Sequence[str]) -> argparse.Namespace:
     )
     add("--overwrite", action="store_true", help="replace FILE if it is there")
     args = parser.parse_args(arguments)
+    refuse_empty(IMAGES=args.images, **{"-m": args.model, "-o": args.output})
     for name, least in (("iterations", 10), ("batch", 1), ("seed", 0)):
         if getattr(args, name) < least:
             raise OptionError(f"--{name}: expected {least} or more, got {getattr(args, name)}.")
@@ -137,12 +140,30 @@ def _train(
 ) -> Path:
     """Run the training; returns its last checkpoint."""
     start, option_file = folder / "start.pth", folder / "finetune.yml"
+    _keep_another(folder, finetuning.fingerprint(model, preset, division, training))
     with new_file(start) as file:
         torch.save({"params": model.net.state_dict()}, file)
     options = finetuning.training_options(model, preset, division, start, training)
     write_whole(option_file, yaml.safe_dump(options, sort_keys=False))
     run_step(["train", "-opt", str(option_file), "--auto_resume"], folder / "finetune.log", progress)
     return folder / "experiments" / options["name"] / "models" / "net_g_latest.pth"
+
+
+def _keep_another(folder: Path, fingerprint: str) -> None:
+    """Move what another fine-tuning left out of the way: its checkpoints are not gone on with."""
+    known = folder / "fingerprint.txt"
+    if known.exists() and known.read_text(encoding="utf-8").strip() == fingerprint:
+        return
+    when = time.strftime("%Y%m%d_%H%M%S")
+    for name in ("experiments", "comparison"):
+        if (folder / name).exists():
+            kept = folder / f"{name}_{when}"
+            (folder / name).rename(kept)
+            print(
+                f"{folder / name} is of other images, another model or other settings: it is kept as {kept.name}.",
+                file=sys.stderr,
+            )
+    write_whole(known, f"{fingerprint}\n")
 
 
 def _write(

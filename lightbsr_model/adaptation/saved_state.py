@@ -30,6 +30,7 @@ class SavedState:
         digest = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode())
         for part in adapting.targets.parts:
             digest.update(part.pixels.numpy().tobytes())
+        digest.update(" ".join(sorted(adapting.references.hashes)).encode())
         digest.update(adapting.references.held_out.numpy().tobytes())
         for key, value in sorted(adapting.start.state_dict().items()):
             digest.update(key.encode() + value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())

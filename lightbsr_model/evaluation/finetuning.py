@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -64,6 +65,16 @@ class Division:
     """Number of images that are held out."""
     left_out: tuple[str, ...]
     """A line for each image that is neither."""
+    content: str
+    """SHA-256 of the images of both parts."""
+
+
+def fingerprint(model: Model, preset: str, division: Division, training: Training) -> str:
+    """SHA-256 of all that decides the outcome; a run of another one is not gone on with."""
+    digest = hashlib.sha256(f"{preset} {training} {division.content} {model.options}".encode())
+    for name, value in sorted(model.net.state_dict().items()):
+        digest.update(name.encode() + value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def setting_of(model: Model, preset: str | None) -> str:
@@ -112,6 +123,7 @@ def divide(images: Path, folder: Path, scale: int, workers: int = 0) -> Division
     left_out = list(findings.unreadable)
     seen: dict[str, str] = {}
     usable: list[int] = []
+    hashes: dict[int, str] = {}
     for index, image in enumerate(findings.images):
         if image is None:
             continue
@@ -122,6 +134,7 @@ def divide(images: Path, folder: Path, scale: int, workers: int = 0) -> Division
         else:
             seen[image.sha256] = image.name
             usable.append(index)
+            hashes[index] = image.sha256
     if len(usable) < 2:
         raise OptionError(
             f"{images}: {len(usable)} of {len(reader)} images can be used, expected at least 2 different ones of "
@@ -130,7 +143,13 @@ def divide(images: Path, folder: Path, scale: int, workers: int = 0) -> Division
         )
     held_out = usable[_HELD_OUT // 2 :: _HELD_OUT][:_MOST_HELD_OUT] or usable[-1:]
     learnt = [index for index in usable if index not in held_out]
-    division = Division(folder / "train", folder / "held_out", len(learnt), len(held_out), tuple(left_out))
+    content = hashlib.sha256()
+    for part in (learnt, held_out):
+        for index in part:
+            content.update(f"{hashes[index]} ".encode())
+        content.update(b"|")
+    counts = (len(learnt), len(held_out))
+    division = Division(folder / "train", folder / "held_out", *counts, tuple(left_out), content.hexdigest())
     if folder.resolve() in (images.resolve(), *images.resolve().parents):
         raise OptionError(f"--folder: {folder} holds the images themselves; name another.")
     for place in (division.train, division.held_out):

@@ -106,16 +106,21 @@ def test_a_stopped_adaptation_goes_on(place, capfd, monkeypatch):
     assert _adapt(capfd, "--iterations", 8, output="whole.safetensors")[0] == 0
     step = Adapting._step
 
-    def stopping(self):
-        if self.state.iteration == 5:
+    def stopping(self, after=5):
+        if self.state.iteration == after:
             raise KeyboardInterrupt
         step(self)
 
+    monkeypatch.setattr(Adapting, "_step", lambda self: stopping(self, 2))
+    assert "stopped after step 2 of 8; the same command begins anew." in _adapt(capfd, "--iterations", 8)[1]
     monkeypatch.setattr(Adapting, "_step", stopping)
     status, told = _adapt(capfd, "--iterations", 8)
     assert status == 130
     assert "stopped after step 5 of 8; the same command goes on" in told
     assert not (place / "out.safetensors").exists()
+    (place / "reconstructor").write_bytes(b"another")
+    told = _adapt(capfd, "--iterations", 8, "--reconstructor", "reconstructor")[1]
+    assert "out.safetensors.state is of another adaptation" in told
     monkeypatch.setattr(Adapting, "_step", step)
     status, told = _adapt(capfd, "--iterations", 8, "--seed", 1)
     assert "out.safetensors.state is of another adaptation" in told

@@ -141,16 +141,17 @@ def test_a_model_is_made_better_and_another_is_not(own_images, model_file, tmp_p
     assert "new.safetensors is there already; --overwrite replaces it" in told
 
 
+def _untrained(arguments, log, progress):
+    """In place of a training: the weights that it would start from."""
+    options = yaml.safe_load(Path(arguments[arguments.index("-opt") + 1]).read_text())
+    models = log.parent / "experiments" / options["name"] / "models"
+    models.mkdir(parents=True, exist_ok=True)
+    shutil.copy(options["path"]["pretrain_network_g"], models / "net_g_latest.pth")
+
+
 def test_what_is_not_better_is_not_written(own_images, model_file, tmp_path, capfd, monkeypatch):
     monkeypatch.chdir(tmp_path)
-
-    def untrained(arguments, log, progress):
-        options = yaml.safe_load(Path(arguments[arguments.index("-opt") + 1]).read_text())
-        models = log.parent / "experiments" / options["name"] / "models"
-        models.mkdir(parents=True)
-        shutil.copy(options["path"]["pretrain_network_g"], models / "net_g_latest.pth")
-
-    monkeypatch.setattr(finetune, "run_step", untrained)
+    monkeypatch.setattr(finetune, "run_step", _untrained)
     status, told = run_command(capfd, "finetune", own_images, "-m", model_file, "-o", "new.safetensors")
     assert status == 1
     assert "setting1_x4: +0.00 dB [+0.00, +0.00]" in told
@@ -161,9 +162,41 @@ def test_what_is_not_better_is_not_written(own_images, model_file, tmp_path, cap
     assert load_model(checkpoint).options["type"] == "LightBSR"
 
 
+@pytest.mark.parametrize("other", ["image", "--seed", "-m"])
+def test_another_run_is_not_gone_on_with(own_images, model_file, tmp_path, capfd, monkeypatch, other):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(finetune, "run_step", _untrained)
+    monkeypatch.setattr(finetune, "run_comparison", lambda *_: None)
+    monkeypatch.setattr(finetune, "write_report", lambda *_: ["page"])
+    monkeypatch.setattr(
+        finetuning, "judge", lambda *_: finetuning.Verdict({"setting1_x4": Interval(0.0, 0.0, 0.0)}, "setting1_x4")
+    )
+    line = ["finetune", own_images, "-m", model_file, "-o", "new.safetensors"]
+    run_command(capfd, *line)
+    folder = tmp_path / "finetune/new"
+    (folder / "experiments/mark").touch()
+    assert "is of other images" not in run_command(capfd, *line)[1]
+    assert (folder / "experiments/mark").exists()
+    if other == "image":
+        _image(own_images / "IMG (0).png", seed=9)
+    elif other == "-m":
+        net = tiny("LightBSR", image_skip=True)
+        net.sr.last.bias.data += 0.01
+        save_model(tmp_path / "other.safetensors", net.state_dict(), ModelCard("setting1_x4"))
+        line[3] = tmp_path / "other.safetensors"
+    else:
+        line += ["--seed", 1]
+    _, told = run_command(capfd, *line)
+    assert "finetune/new/experiments is of other images, another model or other settings: it is kept as" in told
+    (kept,) = folder.glob("experiments_*")
+    assert (kept / "mark").exists()
+    assert not (folder / "experiments/mark").exists()
+
+
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
+        (["-o", ""], "-o: expected a path, got an empty argument"),
         (["-o", "new.pth"], r"expected a name that ends with \.safetensors"),
         (["-o", "new.safetensors", "--iterations", "1"], "--iterations: expected 10 or more, got 1"),
         (["-o", "new.safetensors", "--lr", "nan"], "--lr: expected more than 0 and less than 1, got nan"),
