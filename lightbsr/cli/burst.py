@@ -22,6 +22,7 @@ from lightbsr_arch.inference.burst_restoring import (
 )
 from lightbsr_arch.inference.devices import find_device
 from lightbsr_arch.inference.image_writing import FORMATS, check_fit, write_picture
+from lightbsr_arch.inference.tiles import SMALLEST_TILE
 from lightbsr_arch.layers.camera import PATTERNS
 from lightbsr_arch.weights.model_files import load_model
 
@@ -88,6 +89,10 @@ def run(command: str, arguments: Sequence[str]) -> None:
     refuse_empty(**{"-o": args.output, "-m": args.model})
     for given in args.frames:
         refuse_empty(FRAME=given)
+    if not -1 <= args.min_agreement <= 1:
+        raise OptionError(f"--min-agreement: expected a correlation, from -1 to 1, got {args.min_agreement}.")
+    if args.tile < 2 * SMALLEST_TILE:
+        raise OptionError(f"--tile: expected {2 * SMALLEST_TILE} pixels or more, got {args.tile}.")
     targets = _targets(args)
     try:
         _restore(args, targets)

@@ -21,6 +21,9 @@ RAW_SUFFIXES = frozenset({".dng", ".nef", ".cr2", ".arw", ".orf", ".raf", ".rw2"
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".npy"}) | RAW_SUFFIXES
 PACKED_LEVELS = 2**14
 """Of 16-bit PNGs with four channels, as public burst sets have them."""
+_WORST_CONDITION = 1e4
+"""Condition of a colour matrix above which it is none; those of cameras are below 20."""
+
 COLOURS_FILE = "colours.json"
 """Beside frames without colours of their own: ``rgb2cam`` (3x3) and ``gains`` (brightness, red, blue)."""
 HOW_TO_GET_RAWPY = "reading RAW files needs rawpy: pip install 'lightbsr[raw]'"
@@ -234,4 +237,6 @@ def _read_colours(path: Path) -> Colours:
         ) from error
     if vector.shape[1] != 12 or not bool(vector.isfinite().all()):
         raise ImageError(f"{path}: expected rgb2cam (3x3) and gains (3 numbers), got {vector.shape[1]} values.")
+    if not (vector[0, 9:] > 0).all() or torch.linalg.cond(vector[0, :9].view(3, 3)) > _WORST_CONDITION:
+        raise ImageError(f"{path}: expected a matrix rgb2cam that can be inverted and gains above 0, got {said}.")
     return Colours.of(vector, 1)

@@ -17,6 +17,7 @@ from lightbsr_arch.weights.model_files import bundled_model
 from lightbsr_model.evaluation.settings_reader import SettingsReader
 from lightbsr_model.option_files.class_lookup import look_up
 from lightbsr_model.option_files.document import KeyPath
+from lightbsr_model.option_files.file_check import fault_of_network
 from lightbsr_model.option_files.folder_names import name_fault
 from lightbsr_model.option_files.section_check import names_in
 from lightbsr_model.option_files.suggestions import nearest
@@ -144,6 +145,9 @@ class ModelListReader(SettingsReader):
             network = network_of(entry)
         except (OptionError, ValueError) as error:
             self.report(place, str(error))
+            return
+        if (fault := fault_of_network(network)) is not None:
+            self.report((*place, "network"), fault)
             return
         scale = network.get("scale", network.get("upscale"))
         wanted = self.options.get("scale")

@@ -38,6 +38,23 @@ _STORAGE = ("io_backend", "meta_info_file", "pictures", "dataroot_lq", "dataroot
 Found = Iterator[tuple[KeyPath, str]]
 
 
+def fault_of_network(options: Mapping[str, Any]) -> str | None:
+    """Why one of our networks cannot be built of its section; None if it can, or is not ours.
+
+    It is built without memory, which costs nothing.
+    """
+    cls = network(options.get("type"))
+    if cls is None:
+        return None
+    idle = {"type", *getattr(cls, "ignored_options", {})}
+    try:
+        with torch.device("meta"):
+            cls(**{key: value for key, value in options.items() if key not in idle})
+    except (TypeError, ValueError) as error:
+        return str(error)
+    return None
+
+
 class FileCheck:
     """Checks everything that needs a look at the disk, or a network to be built.
 
@@ -62,15 +79,8 @@ class FileCheck:
             yield from self._teacher()
 
     def _network(self, place: KeyPath, network_opt: Mapping[str, Any]) -> Found:
-        """Sizes that do not fit each other; of our own networks, which cost nothing to build without memory."""
-        cls = network(network_opt["type"])
-        if cls is not None:
-            try:
-                with torch.device("meta"):
-                    idle = {"type", *getattr(cls, "ignored_options", {})}
-                    cls(**{key: value for key, value in network_opt.items() if key not in idle})
-            except ValueError as error:
-                yield place, str(error)
+        if (fault := fault_of_network(network_opt)) is not None:
+            yield place, fault
 
     # ---- data sets
 

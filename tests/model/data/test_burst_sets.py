@@ -243,6 +243,12 @@ def test_bursts_as_files_are_those_of_the_data_set(image_folder, tmp_path, capfd
     (root / "lq/coffee1/colours.json").write_text("{}")
     with pytest.raises(ImageError, match=r"colours\.json: expected rgb2cam"):
         read_burst([root / "lq/coffee1/00.png"])
+    for matrix, gains in (([[1, 1, 1]] * 3, [1, 2, 2]), ([[1, 0, 0], [0, 1, 0], [0, 0, 1]], [0, 1, 1])):
+        (root / "lq/coffee1/colours.json").write_text(json.dumps({"rgb2cam": matrix, "gains": gains}))
+        with pytest.raises(
+            ImageError, match=r"colours\.json: expected a matrix rgb2cam that can be inverted and gains above 0"
+        ):
+            read_burst([root / "lq/coffee1/00.png"])
 
 
 def test_bursts_are_shown(tmp_path, capfd):

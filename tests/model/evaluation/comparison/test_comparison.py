@@ -244,6 +244,8 @@ def test_all_problems_of_a_file_at_once(settings, compare, capsys, trained):
         {"name": "both", "results": "/nowhere", "path": str(trained)},
         {"name": "a/b", "network": {"type": "BicubicUpsampler"}},
         {"name": "nothing"},
+        {"name": "steps", "network": {"type": "ResidualShiftUNet", "scale": 4, "sample_steps": 99}},
+        {"name": "typo", "network": {"type": "LightBSR", "scale": 4, "num_fea": 8}},
     ]
     settings["sets"]["Two"] = "/nowhere"
     code, folder = compare(settings)
@@ -265,6 +267,8 @@ def test_all_problems_of_a_file_at_once(settings, compare, capsys, trained):
         "there is no folder /nowhere",
         "the name of one folder, without / and",
         "expected `network`, `path` or `results`",
+        "steps: this network's process has 15: expected 1 to that, got 99",
+        "unexpected keyword argument 'num_fea'",
     ):
         assert words in error, words
     lines = [line for line in error.splitlines() if "line " in line]
