@@ -69,7 +69,8 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--as-if",
         metavar="WHAT",
-        help='take images for this degradation: an image that looks like it, or words such as "blur 2.0, noise 10"',
+        help='take images for this degradation: an image that looks like it, or words that the model knows: "jpeg 60" the '
+        'default one, "blur 2.0" lightbsr_small_x4',
     )
     return parser
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from numbers import Real
 from typing import Any
 
 import torch
@@ -44,7 +45,7 @@ def checked_strength(strength: float) -> float:
     Raises:
         OptionError: It is none.
     """
-    if isinstance(strength, bool) or not isinstance(strength, (int, float)) or not 0 <= strength <= 1:
+    if isinstance(strength, bool) or not isinstance(strength, Real) or not 0 <= strength <= 1:
         raise OptionError(f"strength: expected a number from 0 to 1, got {strength!r}.")
     return float(strength)
 
@@ -53,8 +54,8 @@ def values_of(as_if: str | Mapping[str, float], probe: DegradationProbe | None) 
     """The quantities that a degradation in words sets.
 
     Args:
-        as_if: ``"blur 2.0, noise 10"``, with ``blur`` (sigma in pixels of the sharp image), ``noise`` (0..255) and ``jpeg``
-            (quality), or a probe's own names; or the same as a mapping.
+        as_if: Words and numbers, as ``"jpeg 60"`` or ``"blur 2.0, noise 10"``: ``blur`` (sigma in pixels of the sharp image),
+            ``noise`` (0..255) and ``jpeg`` (quality), or a probe's own names; or the same as a mapping.
         probe: Of the model.
 
     Raises:
@@ -67,7 +68,7 @@ def values_of(as_if: str | Mapping[str, float], probe: DegradationProbe | None) 
             "`lightbsr export --probe IMAGES` store it."
         )
     values: dict[str, float] = {}
-    for word, number in (_pairs(as_if) if isinstance(as_if, str) else as_if).items():
+    for word, number in (_pairs(as_if, inverse) if isinstance(as_if, str) else _numbers(as_if)).items():
         meant = _WORDS.get(word, {word: 1.0})
         known = {name: factor * number for name, factor in meant.items() if name in inverse.ranges}
         if not known:
@@ -82,18 +83,31 @@ def values_of(as_if: str | Mapping[str, float], probe: DegradationProbe | None) 
     return values
 
 
-def _pairs(text: str) -> dict[str, float]:
+def _numbers(given: Mapping[str, float]) -> Mapping[str, float]:
+    for word, number in given.items():
+        if isinstance(number, bool) or not isinstance(number, Real) or not math.isfinite(number):
+            raise OptionError(
+                f"as_if: {printable(str(word), 40)}: expected a number, got {printable(repr(number), 40)}."
+            )
+    return given
+
+
+def _pairs(text: str, inverse: ProbeInverse) -> dict[str, float]:
     pairs: dict[str, float] = {}
     for part in text.split(","):
         word, _, number = part.strip().partition(" ")
+        word = word if word in inverse.ranges else word.lower()
         try:
             value = float(number)
         except ValueError:
             value = math.nan
         if not word or not math.isfinite(value):
             raise OptionError(
-                f'as_if: expected words and numbers such as "blur 2.0, noise 10", or an image, got {printable(text, 80)!r}.'
+                f"as_if: expected an image, or a word and a number of what this model knows: {_known(inverse)}; got "
+                f"{printable(text, 80)!r}."
             )
+        if word in pairs:
+            raise OptionError(f"as_if: {printable(word, 40)} is given twice, in {printable(text, 80)!r}.")
         pairs[word] = value
     return pairs
 

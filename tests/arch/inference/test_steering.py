@@ -151,7 +151,7 @@ def test_strength_goes_from_the_clean_image_to_what_is_seen():
     # The image 0.8 is restored to 0.8 * 0.8, whose representation is 0.64: that of the clean image.
     assert _upscaled(0.8) == pytest.approx(0.64)
     assert _upscaled(0.8, strength=0) == pytest.approx(0.8 * 0.64)
-    assert _upscaled(0.8, strength=0.25) == pytest.approx(0.8 * (0.64 + 0.25 * (0.8 - 0.64)))
+    assert _upscaled(0.8, strength=np.float32(0.25)) == pytest.approx(0.8 * (0.64 + 0.25 * (0.8 - 0.64)))
     assert _upscaled(0.8, strength=0.5, self_ensemble=True) == pytest.approx(0.8 * 0.72)
 
 
@@ -182,21 +182,24 @@ def test_as_if_takes_words_and_leaves_what_they_do_not_name():
 
     np.testing.assert_allclose(colour("blur 2.5, noise 40"), [0.25, 0.4, 0.1], atol=1e-5)
     np.testing.assert_allclose(colour({"sigma": 2.5, "noise_level": 40}), [0.25, 0.4, 0.1], atol=1e-5)
+    np.testing.assert_allclose(colour({"sigma": np.float32(2.5), "noise_level": 40}), [0.25, 0.4, 0.1], atol=1e-5)
     # Noise 80 is what the probe reads off the image.
-    np.testing.assert_allclose(colour("blur 2.5"), [0.25, 0.8, 0.2], atol=1e-5)
+    np.testing.assert_allclose(colour("Blur 2.5"), [0.25, 0.8, 0.2], atol=1e-5)
 
 
 @pytest.mark.parametrize(
     ("as_if", "message"),
     [
-        ("blur", "expected words and numbers such as"),
-        ("blur two", "expected words and numbers such as"),
-        ("blur 1, ", "expected words and numbers such as"),
-        ("blur nan", "expected words and numbers such as"),
+        ("blur", r"expected an image, or a word and a number of what this model knows: blur \(0 to 10\)"),
+        ("blur two", r"expected an image, or a word and a number of what this model knows: blur \(0 to 10\)"),
+        ("blur 1, ", r"expected an image, or a word and a number of what this model knows: blur \(0 to 10\)"),
+        ("blur nan", r"expected an image, or a word and a number of what this model knows: blur \(0 to 10\)"),
         ("rain 3", r"does not know rain; it knows blur \(0 to 10\), noise \(0 to 100\)"),
         ("jpeg 50", "does not know jpeg"),
         ("blur 11", "blur: this model knows values from 0 to 10, got 11"),
         ({"noise_level": -1}, "noise_level: this model knows values from 0 to 100, got -1"),
+        ("blur 1, Blur 2", "blur is given twice"),
+        ({"blur": "x"}, "blur: expected a number, got 'x'"),
     ],
 )
 def test_words_that_say_nothing_to_a_model_are_refused(as_if, message):
