@@ -1,9 +1,11 @@
 """``python -m benchmarks.steering``: what a model's codes do to its results, and how well ``--strength`` and ``--as-if`` steer.
 
     python -m benchmarks.steering --images Set5 Set14
+    python -m benchmarks.steering --images Set5 Set14 -m lightbsr_photo_x4 --sigmas 0.2 2.4 --jpeg 0 60 90
 
-Prints three tables, of the middle of every image: its restoration under the codes that the same image has under other
-degradations; at strengths; and under codes that stand for another degradation, compared with the image's own code under it.
+Prints four tables, of the middle of every image: its restoration under the codes that the same image has under other
+degradations; at strengths; under codes that stand for another degradation, compared with the image's own code under it; and as
+if compressed to the qualities of ``--jpeg``, of a model whose probe reads them.
 Sharpness is the root mean square of the second differences of Y (0 to 255), noise that of the difference between two results
 that differ in the noise alone, divided by the root of 2.
 """
@@ -12,8 +14,9 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Sequence
+from itertools import product, starmap
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -28,8 +31,20 @@ from lightbsr_model.degradation.base import as_batch, in_float32
 from lightbsr_model.degradation.gaussian import GaussianDegradation
 
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
-Kind = tuple[float, float]
-"""Sigma of the blur, and the noise level."""
+
+
+class Kind(NamedTuple):
+    """A degradation."""
+
+    sigma: float
+    """Of the blur, in pixels."""
+    noise: float = 0
+    """Standard deviation, of 255."""
+    jpeg: int = 0
+    """Quality; 0 for none."""
+
+    def __str__(self) -> str:
+        return f"{self.sigma:g}, {self.noise:g}" + (f", JPEG {self.jpeg}" if self.jpeg else "")
 
 
 def middles(folders: Sequence[Path], side: int) -> Iterator[Tensor]:
@@ -48,8 +63,8 @@ def middles(folders: Sequence[Path], side: int) -> Iterator[Tensor]:
 
 def degraded(gt: Tensor, kind: Kind, scale: int, seed: int = 0) -> Tensor:
     """The LR image, (1, 3, H / scale, W / scale) in [0, 1]."""
-    sigma, noise = kind
-    degradation = GaussianDegradation("isotropic", sigma=(sigma, sigma), noise_level=(noise, noise))
+    sigma, noise, jpeg = kind
+    degradation = GaussianDegradation("isotropic", (sigma, sigma), noise_level=(noise, noise), jpeg=(jpeg, jpeg))
     generator = torch.Generator().manual_seed(seed)
     return degradation.apply(gt[None], as_batch(in_float32(degradation.draw(generator))), scale, generator)
 
@@ -81,12 +96,12 @@ def figures(restore: Any, images: Sequence[Tensor], kind: Kind, scale: int) -> s
     """PSNR, sharpness and noise of what becomes of images, as a cell of a table."""
     found = []
     for gt in images:
-        one, other = (restore(gt, degraded(gt, kind, scale, seed)) for seed in (1, 2)) if kind[1] else (None, None)
+        one, other = (restore(gt, degraded(gt, kind, scale, seed)) for seed in (1, 2)) if kind.noise else (None, None)
         one = restore(gt, degraded(gt, kind, scale)) if one is None else one
         noise = 0.0 if other is None else noise_between(one, other)
         found.append((psnr(one, gt[None] / 255), sharpness(one), noise))
     mean = np.mean(found, axis=0)
-    return f"{mean[0]:.2f} / {mean[1]:.2f}" + (f" / {mean[2]:.2f}" if kind[1] else "")
+    return f"{mean[0]:.2f} / {mean[1]:.2f}" + (f" / {mean[2]:.2f}" if kind.noise else "")
 
 
 def shifted(net: Any, lq: Tensor, shift: Tensor) -> Tensor:
@@ -97,9 +112,7 @@ def shifted(net: Any, lq: Tensor, shift: Tensor) -> Tensor:
 
 def other_codes(net: Any, images: Sequence[Tensor], kinds: Sequence[Kind]) -> None:
     """Print the first table."""
-    print(
-        "| LR images, sigma and noise | " + " | ".join(f"code of {sigma:g}, {noise:g}" for sigma, noise in kinds) + " |"
-    )
+    print("| LR images, sigma and noise | " + " | ".join(f"code of {kind}" for kind in kinds) + " |")
     print("|---|" + "---|" * len(kinds))
     for kind in kinds:
         cells = []
@@ -109,7 +122,7 @@ def other_codes(net: Any, images: Sequence[Tensor], kinds: Sequence[Kind]) -> No
                 return shifted(net, lq, net.represent(degraded(gt, told, net.scale, 3)) - net.represent(lq))
 
             cells.append(figures(restore, images, kind, net.scale))
-        print(f"| {kind[0]:g}, {kind[1]:g} | {' | '.join(cells)} |", flush=True)
+        print(f"| {kind} | {' | '.join(cells)} |", flush=True)
 
 
 def strengths(model: str, images: Sequence[Tensor], kinds: Sequence[Kind]) -> None:
@@ -122,7 +135,7 @@ def strengths(model: str, images: Sequence[Tensor], kinds: Sequence[Kind]) -> No
     for kind in kinds:
         cells = [figures(lambda _, lq: bicubic(lq), images, kind, scale)]
         cells += [figures(lambda _, lq, run=one: run.upscale(lq), images, kind, scale) for one in upscalers]
-        print(f"| {kind[0]:g}, {kind[1]:g} | {' | '.join(cells)} |", flush=True)
+        print(f"| {kind} | {' | '.join(cells)} |", flush=True)
 
 
 def targets(model: str, images: Sequence[Tensor], sigmas: Sequence[float]) -> None:
@@ -141,9 +154,9 @@ def targets(model: str, images: Sequence[Tensor], sigmas: Sequence[float]) -> No
         for told in sigmas:
             found = []
             for gt in images:
-                lq = degraded(gt, (sigma, 0), net.scale)
+                lq = degraded(gt, Kind(sigma), net.scale)
                 seen = net.represent(lq)
-                aim = shifted(net, lq, net.represent(degraded(gt, (told, 0), net.scale)) - seen)
+                aim = shifted(net, lq, net.represent(degraded(gt, Kind(told), net.scale)) - seen)
                 read = probe.read(seen[0].numpy())["sigma"]
                 along = shifted(net, lq, weights * (told - read) / weights.square().sum())
                 fitted = shifted(net, lq, torch.from_numpy(probe.inverse.representation({"sigma": told}))[None] - seen)
@@ -157,6 +170,22 @@ def targets(model: str, images: Sequence[Tensor], sigmas: Sequence[float]) -> No
             print(f"| {sigma:g} | {told:g} | {' | '.join(cells)} |", flush=True)
 
 
+def words(model: str, images: Sequence[Tensor], kinds: Sequence[Kind], qualities: Sequence[int]) -> None:
+    """Print the fourth table."""
+    probe: Any = load_model(model).card.probe
+    if probe is None or probe.inverse is None or "jpeg_quality" not in probe.inverse.ranges:
+        print("(No table of JPEG: the model's probe does not read it.)")
+        return
+    upscalers = [Upscaler.from_checkpoint(model, device="cpu", as_if=f"jpeg {quality}") for quality in qualities]
+    print(
+        "| LR images, sigma and noise | " + " | ".join(f"as if JPEG {quality}" for quality in qualities) + " |\n|---|"
+        + "---|" * len(qualities)
+    )  # fmt: skip
+    for kind in kinds:
+        cells = [figures(lambda _, lq, run=one: run.upscale(lq), images, kind, one.scale) for one in upscalers]
+        print(f"| {kind} | {' | '.join(cells)} |", flush=True)
+
+
 def main() -> None:
     """Measure, and print the tables."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.steering", description=__doc__.partition("\n")[0])
@@ -165,9 +194,10 @@ def main() -> None:
     add("-m", "--model", default=SMALL_MODEL, help="default: %(default)s")
     add("--sigmas", type=float, nargs="+", default=[0.2, 1.2, 2.4, 3.6], help="of the blurs (default: 0.2 1.2 2.4 3.6)")
     add("--noise", type=float, nargs="+", default=[0], help="noise levels of the first two tables (default: 0)")
+    add("--jpeg", type=int, nargs="+", default=[0], help="qualities of the same, 0 for none (default: 0)")
     add("--side", type=int, default=192, help="of the middle that is taken of an image (default: %(default)s)")
     args = parser.parse_args()
-    kinds = [(sigma, noise) for sigma in args.sigmas for noise in args.noise]
+    kinds = list(starmap(Kind, product(args.sigmas, args.noise, args.jpeg)))
     images = list(middles(args.images, args.side))
     net = load_model(args.model).net
     with torch.inference_mode():
@@ -176,6 +206,8 @@ def main() -> None:
         strengths(args.model, images, kinds)
         print()
         targets(args.model, images, args.sigmas)
+        print()
+        words(args.model, images, kinds, sorted({quality for quality in args.jpeg if quality} | {100}))
 
 
 if __name__ == "__main__":
