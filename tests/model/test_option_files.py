@@ -157,7 +157,7 @@ def test_training_file(name):
         assert isinstance(rate, float)
     assert 0 <= (train["encoder_iter"] or 0) < train["total_iter"]
     if "student" in name:
-        teacher = read_shipped(name.replace("student", "teacher"))
+        teacher = read_shipped(name.replace("student", "teacher").replace("_long", ""))
         network = opt["teacher"]["network"]
         accepts(ARCH_REGISTRY.get(teacher["network_g"]["type"]), network)
         for key, value in network.items():

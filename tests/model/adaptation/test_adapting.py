@@ -237,7 +237,7 @@ def test_what_a_kernel_is_fitted_to_shares_no_noise():
     grey = 128 + 10 * np.random.default_rng(0).standard_normal((96, 96, 3))
     for is_noisy in (True, False):
         targets = TargetImages([("x", grey.round().clip(0, 255).astype(np.uint8))])
-        targets.noise = targets.noise if is_noisy else [0.0]
+        targets.noise = [10.0 if is_noisy else 0.0]
         (restored,), (seen,) = rdsr._restored(Repeating(), targets, torch.Generator().manual_seed(0))
         together = torch.stack([restored[:, :, ::4, ::4].flatten(), seen.flatten()])
         correlation = torch.corrcoef(together)[0, 1].item()
