@@ -177,10 +177,8 @@ def words(model: str, images: Sequence[Tensor], kinds: Sequence[Kind], qualities
         print("(No table of JPEG: the model's probe does not read it.)")
         return
     upscalers = [Upscaler.from_checkpoint(model, device="cpu", as_if=f"jpeg {quality}") for quality in qualities]
-    print(
-        "| LR images, sigma and noise | " + " | ".join(f"as if JPEG {quality}" for quality in qualities) + " |\n|---|"
-        + "---|" * len(qualities)
-    )  # fmt: skip
+    print("| LR images, sigma and noise | " + " | ".join(f"as if JPEG {quality}" for quality in qualities) + " |")
+    print("|---|" + "---|" * len(qualities))
     for kind in kinds:
         cells = [figures(lambda _, lq, run=one: run.upscale(lq), images, kind, one.scale) for one in upscalers]
         print(f"| {kind} | {' | '.join(cells)} |", flush=True)

@@ -13,6 +13,7 @@ import torch
 from lightbsr_arch.errors import OptionError
 from lightbsr_arch.saving import new_file
 from lightbsr_arch.weights.checkpoints import read_checkpoint
+from lightbsr_arch.weights.fingerprint import weights_sha256
 from lightbsr_model.adaptation.adapting import Adapting
 
 
@@ -32,8 +33,7 @@ class SavedState:
             digest.update(part.pixels.numpy().tobytes())
         digest.update(" ".join(sorted(adapting.references.hashes)).encode())
         digest.update(adapting.references.held_out.numpy().tobytes())
-        for key, value in sorted(adapting.start.state_dict().items()):
-            digest.update(key.encode() + value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+        digest.update(weights_sha256(adapting.start.state_dict()).encode())
         self.fingerprint = digest.hexdigest()
         self._adapting = adapting
 

@@ -17,6 +17,7 @@ import torch
 from lightbsr_arch.display import printable
 from lightbsr_arch.errors import OptionError
 from lightbsr_arch.inference.image_writing import write_picture
+from lightbsr_arch.weights.fingerprint import weights_sha256
 from lightbsr_arch.weights.model_files import Model
 from lightbsr_model.data.decoding import RGBImage
 from lightbsr_model.data.image_sources import open_images
@@ -66,15 +67,13 @@ class Division:
     left_out: tuple[str, ...]
     """A line for each image that is neither."""
     content: str
-    """SHA-256 of the images of both parts."""
+    """SHA-256 of all that can be used, in their order, which decides what is held out."""
 
 
 def fingerprint(model: Model, preset: str, division: Division, training: Training) -> str:
     """SHA-256 of all that decides the outcome; a run of another one is not gone on with."""
-    digest = hashlib.sha256(f"{preset} {training} {division.content} {model.options}".encode())
-    for name, value in sorted(model.net.state_dict().items()):
-        digest.update(name.encode() + value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+    facts = (preset, training, division.content, model.options, weights_sha256(model.net.state_dict()))
+    return hashlib.sha256(repr(facts).encode()).hexdigest()
 
 
 def setting_of(model: Model, preset: str | None) -> str:
@@ -123,7 +122,6 @@ def divide(images: Path, folder: Path, scale: int, workers: int = 0) -> Division
     left_out = list(findings.unreadable)
     seen: dict[str, str] = {}
     usable: list[int] = []
-    hashes: dict[int, str] = {}
     for index, image in enumerate(findings.images):
         if image is None:
             continue
@@ -134,7 +132,6 @@ def divide(images: Path, folder: Path, scale: int, workers: int = 0) -> Division
         else:
             seen[image.sha256] = image.name
             usable.append(index)
-            hashes[index] = image.sha256
     if len(usable) < 2:
         raise OptionError(
             f"{images}: {len(usable)} of {len(reader)} images can be used, expected at least 2 different ones of "
@@ -143,13 +140,9 @@ def divide(images: Path, folder: Path, scale: int, workers: int = 0) -> Division
         )
     held_out = usable[_HELD_OUT // 2 :: _HELD_OUT][:_MOST_HELD_OUT] or usable[-1:]
     learnt = [index for index in usable if index not in held_out]
-    content = hashlib.sha256()
-    for part in (learnt, held_out):
-        for index in part:
-            content.update(f"{hashes[index]} ".encode())
-        content.update(b"|")
+    content = hashlib.sha256(" ".join(seen).encode()).hexdigest()
     counts = (len(learnt), len(held_out))
-    division = Division(folder / "train", folder / "held_out", *counts, tuple(left_out), content.hexdigest())
+    division = Division(folder / "train", folder / "held_out", *counts, tuple(left_out), content)
     if folder.resolve() in (images.resolve(), *images.resolve().parents):
         raise OptionError(f"--folder: {folder} holds the images themselves; name another.")
     for place in (division.train, division.held_out):

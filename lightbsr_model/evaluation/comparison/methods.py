@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from lightbsr_arch import __version__
 from lightbsr_arch.errors import ImageError, MissingFileError, OptionError
 from lightbsr_arch.weights.checkpoints import load_state_dict
+from lightbsr_arch.weights.fingerprint import weights_sha256
 from lightbsr_model.data.decoding import RGBImage, decode_rgb
 from lightbsr_model.data.degrading import lr_image, pixels_sha256
 from lightbsr_model.evaluation.model_entries import ModelEntry, model_type_of, network_of
@@ -63,7 +64,7 @@ class NetworkRestoration:
                 raise OptionError(
                     f"models, {entry.name}: {entry.path} does not fit {network['type']}: {error}"
                 ) from error
-            weights = _weights_sha256(state_dict)
+            weights = weights_sha256(state_dict)
         self.net: nn.Module = self.model.net_g
         # Not by `val`, which BasicSR's own models read only where its functions are patched.
         self.adaptation = build_adaptation(entry.adapt)
@@ -146,14 +147,6 @@ class NetworkRestoration:
         self.net.eval()
         restore: Callable[[Any], Tensor] = getattr(self.model, "restore_batch", lambda net: net(self.model.lq))
         return restore(self.net)
-
-
-def _weights_sha256(state_dict: Mapping[str, Tensor]) -> str:
-    digest = hashlib.sha256()
-    for key in sorted(state_dict):
-        digest.update(f"{key}{tuple(state_dict[key].shape)}".encode())
-        digest.update(state_dict[key].detach().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
 
 
 class FinishedImages:
