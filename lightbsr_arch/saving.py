@@ -86,6 +86,26 @@ def write_whole(path: Path, content: bytes | str) -> None:
         file.write(content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content)
 
 
+def check_writable(*files: Path) -> None:
+    """Check, before long work, that files can be written. What is made for it is removed again, folders too.
+
+    Raises:
+        WriteFailed: One cannot.
+    """
+    for file in {file.parent: file for file in files}.values():
+        missing = [folder for folder in (file.parent, *file.parent.parents) if not folder.exists()]
+        trial = file.with_name(f".lightbsr-{secrets.token_hex(8)}.trial")
+        try:
+            write_whole(trial, b"")
+        except WriteFailed as error:
+            raise WriteFailed(file, OSError(error.errno, os.strerror(error.errno or errno.EIO))) from error
+        finally:
+            with contextlib.suppress(OSError):
+                trial.unlink(missing_ok=True)
+                for folder in missing:
+                    folder.rmdir()
+
+
 def inside(folder: Path, name: str) -> Path:
     """The path of a file whose name comes from data: always below the folder that the user named.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 import sys
 import time
@@ -19,8 +18,9 @@ from lightbsr.cli.infer_files import STANDARD_STREAM, find_inputs, refuse_empty
 from lightbsr_arch.errors import CommandFailed, CommandStopped, OptionError
 from lightbsr_arch.inference.devices import find_device
 from lightbsr_arch.methods.registry import adaptation, adaptation_names
-from lightbsr_arch.saving import write_whole
+from lightbsr_arch.saving import check_writable, write_whole
 from lightbsr_arch.weights.containers import path_of
+from lightbsr_arch.weights.fingerprint import weights_sha256
 from lightbsr_arch.weights.model_card import ModelCard
 from lightbsr_arch.weights.model_files import SMALL_MODEL, Model, load_model, save_model
 
@@ -99,17 +99,16 @@ def adapt_files(
     """Adapt a model to image files, and write it and the report."""
     # BasicSR, which these need, does not import without it.
     import lightbsr_model  # noqa: F401
-    from lightbsr_model.adaptation.references import refuse_same
     from lightbsr_model.adaptation.saved_state import SavedState
     from lightbsr_model.adaptation.targets import TargetImages
     from lightbsr_model.evaluation.adaptation_page import adaptation_page
 
-    refuse_same(paths, args.references)
     make: Any = adaptation(args.method)
     method = make(args.references, args.seed, args.iterations, reconstructor=args.reconstructor)
     targets = TargetImages.read(paths, args.seed)
     _warn(method.recipe, targets)
-    print(f"{len(paths)} image{'s' * (len(paths) != 1)}: {_noise_in_words(targets.noise)}. Preparing ...", flush=True)
+    seen = f"{_noise_in_words(targets.noise)}, {_jpeg_in_words(targets.jpeg)}"
+    print(f"{len(paths)} image{'s' * (len(paths) != 1)}: {seen}. Preparing ...", flush=True)
     adapting = method.begin(model.net.to(device), targets)
     for name in method.references_of(model.net.scale).too_small[:_MOST_NAMES]:
         print(f"{name}: left out of the references, it is too small", file=sys.stderr)
@@ -147,6 +146,11 @@ def adapt_files(
     measured = {
         "gain_db": {name: round(value, 3) for name, value in outcome.verdict.gains.items()},
         "steps": outcome.iteration,
+        "before": _rounded(outcome.before.plain()),
+        "after": _rounded(outcome.after.plain()),
+        "noise": round(max(targets.noise), 1),
+        "jpeg_quality": sorted({quality for quality in targets.jpeg if quality}),
+        "parent_sha256": weights_sha256(model.net.state_dict()),
     }
     save_model(output, outcome.net.state_dict(), _card(model.card, args, paths, measured))
     state.remove()
@@ -174,16 +178,12 @@ def _check_output(output: Path, report: Path, overwrite: bool) -> None:
             raise OptionError(f"{file}: is a folder; name a file.")
         if file.exists() and not overwrite:
             raise OptionError(f"{file} is there already; --overwrite replaces it.")
-    # What cannot be written in the end is said before the work.
-    for file in {output.parent: output, report.parent: report}.values():
-        trial = file.with_name(f".lightbsr-{os.getpid()}.trial")
-        write_whole(trial, b"")
-        trial.unlink()
+    check_writable(output, report)
 
 
 def _check_room(output: Path, model: Model) -> None:
     size = _STATE_PER_MODEL * sum(value.numel() * value.element_size() for value in model.net.state_dict().values())
-    free = shutil.disk_usage(output.parent).free
+    free = shutil.disk_usage(next(folder for folder in output.absolute().parents if folder.exists())).free
     if free < size:
         raise OptionError(
             f"-o {output}: {free / 1e6:.0f} MB are free there, and {size / 1e6:.0f} MB are needed: make room first."
@@ -203,6 +203,22 @@ def _warn(recipe: Any, targets: Any) -> None:
 def _noise_in_words(noise: Sequence[float]) -> str:
     strongest = max(noise)
     return f"noise of up to about {strongest:.0f} grey levels" if strongest else "no noise that stands out"
+
+
+def _rounded(figures: Mapping[str, Any]) -> dict[str, Any]:
+    """The guard's figures, to three decimals."""
+    return {
+        name: _rounded(value) if isinstance(value, Mapping) else None if value is None else round(value, 3)
+        for name, value in figures.items()
+    }
+
+
+def _jpeg_in_words(qualities: Sequence[int]) -> str:
+    known = sorted({quality for quality in qualities if quality})
+    if not known:
+        return "no JPEG"
+    some = "" if all(qualities) else "some "
+    return f"{some}JPEG of quality {known[0]}" + (f" to {known[-1]}" if len(known) > 1 else "")
 
 
 def _facts(args: argparse.Namespace, paths: Sequence[Path], adapting: Any) -> dict[str, str]:

@@ -24,6 +24,7 @@ from lightbsr_arch.inference.devices import find_device
 from lightbsr_arch.inference.image_writing import FORMATS, check_fit, write_picture
 from lightbsr_arch.inference.tiles import SMALLEST_TILE
 from lightbsr_arch.layers.camera import PATTERNS
+from lightbsr_arch.saving import check_writable
 from lightbsr_arch.weights.model_files import load_model
 
 
@@ -150,6 +151,7 @@ def _targets(args: argparse.Namespace) -> list[Path]:
     for target in (output, *plain):
         if target.exists() and not args.overwrite:
             raise OptionError(f"{target} is there; --overwrite replaces it.")
+        check_writable(target)
     return [output, *plain]
 
 

@@ -19,7 +19,7 @@ from lightbsr.cli.infer_files import refuse_empty
 from lightbsr.cli.steps import run_step
 from lightbsr_arch.display import printable_lines
 from lightbsr_arch.errors import CommandFailed, OptionError
-from lightbsr_arch.saving import new_file, write_whole
+from lightbsr_arch.saving import check_writable, new_file, write_whole
 from lightbsr_arch.weights.containers import path_of
 from lightbsr_arch.weights.model_files import DEFAULT_MODEL, Model, load_model, save_model
 from lightbsr_model.evaluation import finetuning
@@ -37,11 +37,14 @@ def run(command: str, arguments: Sequence[str]) -> None:
         CommandFailed: The training failed, or the model is not better; nothing is written then.
     """
     args = _parse(command, arguments)
-    output = path_of(args.output)
+    output = (
+        path_of(args.output) if args.output is not None else Path(f"{Path(args.images).absolute().name}.safetensors")
+    )
     if output.suffix.lower() != ".safetensors":
         raise OptionError(f"-o {output}: expected a name that ends with .safetensors.")
     if output.exists() and not args.overwrite:
         raise OptionError(f"{output} is there already; --overwrite replaces it.")
+    check_writable(output)
     model = load_model(args.model)
     scale = model.options["scale"]
     preset = finetuning.setting_of(model, args.preset)
@@ -94,7 +97,7 @@ def _parse(command: str, arguments: Sequence[str]) -> argparse.Namespace:
         default=DEFAULT_MODEL,
         help="where to start: a model file or a bundled model (default: %(default)s)",
     )
-    add("-o", "--output", required=True, metavar="FILE", help="the new model, .safetensors")
+    add("-o", "--output", metavar="FILE", help="the new model, .safetensors (default: the folder's name, here)")
     add("--preset", help="degradation to train under (default: what the model was trained for)")
     add("--iterations", type=int, default=1000, help="of the training (default: %(default)s)")
     add("--batch", type=int, default=8, help="patches per iteration (default: %(default)s)")

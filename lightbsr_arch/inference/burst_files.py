@@ -132,9 +132,13 @@ def _read_npy(path: Path, sensor: Sensor) -> Frame:
         values = np.load(path, allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
         raise ImageError(f"{path}: cannot be read as an NPY file ({error}).") from error
-    if values.ndim != 2 or not np.issubdtype(values.dtype, np.number):
+    if values.ndim != 2 or values.dtype.kind not in "iuf":
         raise ImageError(
             f"{path}: expected the values of a Bayer sensor, (H, W), got {values.shape} of {values.dtype}."
+        )
+    if not np.isfinite(values).all():
+        raise ImageError(
+            f"{path}: {np.count_nonzero(~np.isfinite(values))} of its values are not finite; leave it out."
         )
     if sensor.pattern is None:
         raise OptionError("pattern", f"missing; {path} holds sensor values: give one of {', '.join(PATTERNS)}.")

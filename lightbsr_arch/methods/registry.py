@@ -15,6 +15,7 @@ from typing import Any
 
 from torch import nn
 
+from lightbsr_arch.errors import OptionError
 from lightbsr_arch.methods.base import Adaptation, Method, Pairing
 
 ENTRY_POINTS = "lightbsr.methods"
@@ -176,9 +177,16 @@ def pairings() -> Iterator[Pairing]:
     return (pairing for method in registered() if (pairing := method.load().distils) is not None)
 
 
-def adaptation(name: Any) -> Callable[..., Adaptation] | None:
-    """What makes the adaptation of a name; None if no method has it."""
+def adaptation(name: str) -> Callable[..., Adaptation]:
+    """What makes the adaptation of a name.
+
+    Raises:
+        OptionError: No method has it.
+    """
     found = _adaptations().get(name)
+    if found is None:
+        known = ", ".join(adaptation_names()) or "none is registered"
+        raise OptionError(f"expected one of the adaptations ({known}), got {name!r}.")
     return _object(found) if isinstance(found, str) else found
 
 

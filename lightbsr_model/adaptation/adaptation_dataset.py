@@ -54,6 +54,7 @@ class AdaptationDataset(Dataset[dict[str, Any]]):
         self.scale = int(opt["scale"])
         self.targets = read_targets(opt)
         self.references = References(opt.get("references") or "bundled", self.scale, int(opt.get("seed") or 0))
+        refuse_same(self.targets, self.references)
 
     def __len__(self) -> int:
         return len(self.targets.parts)
@@ -77,13 +78,12 @@ def read_targets(opt: Mapping[str, Any]) -> TargetImages:
     """Read the LR images of a data set's options.
 
     Raises:
-        OptionError: There are none, they cannot be used, or are the references; by key.
+        OptionError: There are none, or they cannot be used; by key.
     """
     if opt.get("dataroot_lq") is None:
         raise OptionError("dataroot_lq", "missing; give the folder of the LR images to adapt to.")
     folder = FolderImages(Path(opt["dataroot_lq"]).expanduser(), key="dataroot_lq")
     paths = [Path(name) for name in folder.names]
-    refuse_same(paths, opt.get("references") or "bundled")
     try:
         return TargetImages.read(paths, int(opt.get("seed") or 0))
     except OptionError as error:

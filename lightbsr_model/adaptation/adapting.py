@@ -12,10 +12,11 @@ from torch import Tensor, nn
 
 from lightbsr_arch.errors import OptionError
 from lightbsr_arch.methods.registry import method_of_network
-from lightbsr_model.adaptation.degraders import MOST_NOISE, Degrader, degrade, learn_degrader
+from lightbsr_model.adaptation.degraders import MOST_NOISE, Degrader, degrade, learn_degrader, load_reconstructor
 from lightbsr_model.adaptation.guard import Figures, Judge, Verdict, judge
-from lightbsr_model.adaptation.references import References
+from lightbsr_model.adaptation.references import References, refuse_same
 from lightbsr_model.adaptation.targets import TargetImages
+from lightbsr_model.data.image_sources import open_all
 from lightbsr_model.runtime.random_streams import derive_seed
 
 _PARTS = ("encode", "restore", "represent", "sr")
@@ -108,7 +109,7 @@ class Adapting:
         files: Of degraders that are read from a file, by their names.
 
     Raises:
-        OptionError: The network has no encoder, or the LR images have more noise than can be learnt.
+        OptionError: The network has no encoder, the LR images have more noise than can be learnt, or are references.
     """
 
     def __init__(
@@ -125,6 +126,7 @@ class Adapting:
     ) -> None:
         check_network(net)
         check_noise(targets)
+        refuse_same(targets, references)
         self.recipe, self.targets, self.references, self.seed = recipe, targets, references, seed
         self.iterations = recipe.iterations if iterations is None else iterations
         self.interval = interval
@@ -238,7 +240,7 @@ class Adapting:
         )
 
 
-def check_network(net: Any) -> None:
+def check_network(net: Any, name: str | None = None) -> None:
     """Check that a network can be adapted: one of ours that estimates the degradation and restores under the estimate.
 
     Raises:
@@ -246,8 +248,8 @@ def check_network(net: Any) -> None:
     """
     if method_of_network(net) is None or not all(hasattr(net, part) for part in _PARTS):
         raise OptionError(
-            f"{type(net).__name__} has no encoder that estimates the degradation before it restores: expected a network of "
-            "this project that has one (`lightbsr info FILE` names a file's network)."
+            f"{name or type(net).__name__} has no encoder that estimates the degradation before it restores: expected a "
+            "network of this project that has one (`lightbsr info FILE` names a file's network)."
         )
 
 
@@ -290,6 +292,21 @@ class GuardedAdaptation:
         self.iterations, self.lr = iterations, lr
         self.files = {} if reconstructor is None else {"reconstructor": reconstructor}
         self._opened: dict[int, References] = {}
+
+    def check(self, net: Any, name: str) -> None:
+        """Check, before the work, what does not depend on the LR images.
+
+        Args:
+            net: The network that is to be adapted; it may be without memory (device ``meta``). None for one of others.
+            name: Its name, for messages.
+
+        Raises:
+            OptionError: It cannot be adapted, or another reconstructor is needed.
+            MissingFileError: References or the reconstructor are not there.
+        """
+        check_network(net, name)
+        load_reconstructor(net.scale, self.files.get("reconstructor"))
+        open_all(self.references, "references")
 
     def begin(self, net: Any, targets: TargetImages, interval: int = 50) -> Adapting:
         """Prepare an adaptation to LR images.

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from lightbsr_arch.errors import OptionError
+from lightbsr_arch.errors import MissingFileError, OptionError
 from lightbsr_arch.methods import registry
+from lightbsr_arch.weights.model_files import load_helper
 from lightbsr_model.adaptation.targets import TargetImages
+from lightbsr_model.degradation.jpeg import compress_jpeg
 from lightbsr_model.degradation.noise import add_gaussian_noise, quantise
 
 MOST_NOISE = 25.0
@@ -52,15 +54,32 @@ def learn_degrader(name: str, net: Any, targets: TargetImages, seed: int, **argu
     return found
 
 
+def load_reconstructor(scale: int, path: str | None = None) -> nn.Module:
+    """The reconstructor of a file, or of the package.
+
+    Raises:
+        MissingFileError: There is no such file, or none of this scale comes with the package.
+        OptionError: It is of another scale.
+    """
+    try:
+        return load_helper("LRReconstructor", scale, path)
+    except MissingFileError as error:
+        if path is not None:
+            raise
+        raise MissingFileError(
+            f"{error} Its recipe: options/lway/train_reconstructor_x{scale}.yml; `lightbsr adapt` takes it by --reconstructor."
+        ) from error
+
+
 @torch.no_grad()
 def degrade(
     degrader: Degrader, targets: TargetImages, hr: Tensor, images: Tensor, generator: torch.Generator
 ) -> Tensor:
-    """Degrade HR images as LR images were: shrunk, with noise as strong as theirs, and rounded to 8 bits.
+    """Degrade HR images as LR images were: shrunk, with noise as strong as theirs, rounded to 8 bits, compressed as they were.
 
     Args:
         degrader: What shrinks them.
-        targets: The LR images, whose noise was estimated.
+        targets: The LR images, whose noise was estimated, and whose JPEG quality is known.
         hr: (N, 3, scale * H, scale * W) in [0, 1].
         images: (N,): the numbers of the LR images.
         generator: On the CPU.
@@ -74,4 +93,8 @@ def degrade(
         noise = torch.zeros(low.shape)
         noise = add_gaussian_noise(noise, levels, generator)
         low = low + noise.to(low)
-    return quantise(low)
+    result = quantise(low)
+    qualities = torch.tensor([targets.jpeg[number] for number in images.tolist()])
+    if bool((qualities > 0).any()):
+        result = quantise(compress_jpeg(255 * result, qualities.to(result.device)))
+    return result

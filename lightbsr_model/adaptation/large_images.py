@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,15 @@ def open_pixels(path: Path) -> NDArray[np.uint8] | LargeImage:
     for top in range(0, len(colour), _ROWS):
         result[top : top + _ROWS] = np.rint(colour[top : top + _ROWS].astype(np.float32) * (255 / largest))
     return result
+
+
+def content_of(pixels: NDArray[np.uint8] | LargeImage) -> str:
+    """A hash of an image's size and pixels, whatever file they come from."""
+    height, width = pixels.shape[:2]
+    digest = hashlib.sha256(f"{height}x{width}".encode())
+    for top in range(0, height, _ROWS):
+        digest.update(np.ascontiguousarray(pixels[top : min(top + _ROWS, height), 0:width]).tobytes())
+    return digest.hexdigest()
 
 
 def _large(path: Path) -> LargeImage | None:

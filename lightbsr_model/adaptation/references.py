@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lightbsr_arch.errors import ImageError, OptionError
-from lightbsr_model.adaptation.targets import CROP
+from lightbsr_model.adaptation.large_images import content_of
+from lightbsr_model.adaptation.targets import CROP, TargetImages
 from lightbsr_model.data.crops import draw_crop
 from lightbsr_model.data.image_sources import open_all
 from lightbsr_model.runtime.random_streams import derive_seed
@@ -44,17 +43,18 @@ class References:
     def __init__(self, images: str | Path, scale: int, seed: int = 0) -> None:
         self.name, self.scale = str(images), scale
         self.size = CROP * scale
-        reader = open_all(self.name)
+        reader = open_all(self.name, "references")
         order = torch.randperm(len(reader), generator=torch.Generator().manual_seed(derive_seed(seed, "chosen")))
         kept: list[Tensor] = []
-        self.hashes: set[str] = set()
+        self.names_by_content: dict[str, str] = {}
+        """Names of the images, see :func:`~lightbsr_model.adaptation.large_images.content_of`."""
         self.too_small: list[str] = []
         for place in order.tolist():
             pixels = reader.read(place)
+            self.names_by_content[content_of(pixels)] = reader.name(place)
             if min(pixels.shape[:2]) < self.size:
                 self.too_small.append(reader.name(place))
                 continue
-            self.hashes.add(content_of(pixels))
             generator = torch.Generator().manual_seed(derive_seed(seed, "window", place))
             kept.append(_window(pixels, generator))
             if len(kept) == _MOST_IMAGES:
@@ -92,32 +92,21 @@ class References:
         return chosen, judged
 
 
-def content_of(pixels: NDArray[np.uint8]) -> str:
-    """A hash of an image's pixels."""
-    return hashlib.sha256(str(pixels.shape).encode() + np.ascontiguousarray(pixels).tobytes()).hexdigest()
-
-
-def refuse_same(paths: Sequence[Path], references: str | Path) -> None:
-    """Refuse references that are the LR images themselves: nothing sharp could be learnt from them.
+def refuse_same(targets: TargetImages, references: References) -> None:
+    """Refuse references that are the LR images themselves, in whatever file: nothing sharp could be learnt from them.
 
     Raises:
-        OptionError: A reference is one of the images, by its path or its content.
+        OptionError: A reference has the very pixels of one of the images. Those that are bundled may.
     """
-    if str(references) == "bundled":
+    if references.name == "bundled":
         return
-    reader = open_all(str(references))
-    own = {path.resolve() for path in paths}
-    sizes = {path.stat().st_size: path for path in paths}
-    for place in range(len(reader)):
-        file = Path(reader.name(place))
-        same = file.resolve() in own
-        if not same and reader.source.stamp(place)[0] in sizes:
-            other = sizes[reader.source.stamp(place)[0]]
-            same = other.read_bytes() == reader.source.content(place)
-        if same:
+    for name, content in zip(targets.names, targets.contents, strict=True):
+        same = references.names_by_content.get(content)
+        if same is not None:
             raise OptionError(
-                f"references {references}: {file.name} is one of the images to adapt to. References are sharp images of "
-                "anything else: name others, or leave them out to take those that come with scikit-image."
+                f"references {references.name}: {Path(same).name} is one of the images to adapt to, {Path(name).name}. "
+                "References are sharp images of anything else: name others, or leave them out to take those that come with "
+                "scikit-image."
             )
 
 

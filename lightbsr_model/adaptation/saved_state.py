@@ -31,7 +31,7 @@ class SavedState:
         digest = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode())
         for part in adapting.targets.parts:
             digest.update(part.pixels.numpy().tobytes())
-        digest.update(" ".join(sorted(adapting.references.hashes)).encode())
+        digest.update(" ".join(sorted(adapting.references.names_by_content)).encode())
         digest.update(adapting.references.held_out.numpy().tobytes())
         digest.update(weights_sha256(adapting.start.state_dict()).encode())
         self.fingerprint = digest.hexdigest()

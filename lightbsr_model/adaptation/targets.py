@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lightbsr_arch.errors import ImageError
-from lightbsr_model.adaptation.large_images import LargeImage, open_pixels
+from lightbsr_model.adaptation.jpeg_quality import jpeg_quality_of
+from lightbsr_model.adaptation.large_images import LargeImage, content_of, open_pixels
 from lightbsr_model.losses.wavelet import detail_map, haar
 from lightbsr_model.runtime.random_streams import derive_seed
 
@@ -77,15 +78,22 @@ class TargetImages:
         images: Names, and (H, W, 3) arrays, uint8, one at a time, or what cuts such arrays.
         seed: Of the places.
         count: Number of images, by which the parts are shared out.
+        jpeg: The JPEG quality of each image, 1 to 100, 0 for none; None where none was compressed.
 
     Raises:
         ImageError: There is none, or one is smaller than what a step takes of it.
     """
 
     def __init__(
-        self, images: Iterable[tuple[str, NDArray[np.uint8] | LargeImage]], seed: int = 0, count: int = 1
+        self,
+        images: Iterable[tuple[str, NDArray[np.uint8] | LargeImage]],
+        seed: int = 0,
+        count: int = 1,
+        jpeg: Sequence[int] | None = None,
     ) -> None:
         self.names: list[str] = []
+        self.contents: list[str] = []
+        """Hashes of the images, see :func:`~lightbsr_model.adaptation.large_images.content_of`."""
         self.parts: list[Part] = []
         share = max(1, min(_MOST_PARTS // 4, _MOST_PARTS // max(1, count)))
         for number, (name, pixels) in enumerate(images):
@@ -95,6 +103,7 @@ class TargetImages:
                     "learns at a time: leave it out."
                 )
             self.names.append(name)
+            self.contents.append(content_of(pixels))
             generator = torch.Generator().manual_seed(derive_seed(seed, "parts", number))
             for part in _parts(pixels, share, generator):
                 tensor = torch.from_numpy(np.ascontiguousarray(part.transpose(2, 0, 1)))
@@ -103,17 +112,20 @@ class TargetImages:
             raise ImageError("expected one image at least to adapt to.")
         self.noise = [self._noise_of(number) for number in range(len(self.names))]
         """The estimated standard deviation of each image's noise, in grey levels; 0 where it cannot be told from detail."""
+        self.jpeg = [0] * len(self.names) if jpeg is None else list(jpeg)
+        """The JPEG quality of each image, 0 for none."""
         sizes = torch.tensor([float(part.pixels[0].numel()) for part in self.parts])
         self._shares = sizes / sizes.sum()
 
     @classmethod
     def read(cls, paths: Sequence[Path], seed: int = 0) -> TargetImages:
-        """Read image files, of any depth and with or without alpha, one at a time.
+        """Read image files, of any depth and with or without alpha, one at a time; the quality of JPEGs is read off them.
 
         Raises:
             ImageError: One cannot be read, or is too small; the message names it.
         """
-        return cls(((str(path), open_pixels(path)) for path in paths), seed, len(paths))
+        images = ((str(path), open_pixels(path)) for path in paths)
+        return cls(images, seed, len(paths), [jpeg_quality_of(path) for path in paths])
 
     @classmethod
     def of(cls, lq: Tensor, seed: int = 0) -> TargetImages:

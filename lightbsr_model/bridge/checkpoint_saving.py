@@ -116,8 +116,8 @@ def _save_training_state(model: Any, epoch: int, current_iter: int, pools: list[
         state["grad_scaler"] = model.grad_scaler.state_dict()
     if getattr(model, "readout", None) is not None:
         state["readout"] = model.readout.state()
-    if getattr(model, "diffusion", None) is not None:
-        state["diffusion"] = model.diffusion.state_dict()
+    for diffusion in getattr(model, "diffusions", ()):
+        state[diffusion.label] = diffusion.state_dict()
     if pools is not None:
         state["pools"] = pools
     if hasattr(model, "own_state") and (own_state := model.own_state()):

@@ -27,7 +27,7 @@ from lightbsr_model.bridge.skipped_iterations import Iteration, SkippedIteration
 from lightbsr_model.bridge.stopping import StopRequest, ValidationInterrupted
 from lightbsr_model.bridge.training_data import batch_names
 from lightbsr_model.runtime.random_streams import derive_seed, seed_everything
-from lightbsr_model.training.diffusion_augmentation import DiffusedDiscriminator
+from lightbsr_model.training.diffusion_augmentation import diffused_discriminators
 from lightbsr_model.training.readout import resume_readout
 from lightbsr_model.training.training_pool import pool_of
 
@@ -61,8 +61,7 @@ class Supervisor:
         self._validating = False
         self._visuals: Any = None
         model.completed_iter = 0
-        diffusion_opt = train_opt.get("diffusion_opt")
-        model.diffusion = None if diffusion_opt is None else DiffusedDiscriminator(model, diffusion_opt)
+        model.diffusions = diffused_discriminators(model)
 
     def attach(self) -> None:
         """Insert the supervision between BasicSR's loop and the model."""
@@ -115,14 +114,14 @@ class Supervisor:
         with _recorded(self.model, "model_ema") as averagings, _losses_unread(self.model):
             for number, part in enumerate(parts):
                 self.steps.begin_part(number, len(parts))
-                if self.model.diffusion is not None:
-                    self.model.diffusion.begin(current_iter, number)
+                for diffusion in self.model.diffusions:
+                    diffusion.begin(current_iter, number)
                 self._feed_model(part)
                 original(current_iter)
                 logs.append(self.model.log_dict)
         self.model.log_dict = OrderedDict((key, sum(log[key] for log in logs) / len(logs)) for key in logs[0])
-        if self.model.diffusion is not None:
-            self.model.log_dict.update(self.model.diffusion.end(current_iter, _length(self._batch)))
+        for diffusion in self.model.diffusions:
+            self.model.log_dict.update(diffusion.end(current_iter, _length(self._batch)))
         self.iterations.unchecked.append(
             Iteration(
                 current_iter,
@@ -250,8 +249,9 @@ class Supervisor:
 
     def _resume_training(self, original: Callable[..., Any], state: dict[str, Any]) -> None:
         resume_readout(getattr(self.model, "readout", None), state.get("readout"))
-        if self.model.diffusion is not None and state.get("diffusion"):
-            self.model.diffusion.load_state_dict(state["diffusion"])
+        for diffusion in self.model.diffusions:
+            if state.get(diffusion.label):
+                diffusion.load_state_dict(state[diffusion.label])
 
         # BasicSR's models make their degrader with the first batch.
         self.model.saved_pool = pool_of(state.get("pools"), self.opt["rank"])

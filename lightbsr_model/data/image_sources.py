@@ -83,7 +83,7 @@ class FolderImages(_Files):
 
     def __init__(self, root: Path, meta_info_file: Path | None = None, key: str = "dataroot_gt") -> None:
         if not root.is_dir():
-            raise MissingFileError(key, f"there is no folder {root}. {HOW_TO_GET_DATA}")
+            raise MissingFileError(key, f"there is no folder {root}.{_advice(key)}")
         if meta_info_file is None:
             paths = sorted(path for path in root.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
         else:
@@ -99,7 +99,7 @@ class FolderImages(_Files):
                     f"{root}, first {missing[0].name}.",
                 )
         if not paths:
-            raise ImageError(key, f"no images in {root}. {HOW_TO_GET_DATA}")
+            raise ImageError(key, f"no images in {root}.{_advice(key)}")
         self.names = [str(path) for path in paths]
 
 
@@ -121,7 +121,7 @@ class LmdbImages:
         if not meta_info.is_file():
             raise MissingFileError(
                 key,
-                f"{root} is no LMDB in BasicSR's format (a folder with data.mdb and meta_info.txt). {HOW_TO_GET_DATA}",
+                f"{root} is no LMDB in BasicSR's format (a folder with data.mdb and meta_info.txt).{_advice(key)}",
             )
         lines = meta_info.read_text(encoding="utf-8").splitlines()
         # "0001.png (480,480,3) 1": BasicSR's key is the name without its extension.
@@ -230,23 +230,29 @@ class ImageReader:
             get_root_logger().warning(f"{printable(self.name(index), 1000)}: its alpha channel is dropped.")
 
 
+def _advice(key: str) -> str:
+    """How to get data, for who trains; others know where their images are."""
+    return f" {HOW_TO_GET_DATA}" if key.startswith("dataroot") else ""
+
+
 def backend_of(place: str | Path) -> str:
     """BasicSR's ``io_backend.type`` of a folder or an LMDB, by its name."""
     return "lmdb" if Path(place).suffix == ".lmdb" else "disk"
 
 
-def open_all(images: str) -> ImageReader:
+def open_all(images: str, key: str = "images") -> ImageReader:
     """Open HR images by one name.
 
     Args:
         images: A folder, an LMDB, or ``bundled``: all of scikit-image's images.
+        key: What names them, for errors.
 
     Raises:
         MissingFileError: It does not exist.
     """
     if images == "bundled":
         return open_images({"io_backend": {"type": "bundled"}, "pictures": list(BUNDLED)})
-    return open_images({"dataroot_gt": images, "io_backend": {"type": backend_of(images)}})
+    return ImageReader(open_source({key: images, "io_backend": {"type": backend_of(images)}}, key))
 
 
 def open_images(opt: Mapping[str, Any]) -> ImageReader:

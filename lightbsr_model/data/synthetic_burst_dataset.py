@@ -16,6 +16,7 @@ from lightbsr_arch.errors import ImageError, OptionError
 from lightbsr_model.data.burst_set_options import MOST_FRAMES, SyntheticBurstSet
 from lightbsr_model.data.crops import Crop, cut_crops, draw_crop
 from lightbsr_model.data.image_sources import open_images
+from lightbsr_model.data.row_decoding import EncodedImage
 from lightbsr_model.degradation.burst import BAYER_SCALE, SCALE, BurstParams, camera_of
 
 
@@ -58,13 +59,7 @@ class SyntheticBurstDataset(Dataset[dict[str, Any]]):
         return len(self.images)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        path = self.images.name(index)
-        image, side = self.images.open(index), self.gt_size + 2 * self.camera.cut
-        if min(image.size) < side:
-            raise ImageError(
-                f"{path}: {image.size[1]}x{image.size[0]} is too small for gt_size {self.gt_size} and {self.camera.cut} "
-                "pixels around it; leave it out, or lower gt_size."
-            )
+        path, image, side = self.images.name(index), self._open(index), self._side
         if self.is_training:
             generator = torch.Generator().manual_seed(int(torch.randint(2**62, ())))
             flips = (bool(self.opt.get("use_hflip", True)), bool(self.opt.get("use_rot", False)))
@@ -88,6 +83,29 @@ class SyntheticBurstDataset(Dataset[dict[str, Any]]):
             {"gt_path": path} if self.is_training else {"gt_path": path, "lq_path": f"{self.images.stem(index)}.png"}
         )
         return {**{name: value.float().contiguous() for name, value in sample.items()}, **names}
+
+    def check_sizes(self) -> None:
+        """Check that bursts can be made of all images.
+
+        Raises:
+            ImageError: One is too small, or cannot be read; the message names it.
+        """
+        for index in range(len(self)):
+            self._open(index)
+
+    @property
+    def _side(self) -> int:
+        """Of what is taken of an image."""
+        return self.gt_size + 2 * self.camera.cut
+
+    def _open(self, index: int) -> EncodedImage:
+        image = self.images.open(index)
+        if min(image.size) < self._side:
+            raise ImageError(
+                f"{self.images.name(index)}: {image.size[1]}x{image.size[0]} is too small for gt_size {self.gt_size} and "
+                f"{self.camera.cut} pixels around it; leave it out, or lower gt_size."
+            )
+        return image
 
     def drawn(self, index: int) -> tuple[int, BurstParams]:
         """The seed of an image of a test set, and what it draws of the camera and its motions."""

@@ -14,10 +14,11 @@ from lightbsr_arch.errors import OptionError
 from lightbsr_arch.methods.registry import method_with
 from lightbsr_arch.weights.checkpoints import load_state_dict
 from lightbsr_arch.weights.model_files import bundled_model
+from lightbsr_model.adaptation.adapting import GuardedAdaptation
 from lightbsr_model.evaluation.settings_reader import SettingsReader
 from lightbsr_model.option_files.class_lookup import look_up
 from lightbsr_model.option_files.document import KeyPath
-from lightbsr_model.option_files.file_check import fault_of_network
+from lightbsr_model.option_files.file_check import blank_network
 from lightbsr_model.option_files.folder_names import name_fault
 from lightbsr_model.option_files.section_check import names_in
 from lightbsr_model.option_files.suggestions import nearest
@@ -141,13 +142,28 @@ class ModelListReader(SettingsReader):
                 self.report((*place, key), str(error))
                 return
         try:
-            build_adaptation(entry.adapt)
+            adaptation = build_adaptation(entry.adapt)
             network = network_of(entry)
         except (OptionError, ValueError) as error:
             self.report(place, str(error))
             return
-        if (fault := fault_of_network(network)) is not None:
-            self.report((*place, "network"), fault)
+        try:
+            net = blank_network(network)
+        except OptionError as error:
+            self.report((*place, "network"), str(error))
+            return
+        method = method_with(network["type"])
+        if method is not None and network["type"] in method.command:
+            needed, command = (names[network["type"]] for names in (method.needs, method.command))
+            self.report(
+                place, f"{network['type']} needs {needed}, which a comparison has not; `lightbsr {command}` has"
+            )
+            return
+        try:
+            if isinstance(adaptation, GuardedAdaptation):
+                adaptation.check(net, network["type"])
+        except OptionError as error:
+            self.report((*place, "adapt"), str(error))
             return
         scale = network.get("scale", network.get("upscale"))
         wanted = self.options.get("scale")

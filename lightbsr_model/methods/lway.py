@@ -12,11 +12,10 @@ import torch
 from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor
 
-from lightbsr_arch.errors import MissingFileError
 from lightbsr_arch.methods.lway import LRReconstructor
-from lightbsr_arch.weights.model_files import load_helper
 from lightbsr_model.adaptation.adapting import Bench, GuardedAdaptation, Recipe
 from lightbsr_model.adaptation.adapting_model import AdaptingModel, AdaptingOptions
+from lightbsr_model.adaptation.degraders import load_reconstructor
 from lightbsr_model.adaptation.targets import TargetImages
 from lightbsr_model.losses.wavelet import HighFrequencyWeightedL1Loss
 from lightbsr_model.runtime.declared_keys import key
@@ -63,15 +62,7 @@ def reconstructor_degrader(
         MissingFileError: There is no such file.
         OptionError: It is of another scale, or none of this scale comes with the package.
     """
-    try:
-        reconstructor: Any = load_helper("LRReconstructor", net.scale, path)
-    except MissingFileError as error:
-        if path is not None:
-            raise
-        raise MissingFileError(
-            f"{error} Its recipe: options/lway/train_reconstructor_x{net.scale}.yml; `lightbsr adapt` takes it by "
-            "--reconstructor."
-        ) from error
+    reconstructor: Any = load_reconstructor(net.scale, path)
     return ReconstructorDegrader(reconstructor, targets, next(net.parameters()).device)
 
 

@@ -19,7 +19,11 @@ from lightbsr_model.option_files.class_options import aligns_pairs, declared, de
 from lightbsr_model.option_files.declared.kinds import arguments_of, is_basicsr, is_ours
 from lightbsr_model.option_files.document import KeyPath, sections
 from lightbsr_model.option_files.section_check import SectionCheck
-from lightbsr_model.training.diffusion_augmentation import diffusion_options, diffusion_problem
+from lightbsr_model.training.diffusion_augmentation import (
+    diffusion_options,
+    diffusion_problem,
+    losses_of_discriminators,
+)
 from lightbsr_model.training.readout import readout_problem
 from lightbsr_model.training.teacher import prior_problem
 
@@ -239,9 +243,14 @@ def _diffusion(check: SectionCheck) -> Iterator[Misfit]:
     if (declares(model) or is_basicsr(model)) and "network_d" not in networks:
         yield place, f"{model.__name__} has no discriminator, whose images it diffuses: leave it out"
         return
-    problem = diffusion_problem(diffusion_options(section), str(check.good("train", "gan_opt", "gan_type")))
-    if problem is not None:
-        yield tuple(problem[0].split(".")), problem[1].rstrip(".")
+    losses = [loss for loss in losses_of_discriminators(model).values() if check.at("train", loss)]
+    if declares(model) and not losses:
+        yield place, "no loss asks a discriminator, whose images it diffuses: leave it out"
+    for loss in losses:
+        problem = diffusion_problem(diffusion_options(section), str(check.good("train", loss, "gan_type")))
+        if problem is not None:
+            yield tuple(problem[0].split(".")), problem[1].rstrip(".")
+            return
 
 
 def _unequal_pairs(check: SectionCheck) -> Iterator[Misfit]:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from basicsr.utils.registry import ARCH_REGISTRY
 from PIL import Image
+from torch import nn
 
 from lightbsr_arch.errors import RAISED_BY_NETWORKS, OptionError
 from lightbsr_arch.layers.momentum_contrast import complete_momentum_parts
@@ -38,10 +39,11 @@ _STORAGE = ("io_backend", "meta_info_file", "pictures", "dataroot_lq", "dataroot
 Found = Iterator[tuple[KeyPath, str]]
 
 
-def fault_of_network(options: Mapping[str, Any]) -> str | None:
-    """Why one of our networks cannot be built of its section; None if it can, or is not ours.
+def blank_network(options: Mapping[str, Any]) -> nn.Module | None:
+    """One of our networks, built of its section without memory (device ``meta``), which costs nothing; None if not ours.
 
-    It is built without memory, which costs nothing.
+    Raises:
+        OptionError: It cannot be built.
     """
     cls = network(options.get("type"))
     if cls is None:
@@ -49,8 +51,16 @@ def fault_of_network(options: Mapping[str, Any]) -> str | None:
     idle = {"type", *getattr(cls, "ignored_options", {})}
     try:
         with torch.device("meta"):
-            cls(**{key: value for key, value in options.items() if key not in idle})
+            return cls(**{key: value for key, value in options.items() if key not in idle})
     except (TypeError, ValueError) as error:
+        raise OptionError(str(error)) from error
+
+
+def fault_of_network(options: Mapping[str, Any]) -> str | None:
+    """Why one of our networks cannot be built of its section; None if it can, or is not ours."""
+    try:
+        blank_network(options)
+    except OptionError as error:
         return str(error)
     return None
 

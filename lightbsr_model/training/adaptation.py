@@ -12,7 +12,7 @@ from lightbsr_arch.errors import OptionError
 from lightbsr_arch.inference.adapting import adapt
 from lightbsr_arch.layers.image import reflected
 from lightbsr_arch.methods.base import Adaptation
-from lightbsr_arch.methods.registry import adaptation, adaptation_names
+from lightbsr_arch.methods.registry import adaptation
 
 
 def build_adaptation(opt: Mapping[str, Any] | None) -> Adaptation | None:
@@ -28,10 +28,10 @@ def build_adaptation(opt: Mapping[str, Any] | None) -> Adaptation | None:
         return None
     arguments = dict(opt)
     name = arguments.pop("type", None)
-    make = adaptation(name)
-    if make is None:
-        known = ", ".join(adaptation_names()) or "none is registered"
-        raise OptionError("adaptation.type", f"expected one of the adaptations ({known}), got {name!r}.")
+    try:
+        make = adaptation(name)
+    except OptionError as error:
+        raise error.within("adaptation.type") from error
     try:
         inspect.signature(make).bind(**arguments)
     except TypeError as error:

@@ -52,7 +52,8 @@ class AdversarialModel(PhasedModel):
             # Its state is this model's own: the network is what DistributedDataParallel wraps for a step, not here.
             setattr(self, f"net_{name}", self.model_to_device(self.build_beside(f"network_{name}")).train())
         self._judges: dict[str, nn.Module] = {}
-        self._judged: dict[str, tuple[Tensor, Tensor]] = {}
+        self.judged_images: dict[str, tuple[Tensor, Tensor]] = {}
+        """Real and restored images that each discriminator is to learn from in this iteration."""
         super().init_training_settings()
 
     def leaves_out(self, key: str) -> bool:
@@ -94,18 +95,18 @@ class AdversarialModel(PhasedModel):
         """
         with self.precision.autocast():
             judgement = getattr(self, f"net_{name}")(output)
-        self._judged[name] = (self.gt if real is None else real, output.detach())
+        self.judged_images[name] = (self.gt if real is None else real, output.detach())
         return {f"l_gan{name[1:]}": self._criteria[name](judgement.float(), True, is_disc=False)}
 
     def optimize_parameters(self, current_iter: int) -> None:
         """The network's step, then that of each discriminator that the phase's losses asked."""
-        self._judged = {}
+        self.judged_images = {}
         for name in self._criteria:
             getattr(self, f"net_{name}").requires_grad_(False)
         super().optimize_parameters(current_iter)
         for name in self._criteria:
             getattr(self, f"net_{name}").requires_grad_(True)
-        for name, (real, restored) in self._judged.items():
+        for name, (real, restored) in self.judged_images.items():
             self.log_dict.update(self._discriminator_step(name, real, restored))
 
     def _discriminator_step(self, name: str, real: Tensor, restored: Tensor) -> OrderedDict[str, Tensor]:

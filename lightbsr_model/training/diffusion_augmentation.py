@@ -143,30 +143,35 @@ def sign_of_real(kind: str, judgement: Tensor) -> Tensor:
 
 
 class DiffusedDiscriminator:
-    """Puts a diffusion before a model's discriminator, in training mode, and controls its strength.
+    """Puts a diffusion before one of a model's discriminators, within an iteration, and controls its strength.
 
     Real and restored images of a sample are given the same level in an iteration, and different noise.
 
     Args:
-        model: With ``net_d``, and the loss ``train.gan_opt``.
+        model: With ``net_<name>``.
         section: ``train.diffusion_opt``.
+        name: Of the discriminator.
+        loss: The key of its loss under ``train``.
 
     Raises:
-        OptionError: There is no discriminator, or an adaptive strength cannot tell how sure it is.
+        OptionError: There is no such discriminator, or an adaptive strength cannot tell how sure it is.
     """
 
-    def __init__(self, model: Any, section: Mapping[str, Any]) -> None:
-        net = getattr(model, "net_d", None)
+    def __init__(self, model: Any, section: Mapping[str, Any], name: str = "d", loss: str = "gan_opt") -> None:
+        net = getattr(model, f"net_{name}", None)
         if not isinstance(net, nn.Module):
             raise OptionError(
                 "train.diffusion_opt",
                 f"{type(model).__name__} has no discriminator, whose images it diffuses: leave it out.",
             )
         options = diffusion_options(section)
-        self.kind = str((model.opt["train"].get("gan_opt") or {}).get("gan_type"))
+        self.kind = str((model.opt["train"].get(loss) or {}).get("gan_type"))
         if problem := diffusion_problem(options, self.kind):
             raise OptionError(*problem)
-        self.model = model
+        self.model, self.name = model, name
+        self.label = f"diffusion{name[1:]}"
+        """Of its state, its figures and its random numbers."""
+        self._is_within = False
         self._seed, self._rank, self._ranks = (model.opt[name] for name in ("manual_seed", "rank", "world_size"))
         self._generator, self._noise = torch.Generator(), torch.Generator(model.device)
         self.augmentation = DiffusionAugmentation(options, self._seeded(self._generator, "slots", 0))
@@ -182,14 +187,15 @@ class DiffusedDiscriminator:
         bare.register_forward_hook(self._after)
 
     def _seeded(self, generator: torch.Generator, *purpose: int | str) -> torch.Generator:
-        return generator.manual_seed(derive_seed(self._seed, "diffusion", *purpose))
+        return generator.manual_seed(derive_seed(self._seed, self.label, *purpose))
 
     def begin(self, iteration: int, part: int) -> None:
         """Start a part of an iteration's batch."""
         self._iteration, self._part, self._calls, self._levels = iteration, part, 0, None
+        self._is_within = True
 
     def _before(self, net: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
-        if not net.training:
+        if not self._is_within:
             return None
         images = inputs[0]
         if self._levels is None:
@@ -197,13 +203,17 @@ class DiffusedDiscriminator:
             self._levels = self.augmentation.draw_levels(len(images) * self._ranks, generator)[
                 self._rank :: self._ranks
             ]
-        real = (getattr(self.model, name, None) for name in ("gt", "gt_usm"))
         learns = any(value.requires_grad for value in net.parameters())
-        self._is_real = learns and any(value is images for value in real)
+        self._is_real = learns and any(value is images for value in self._real_images())
         self._calls += 1
         with torch.autocast(images.device.type, enabled=False):
             noise = torch.stack([self._noise_of(number, image) for number, image in enumerate(images)])
             return (self.augmentation.diffuse(images, self._levels, noise), *inputs[1:])
+
+    def _real_images(self) -> tuple[Tensor | None, ...]:
+        if hasattr(self.model, "judged_images"):
+            return self.model.judged_images.get(self.name, ())[:1]
+        return getattr(self.model, "gt", None), getattr(self.model, "gt_usm", None)
 
     def _noise_of(self, number: int, image: Tensor) -> Tensor:
         """Each image's by itself: the same however many processes share a batch, image by image as BasicSR's sampler does."""
@@ -212,7 +222,7 @@ class DiffusedDiscriminator:
         return torch.randn(image.shape, generator=generator, device=image.device)
 
     def _after(self, net: nn.Module, _inputs: tuple[Any, ...], judgement: Any) -> None:
-        if net.training and self._is_real and torch.is_tensor(judgement):
+        if self._is_within and self._is_real and torch.is_tensor(judgement):
             self._signs = self._signs + sign_of_real(self.kind, judgement.detach())
             self._count += 1
 
@@ -224,8 +234,10 @@ class DiffusedDiscriminator:
             images: Number of images of this process.
 
         Returns:
-            For the log: ``diffusion_p`` and ``diffusion_t``, the strength and the number of levels.
+            For the log: ``diffusion_p`` and ``diffusion_t``, the strength and the number of levels; of another
+            discriminator than ``d`` with its name, as ``diffusion_lr_p``.
         """
+        self._is_within = False
         interval = self.augmentation.options.interval
         if iteration % interval == 0:
             sums = torch.as_tensor([float(self._signs), self._count, images], dtype=torch.float64)
@@ -241,7 +253,7 @@ class DiffusedDiscriminator:
         return self._figures
 
     def _figures_now(self) -> dict[str, Tensor]:
-        figures = {"diffusion_p": self.augmentation.p, "diffusion_t": float(self.augmentation.levels)}
+        figures = {f"{self.label}_p": self.augmentation.p, f"{self.label}_t": float(self.augmentation.levels)}
         return {name: torch.tensor(value, device=self.model.device) for name, value in figures.items()}
 
     def _warn_if_stuck(self, mean: float) -> None:
@@ -250,8 +262,9 @@ class DiffusedDiscriminator:
         self._stuck = before + self.augmentation.options.interval if at_bound and abs(mean) > 0.95 else 0
         if before < _WARN_AFTER <= self._stuck:
             get_root_logger().warning(
-                f"train.diffusion_opt: for {_WARN_AFTER} iterations the mean of sign(D(real)) has been {mean:.2f}, and the "
-                f"strength p {self.augmentation.p:g}: D is too strong or too weak for it. Change t_max, noise_std or D's rate."
+                f"train.diffusion_opt, net_{self.name}: for {_WARN_AFTER} iterations the mean of sign(D(real)) has been "
+                f"{mean:.2f}, and the strength p {self.augmentation.p:g}: D is too strong or too weak for it. "
+                "Change t_max, noise_std or D's rate."
             )
 
     def state_dict(self) -> dict[str, Any]:
@@ -268,6 +281,28 @@ class DiffusedDiscriminator:
         self.augmentation.load_state_dict(state)
         self._signs, self._count, self._stuck = state["signs"], state["count"], state["stuck"]
         self._figures = self._figures_now()
+
+
+def diffused_discriminators(model: Any) -> list[DiffusedDiscriminator]:
+    """A diffusion before each discriminator of a model that has a loss, if ``train.diffusion_opt`` asks for it.
+
+    Raises:
+        OptionError: As :class:`DiffusedDiscriminator`.
+    """
+    train_opt = model.opt["train"]
+    section = train_opt.get("diffusion_opt")
+    if section is None:
+        return []
+    losses = losses_of_discriminators(model)
+    # Without any, the first says what is missing.
+    built = {name: loss for name, loss in losses.items() if hasattr(model, f"net_{name}")} or {"d": losses["d"]}
+    return [DiffusedDiscriminator(model, section, name, loss) for name, loss in built.items()]
+
+
+def losses_of_discriminators(model: Any) -> Mapping[str, str]:
+    """The key of each discriminator's loss under ``train``, by the discriminator's name; of a model or its class."""
+    found: Mapping[str, str] = getattr(model, "discriminators", {"d": "gan_opt"})
+    return found
 
 
 def diffusion_options(section: Mapping[str, Any]) -> DiffusionOptions:

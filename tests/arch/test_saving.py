@@ -14,7 +14,7 @@ from PIL import Image
 from lightbsr_arch.errors import CommandFailed
 from lightbsr_arch.inference.image_files import read_picture
 from lightbsr_arch.inference.image_writing import FORMATS, write_picture
-from lightbsr_arch.saving import WriteFailed, new_file, write_whole
+from lightbsr_arch.saving import WriteFailed, check_writable, new_file, write_whole
 
 from support.full_disk import file_size_limit, small_disk
 
@@ -120,6 +120,15 @@ def test_a_place_that_takes_no_file(tmp_path):
     with pytest.raises(WriteFailed, match="folder cannot be written: Is a directory"):
         write_whole(tmp_path / "folder", b"")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
+
+
+def test_what_cannot_be_written_is_known_before(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    check_writable(tmp_path / "new/deep/a", tmp_path / "new/b", tmp_path / "file")
+    with pytest.raises(WriteFailed, match=r"file/a cannot be written: (Not a directory|File exists)"):
+        check_writable(tmp_path / "new/b", tmp_path / "file/a")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    assert (tmp_path / "file").read_text() == "mine"
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])

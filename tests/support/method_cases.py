@@ -339,6 +339,7 @@ CASES = {
             losses={
                 **{"distill_opt": _MSE, "cycle_hr_opt": _MSE, "cycle_lr_opt": _L1, "low_pass_opt": _L1},
                 **{"gan_opt": _GAN, "gan_lr_opt": _GAN, "optim_d": {"type": "Adam", "lr": 1e-4}},
+                "diffusion_opt": {"p": "adaptive", "kimg": 0.02, "interval": 2, "target": 0.0},
             },
             beside={
                 "network_down": {"type": "DiffusionDownsampler", "scale": 4, "num_feat": 8, "mult": [1]},

@@ -17,7 +17,7 @@ from lightbsr_arch.errors import OptionError
 from lightbsr_arch.inference.burst_files import COLOURS_FILE, PACKED_LEVELS
 from lightbsr_arch.saving import inside, write_whole
 from lightbsr_model.data.burst_set_options import MOST_FRAMES
-from lightbsr_model.data.image_sources import backend_of
+from lightbsr_model.data.image_sources import backend_of, open_all
 from lightbsr_model.data.synthetic_burst_dataset import SyntheticBurstDataset
 from lightbsr_model.degradation.burst import CAMERAS_BY_NAME
 
@@ -46,8 +46,10 @@ def run(command: str, arguments: Sequence[str]) -> None:
     add("--seed", type=int, default=0, help="default: %(default)s")
     args = parser.parse_args(arguments)
     how = {"camera": args.camera, "frames": args.frames, "gt_size": args.gt_size, "seed": args.seed}
+    open_all(str(args.source), "HR")  # names it as the command does
     source = {"dataroot_gt": str(args.source), "io_backend": {"type": backend_of(args.source)}}
     dataset = SyntheticBurstDataset({**source, **how, "phase": "test", "scale": 4})
+    dataset.check_sizes()
     record = _record_of(args.output, how)
     for index in tqdm(range(len(dataset)), unit="burst", disable=None):
         name = dataset.images.stem(index)

@@ -134,6 +134,8 @@ def test_one_image_repeated_is_that_image(run, model, tmp_path):
         (["in/0.png", "--min-agreement", "nan"], 2, "--min-agreement: expected a correlation, from -1 to 1, got nan"),
         (["in/0.png", "-o", "out.txt"], 2, "expected the name of an image"),
         (["in/0.png", "-o", "out.jpg", "--depth", "16"], 2, "holds 8 bits per channel"),
+        (["in/0.png", "-o", "in/0.png/out.png"], 1, "in/0.png/out.png cannot be written"),
+        (["dark.npy", "--pattern", "RGGB"], 2, "dark.npy: 2 of its values are not finite; leave it out"),
         (["empty"], 2, "no frames in it"),
         (["in/0.png", "-m", "single.pth"], 2, "this is LightBSR, which `lightbsr burst` cannot run"),
     ],
@@ -144,6 +146,7 @@ def test_what_does_not_fit_is_named(run, model, tmp_path, monkeypatch, arguments
     monkeypatch.chdir(tmp_path)
     _save(tmp_path / "in", _frames(1))
     (tmp_path / "empty").mkdir()
+    np.save(tmp_path / "dark.npy", np.where(np.arange(48 * 48).reshape(48, 48) < 2, np.nan, 0.1))
     torch.save({"params": tiny_student().state_dict()}, tmp_path / "single.pth")
     cv2.imwrite(str(tmp_path / "in/wide.png"), np.zeros((24, 40, 4), dtype=np.uint16))
     given = [

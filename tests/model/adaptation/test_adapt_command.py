@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from lightbsr_arch.methods import registry
+from lightbsr_arch.weights.fingerprint import weights_sha256
 from lightbsr_arch.weights.model_card import ModelCard
 from lightbsr_arch.weights.model_files import load_model, save_model
 from lightbsr_model.adaptation import guard
@@ -70,6 +71,12 @@ def test_an_adapted_model_its_card_and_its_report(place, capfd, monkeypatch):
     assert adapted["method"] == "references"
     assert set(adapted["gain_db"]) == {"reconstructor", "fitted"}
     assert min(adapted["gain_db"].values()) > 0.05
+    for name, gain in adapted["gain_db"].items():
+        before, after = (adapted[when]["psnr"][name] for when in ("before", "after"))
+        assert after - before == pytest.approx(gain, abs=0.0021)
+    assert set(adapted["after"]) == {"psnr", "residual", "niqe", "change"}
+    assert (adapted["noise"], adapted["jpeg_quality"]) == (0.0, [])
+    assert adapted["parent_sha256"] == weights_sha256(parent.net.state_dict())
     page = (place / "out.html").read_text(encoding="utf-8")
     for words in (
         "PSNR-Y on held-out images, degraded by fitted",
@@ -151,7 +158,7 @@ def _never(*_, **__):
         ("small", {}, r"lr\.png: 40x40 pixels; expected at least 48x48"),
         ("text", {}, r"lr\.png: "),
         ("noisy", {}, r"lr\.png: has noise of about \d\d grey levels; .* at most 25"),
-        ("same", {}, r"references sharp: copy\.png is one of the images to adapt to"),
+        ("same", {}, r"references sharp: copy\.png is one of the images to adapt to, lr\.png"),
         ("one reference", {}, "expected at least 2 images of 192x192 pixels or more"),
         ("no reference", {}, "no images in sharp"),
         ("no encoder", {}, "LCE has no encoder that estimates the degradation"),

@@ -121,7 +121,10 @@ def test_a_resumed_run_knows_its_parent(place, tmp_path):
     [
         ("LWayModel", {"pixel_opt": WEIGHTED}),
         ("ReferenceAdaptationModel", {"learn_degrader": "fitted", **ALL_LOSSES}),
-        ("AdversarialReferenceAdaptationModel", {"anchor_opt": L1, **GAN}),
+        (
+            "AdversarialReferenceAdaptationModel",
+            {"anchor_opt": L1, **GAN, "diffusion_opt": {"kimg": 0.02, "interval": 1, "target": 0.0}},
+        ),
     ],
 )
 def test_a_stopped_adaptation_resumes_exactly(run, place, tmp_path, model_type, train):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
+import skimage.data
 import torch
 from PIL import Image
 
@@ -13,6 +14,7 @@ from lightbsr_model.adaptation import large_images
 from lightbsr_model.adaptation.degraders import degrade
 from lightbsr_model.adaptation.references import References, refuse_same
 from lightbsr_model.adaptation.targets import CROP, TargetImages, psnr_y
+from lightbsr_model.degradation.jpeg import encode_and_decode_jpeg
 from lightbsr_model.losses.wavelet import HighFrequencyWeightedL1Loss, detail_map, haar
 
 from support.adapting import TrueDegrader, low, photo, sharp_images, write
@@ -116,13 +118,21 @@ def test_references_must_be_two_and_others(tmp_path):
     with pytest.raises(ImageError, match=r"expected at least 2 images of 192x192 pixels or more.*got 1\."):
         References(tmp_path / "sharp", 4)
     sharp_images(tmp_path)
-    copy = write(tmp_path / "elsewhere.png", photo())
-    other = write(tmp_path / "other.png", low(photo()))
-    for images in ([one], [other, copy]):
-        with pytest.raises(OptionError, match=r"one\.png is one of the images to adapt to"):
-            refuse_same(images, tmp_path / "sharp")
-    refuse_same([other], tmp_path / "sharp")
-    refuse_same([one], "bundled")
+    references, other = References(tmp_path / "sharp", 4), write(tmp_path / "other.png", low(photo()))
+    # Whatever the file: compressed in another way, in another format, or as pixels alone.
+    Image.fromarray(photo()).save(tmp_path / "same.tiff")
+    Image.fromarray(photo()).save(tmp_path / "same.webp", lossless=True)
+    for images in ([one], [other, tmp_path / "same.tiff"], [tmp_path / "same.webp"]):
+        with pytest.raises(OptionError, match=r"one\.png is one of the images to adapt to, (one|same)\."):
+            refuse_same(TargetImages.read(images), references)
+    pixels = torch.from_numpy(photo().transpose(2, 0, 1).copy())[None].float() / 255
+    with pytest.raises(OptionError, match=r"one\.png is one of the images to adapt to, image 0"):
+        refuse_same(TargetImages.of(pixels), references)
+    refuse_same(TargetImages.read([other]), references)
+    bundled = References("bundled", 4)
+    astronaut = torch.from_numpy(skimage.data.astronaut().transpose(2, 0, 1).copy())[None].float() / 255
+    assert TargetImages.of(astronaut).contents[0] in bundled.names_by_content
+    refuse_same(TargetImages.of(astronaut), bundled)
 
 
 def test_images_that_are_too_small_or_none_are_named():
@@ -142,6 +152,30 @@ def test_degrading_adds_the_noise_of_the_image_that_is_meant():
     assert lq.shape == (2, 3, 64, 64)
     assert (lq[0] - 0.6).abs().max() < 1e-6
     assert (255 * lq[1].std()).item() == pytest.approx(targets.noise[1], rel=0.05)
+
+
+@pytest.mark.parametrize("quality", [1, 40, 75, 90, 100])
+def test_the_quality_of_a_jpeg_is_read_off_its_file(tmp_path, quality):
+    image = Image.fromarray(low(photo()))
+    image.save(tmp_path / "compressed.jpg", quality=quality)
+    image.save(tmp_path / "lossless.png")
+    image.save(tmp_path / "other.webp", quality=quality)
+    targets = TargetImages.read([tmp_path / name for name in ("lossless.png", "compressed.jpg", "other.webp")])
+    assert targets.jpeg == [0, quality, 0]
+
+
+def test_degrading_compresses_as_the_image_that_is_meant(tmp_path):
+    pixels = low(photo(size=240), 1.0)
+    Image.fromarray(pixels).save(tmp_path / "one.jpg", quality=40)
+    lossless, compressed = write(tmp_path / "one.png", pixels), tmp_path / "one.jpg"
+    targets = TargetImages.read([lossless, compressed])
+    targets.noise = [0.0, 0.0]
+    hr = torch.from_numpy(photo("coffee", 256, 40).transpose(2, 0, 1).copy())[None].float().expand(2, -1, -1, -1) / 255
+    lq = degrade(TrueDegrader(1.0), targets, hr, torch.tensor([0, 1]), torch.Generator())
+    expected = encode_and_decode_jpeg((255 * lq[0]).round().byte().permute(1, 2, 0).numpy(), 40)
+    error = (255 * lq.permute(0, 2, 3, 1) - torch.from_numpy(expected)).square().mean(dim=(1, 2, 3))
+    # DiffJPEG is not libjpeg: see its tests.
+    assert error[1] < 0.25 * error[0]
 
 
 def test_psnr_is_basicsrs():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+import shutil
 import sys
 from types import SimpleNamespace
 
@@ -18,6 +20,7 @@ from lightbsr_arch.layers.camera import linear_of_srgb, mosaic, pack
 from lightbsr_model.data.burst_folder_dataset import BurstFolderDataset
 from lightbsr_model.data.synthetic_burst_dataset import SyntheticBurstDataset
 
+from support.adapting import write
 from support.helpers import ROOT, run_command
 
 SYNTHETIC = {"camera": "small", "camera_opt": {"shift": 3.0, "cut": 6}, "gt_size": 64, "scale": 4}
@@ -249,6 +252,18 @@ def test_bursts_as_files_are_those_of_the_data_set(image_folder, tmp_path, capfd
             ImageError, match=r"colours\.json: expected a matrix rgb2cam that can be inverted and gains above 0"
         ):
             read_burst([root / "lq/coffee1/00.png"])
+
+
+def test_images_that_do_not_do_are_named_before_the_work(image_folder, tmp_path, capfd):
+    folder = shutil.copytree(image_folder, tmp_path / "images")
+    write(folder / "zebra.png", np.zeros((60, 71, 3), np.uint8))
+    arguments = ("--camera", "small", "--frames", "2", "--gt-size", "48")
+    status, told = run_command(capfd, "data", "burst", folder, tmp_path / "out", *arguments)
+    assert status in (1, 2)
+    assert re.search(r"zebra\.png: 71x60 is too small for gt_size 48 and \d+ pixels around it", told), told
+    status, told = run_command(capfd, "data", "burst", tmp_path / "nowhere", tmp_path / "out", *arguments)
+    assert (status, told.strip()) == (2, f"lightbsr data: HR: there is no folder {tmp_path / 'nowhere'}.")
+    assert not (tmp_path / "out").exists()
 
 
 def test_bursts_are_shown(tmp_path, capfd):

@@ -171,9 +171,10 @@ def test_another_run_is_not_gone_on_with(own_images, model_file, tmp_path, capfd
     monkeypatch.setattr(
         finetuning, "judge", lambda *_: finetuning.Verdict({"setting1_x4": Interval(0.0, 0.0, 0.0)}, "setting1_x4")
     )
-    line = ["finetune", own_images, "-m", model_file, "-o", "new.safetensors"]
+    line = ["finetune", own_images, "-m", model_file]
     run_command(capfd, *line)
-    folder = tmp_path / "finetune/new"
+    # By the name of the images' folder.
+    folder = tmp_path / "finetune/own"
     (folder / "experiments/mark").touch()
     assert "is of other images" not in run_command(capfd, *line)[1]
     assert (folder / "experiments/mark").exists()
@@ -187,7 +188,7 @@ def test_another_run_is_not_gone_on_with(own_images, model_file, tmp_path, capfd
     else:
         line += ["--seed", 1]
     _, told = run_command(capfd, *line)
-    assert "finetune/new/experiments is of other images, another model or other settings: it is kept as" in told
+    assert "finetune/own/experiments is of other images, another model or other settings: it is kept as" in told
     (kept,) = folder.glob("experiments_*")
     assert (kept / "mark").exists()
     assert not (folder / "experiments/mark").exists()
@@ -202,11 +203,14 @@ def test_another_run_is_not_gone_on_with(own_images, model_file, tmp_path, capfd
         (["-o", "new.safetensors", "--lr", "nan"], "--lr: expected more than 0 and less than 1, got nan"),
         (["-o", "new.safetensors", "-m", "nowhere.pth"], "there is no model nowhere.pth"),
         (["-o", "new.safetensors", "--preset", "photo_x9"], "--preset"),
+        (["-o", "own/IMG (0).png/new.safetensors"], r"IMG \(0\)\.png/new\.safetensors cannot be written"),
+        (["nowhere"], "IMAGES: there is no folder nowhere.\n"),
     ],
 )
 def test_mistakes(own_images, tmp_path, capfd, monkeypatch, flags, words):
     monkeypatch.chdir(tmp_path)
-    status, told = run_command(capfd, "finetune", own_images, *flags)
-    assert status == 2
+    images = [] if flags[0] == "nowhere" else [own_images]
+    status, told = run_command(capfd, "finetune", *images, *flags)
+    assert status in (1, 2)
     assert re.search(words, told)
     assert not (tmp_path / "finetune").exists()

@@ -6,21 +6,28 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from basicsr.models import build_model
+from basicsr.utils.registry import MODEL_REGISTRY
 
 from lightbsr_arch.errors import OptionError
 from lightbsr_model.bridge import launcher
-from lightbsr_model.bridge.supervision import DiffusedDiscriminator
+from lightbsr_model.training.adversarial import AdversarialModel
 from lightbsr_model.training.diffusion_augmentation import (
     SLOTS,
+    DiffusedDiscriminator,
     DiffusionAugmentation,
     DiffusionOptions,
+    diffused_discriminators,
     diffusion_options,
     sign_of_real,
 )
 
-from support.model_options import with_discriminator
+from support.adapting import GAN, adapting_batch, adapting_files, adapting_options
+from support.method_cases import CASES
+from support.model_options import basicsr_options, with_discriminator
 from support.option_problems import problems_of
 from support.published import GOLDEN
+from support.small_models import build, options_of
 from support.training_files import assert_resumes_exactly, plain_training
 
 DATA = np.load(GOLDEN / "difaug.npz")
@@ -125,7 +132,7 @@ class _Watched(DiffusedDiscriminator):
 
 @pytest.mark.parametrize(("model_type", "calls", "real"), [("SRGANModel", 3, 1), ("ESRGANModel", 5, 1)])
 def test_real_and_restored_images_share_a_level_and_no_noise(run, image_folder, monkeypatch, model_type, calls, real):
-    monkeypatch.setattr("lightbsr_model.bridge.supervision.DiffusedDiscriminator", _Watched)
+    monkeypatch.setattr("lightbsr_model.training.diffusion_augmentation.DiffusedDiscriminator", _Watched)
     for std in (0.0, 0.2):
         monkeypatch.setattr(_Watched, "seen", [])
         opt = _options(image_folder, model_type, noise_std=std, interval=2, beta_end=0.5)
@@ -150,19 +157,19 @@ def test_real_and_restored_images_share_a_level_and_no_noise(run, image_folder, 
 
 
 def test_a_validation_is_not_diffused(run, image_folder, monkeypatch):
-    monkeypatch.setattr("lightbsr_model.bridge.supervision.DiffusedDiscriminator", _Watched)
+    monkeypatch.setattr("lightbsr_model.training.diffusion_augmentation.DiffusedDiscriminator", _Watched)
     monkeypatch.setattr(_Watched, "seen", [])
     net = torch.nn.Conv2d(3, 1, 1)
     model = type("Model", (), {"net_d": net, "device": torch.device("cpu")})()
     model.opt = {"manual_seed": 0, "rank": 0, "world_size": 1, "train": {"gan_opt": {"gan_type": "vanilla"}}}
     watched = _Watched(model, {"p": 1.0, "beta_end": 0.5})
     images = torch.rand(2, 3, 8, 8)
-    watched.begin(1, 0)
-    net.eval()
     plain = net(images)
     assert _Watched.seen == []
-    net.train()
+    watched.begin(1, 0)
     assert not torch.equal(net(images), plain)
+    watched.end(1, 2)
+    assert torch.equal(net(images), plain)
 
 
 def test_a_resumed_run_is_the_undisturbed_one(run, tmp_path, image_folder):
@@ -173,6 +180,60 @@ def test_a_resumed_run_is_the_undisturbed_one(run, tmp_path, image_folder):
     assert len(state["diffusion"]["slots"]) == SLOTS
     text = "".join(path.read_text() for path in (tmp_path / "experiments/whole").glob("*.log"))
     assert "diffusion_p: " in text
+
+
+def _adversarial(model_type, folder):
+    """A model that trains discriminators, and a batch for it."""
+    diffusion = {"p": 1.0, "beta_end": 0.5, "interval": 1}
+    if model_type == "AdversarialReferenceAdaptationModel":
+        opt = adapting_options(adapting_files(folder), model_type, diffusion_opt=diffusion, **GAN)
+        return build_model(opt), adapting_batch(folder)
+    generator = torch.Generator().manual_seed(0)
+    batch = {"lq": torch.rand(3, 3, 8, 8, generator=generator), "gt": torch.rand(3, 3, 32, 32, generator=generator)}
+    if model_type == "CoLearningModel":
+        return build(CASES["ResidualShiftUNet"], folder, 0, diffusion_opt=diffusion), batch
+    opt = basicsr_options(model_type)
+    opt["train"]["diffusion_opt"] = diffusion
+    return build_model(opt), batch
+
+
+def _adversarial_models():
+    return sorted(name for name, cls in MODEL_REGISTRY if issubclass(cls, AdversarialModel))
+
+
+def test_the_adversarial_models_are_these():
+    assert _adversarial_models() == ["AdversarialReferenceAdaptationModel", "BlindGANModel", "CoLearningModel"]
+
+
+@pytest.mark.parametrize("model_type", _adversarial_models())
+def test_every_discriminator_of_ours_sees_diffused_images(model_type, tmp_path):
+    model, batch = _adversarial(model_type, tmp_path)
+    given, seen, figures = {}, {}, {}
+    for name in model.discriminators:
+        net = getattr(model, f"net_{name}")
+        net.register_forward_pre_hook(lambda _net, inputs, name=name: given.setdefault(name, []).append(inputs[0]))
+    diffusions = diffused_discriminators(model)
+    for diffusion in diffusions:
+        net = getattr(model, f"net_{diffusion.name}")
+        net.register_forward_pre_hook(
+            lambda _net, inputs, diffusion=diffusion: seen.setdefault(diffusion.name, []).append(
+                (inputs[0], diffusion._is_real)
+            )
+        )
+        diffusion.begin(1, 0)
+    model.update_learning_rate(1)
+    model.feed_data(batch)
+    model.optimize_parameters(1)
+    for diffusion in diffusions:
+        figures.update(diffusion.end(1, len(batch["lq"])))
+    assert set(seen) == set(given) == set(model.discriminators)
+    for name, images in seen.items():
+        assert len(images) == 3
+        assert [is_real for _, is_real in images] == [False, True, False]  # the network's step, real, restored
+        assert all(not torch.equal(before, after) for before, (after, _) in zip(given[name], images, strict=True))
+        assert {f"diffusion{name[1:]}_p", f"diffusion{name[1:]}_t"} <= set(figures)
+    noise = {name: given[name][1] - images[1][0] for name, images in seen.items()}
+    assert len({value.flatten()[0].item() for value in noise.values()}) == len(noise)
 
 
 def test_processes_diffuse_what_one_would():
@@ -204,6 +265,14 @@ def test_what_does_not_fit_is_reported(image_folder, changes, problem):
     assert problems_of(opt) == []
     opt["train"]["diffusion_opt"].update(changes)
     assert any(problem in line for line in problems_of(opt)), problems_of(opt)
+
+
+def test_a_model_whose_discriminators_are_left_out(tmp_path):
+    opt = options_of(CASES["ResidualShiftUNet"], tmp_path, 0)
+    opt["train"].update(gan_opt=None, gan_lr_opt=None)
+    assert any("train:diffusion_opt: no loss asks a discriminator" in line for line in problems_of(opt))
+    opt["train"]["gan_lr_opt"] = {"type": "GANLoss", "gan_type": "wgan", "real_label_val": 1.0, "fake_label_val": 0.0}
+    assert any("train:diffusion_opt:p: wgan's judgements" in line for line in problems_of(opt))
 
 
 def test_wgan_needs_a_fixed_strength(image_folder):

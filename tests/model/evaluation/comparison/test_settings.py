@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import pytest
 
+from lightbsr_arch.weights.model_files import SMALL_MODEL
 from lightbsr_model.evaluation.comparison.methods import NetworkRestoration
 
+from support.model_options import MSRRESNET
+
 BOX = {"set": "Six", "image": "coffee0", "preset": "bicubic", "box": [10, 20, 30, 16]}
+
+
+def _adapted(**arguments):
+    return {"name": "x", "path": SMALL_MODEL, "adapt": {"type": "references", **arguments}}
 
 
 @pytest.mark.parametrize(
@@ -27,6 +34,23 @@ BOX = {"set": "Six", "image": "coffee0", "preset": "bicubic", "box": [10, 20, 30
         (
             {"models": [{"name": "x", "network": {"type": "BicubicUpsampler", "scale": 4}, "adapt": "refrences"}]},
             "models:0: adaptation.type: expected one of the adaptations (",
+        ),
+        (
+            {"models": [{"name": "x", "network": {"type": "BicubicUpsampler", "scale": 4}, "adapt": "references"}]},
+            "models:0:adapt: BicubicUpsampler has no encoder that estimates the degradation",
+        ),
+        (
+            {"models": [{"name": "x", "network": MSRRESNET, "adapt": "fitted"}]},
+            "models:0:adapt: MSRResNet has no encoder that estimates the degradation",
+        ),
+        (
+            {"models": [_adapted(references="nowhere")]},
+            "models:0:adapt: ",
+        ),
+        ({"models": [_adapted(reconstructor="nowhere.pth")]}, "models:0:adapt: nowhere.pth: no such checkpoint"),
+        (
+            {"models": [{"name": "x", "network": {"type": "RBSR"}}]},
+            "models:0: RBSR needs a burst of frames, which a comparison has not; `lightbsr burst` has",
         ),
         ({"sets": {"Six": ["x"]}}, "sets:Six: there is no folder ['x']"),
     ],
