@@ -30,7 +30,19 @@ def test_downsampler_equals_published(golden, layout):
     data, net = golden("rdsr"), _downsampler(layout)
     with torch.no_grad():
         assert_close_to_reference(net(data[f"{layout}_hr"]), data[f"{layout}_lr"])
-        torch.testing.assert_close(net.kernel(as_published=True), data[f"{layout}_kernel"], rtol=0, atol=1e-6)
+        kernel = net.kernel(as_published=True)
+    torch.testing.assert_close(kernel, data[f"{layout}_kernel"], rtol=0, atol=1e-6)
+    # What regularises it in the published code, with weight 0.
+    mask = data[f"{layout}_mask"]
+    border = (len(kernel) - len(mask)) // 2
+    middle = kernel[border : border + len(mask), border : border + len(mask)]
+    regularisers = {
+        "sum2one": (1 - kernel.sum()).abs(),
+        "sparse": kernel.abs().pow(0.2).mean(),
+        "boundaries": (middle * mask).abs().mean(),
+    }
+    for name, value in regularisers.items():
+        torch.testing.assert_close(value, data[f"{layout}_{name}"].reshape(()), rtol=1e-4, atol=1e-6, msg=name)
     assert infer_options(net.state_dict()) == {"type": "LinearDownsampler", **net.options}
 
 

@@ -104,6 +104,7 @@ def test_any_network_of_basicsr_may_take_it(image_folder):
 def test_a_resumed_stage_is_the_undisturbed_one(run, tmp_path, image_folder):
     opt = _options(image_folder, ema_decay=0.5, diffusion_opt={"kimg": 0.02, "interval": 2, "target": 0.0})
     opt["val"]["at_start"] = True
+    opt["datasets"]["train"]["preset"] = "photo_x4"
     assert_resumes_exactly(run, tmp_path, opt)
     folder = tmp_path / "experiments/whole"
     log = "".join(path.read_text() for path in folder.glob("*.log"))
@@ -149,9 +150,12 @@ def test_what_the_stage_needs_is_reported(image_folder):
     assert any("network_d: missing; BlindGANModel needs it" in line for line in problems_of(opt))
 
 
-def test_the_recipe_is_basicsrs_usual_one():
-    opt = read_options(ROOT / "options/gan/train.yml").options
+@pytest.mark.parametrize(("name", "preset"), [("train", "setting1_x4"), ("train_photo", "photo_x4")])
+def test_the_recipe_is_basicsrs_usual_one(name, preset):
+    file = ROOT / f"options/gan/{name}.yml"
+    opt = read_options(file).options
     train = opt["train"]
+    assert opt["datasets"]["train"]["preset"] == preset
     assert (opt["datasets"]["train"]["batch_size_per_gpu"], opt["datasets"]["train"]["gt_size"]) == (16, 256)
     assert (train["total_iter"], train["scheduler"]["milestones"], train["ema_decay"]) == (400000, [200000], 0.999)
     assert train["optim_g"]["lr"] == train["optim_d"]["lr"] == 1e-4
@@ -159,7 +163,7 @@ def test_the_recipe_is_basicsrs_usual_one():
     assert weights == {"pixel_opt": 1.0, "wavelet_opt": 0.5, "gan_opt": 0.1}
     assert not {"teacher", "channel_opt", "spatial_opt"} & {*opt, *train}
     # Nothing is wrong with it but that its data and its student are not here.
-    problems = OptionCheck(read_options(ROOT / "options/gan/train.yml"), is_train=True).run()
+    problems = OptionCheck(read_options(file), is_train=True).run()
     assert {problem.key[-1] for problem in problems} <= {"pretrain_network_g", "dataroot_gt"}
 
 
