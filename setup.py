@@ -50,7 +50,7 @@ setup(
         "spandrel": SPANDREL,
         "raw": ["rawpy"],
         "test": [
-            *("pytest", "pytest-xdist", "ruff", "mypy", "types-PyYAML", "types-tqdm"),
+            *("pytest", "pytest-xdist>=3.7", "ruff", "mypy", "types-PyYAML", "types-tqdm"),
             *("matplotlib", "scikit-learn", "torchmetrics"),
             *EXPORT,
             *SPANDREL,

@@ -21,6 +21,20 @@ from support.helpers import forget_logs
 from support.published import GOLDEN
 
 
+_LONGEST = (
+    *("test_exact_resume", "test_methods", "test_training", "test_stock_script", "test_pretrained", "test_equal_steps"),
+    *("test_stopping", "test_lce", "test_export_info", "test_faults", "test_hostile", "test_preparing_faults"),
+    *("test_equal_ranks", "test_compare_recipes", "test_datasets", "test_launcher", "test_any_network", "test_golden_steps"),
+)
+"""Files that take longest."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest: the processes then end together."""
+    place = {name: number for number, name in enumerate(_LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(place)))
+
+
 @pytest.fixture(autouse=True)
 def one_thread() -> None:
     """Tests run in several processes, on tiny networks: more threads would only wait for each other.
