@@ -25,7 +25,7 @@ from lightbsr_arch.inference.image_writing import FORMATS, check_fit, write_pict
 from lightbsr_arch.inference.tiles import SMALLEST_TILE
 from lightbsr_arch.layers.camera import PATTERNS
 from lightbsr_arch.saving import check_writable
-from lightbsr_arch.weights.model_files import load_model
+from lightbsr_arch.weights.model_files import BURST_MODEL, load_model
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -38,7 +38,11 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("frames", nargs="+", metavar="FRAME", help="files, or one folder: its frames in the order of their names")
     add("-o", "--output", required=True, metavar="OUT", help=f"the image: {', '.join(FORMATS)}")
-    add("-m", "--model", required=True, help="checkpoint or model file of a network that takes bursts")
+    add(
+        *("-m", "--model"),
+        default=BURST_MODEL,
+        help="checkpoint or model file of a network that takes bursts (default: %(default)s, which is small)",
+    )
     add("--base", type=int, default=1, metavar="N", help="number of the frame that is the base, from 1 (default: 1)")
     add(
         "--pattern",

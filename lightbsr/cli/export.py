@@ -29,6 +29,10 @@ _EXTENSIONS = {
 }
 
 
+_ANY_NETWORK = (".safetensors", ".pth")
+"""Files of networks that `lightbsr infer` does not run either, such as those of bursts."""
+
+
 def run(command: str, arguments: Sequence[str]) -> None:
     """Run the command.
 
@@ -65,7 +69,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
         raise MissingFileError(f"there is no checkpoint {printable(args.checkpoint, 1000)}.")
     if any(output.exists() and output.samefile(source) for output in outputs):
         raise OptionError(f"{source}: would be replaced by its own export; name another file.")
-    model = load_model(source, helpers=all(output.suffix.lower() == ".safetensors" for output in outputs))
+    model = load_model(source, helpers=all(output.suffix.lower() in _ANY_NETWORK for output in outputs))
     card = _card(model, source)
     card = replace(card, setting=args.setting or card.setting, licence=args.licence or card.licence)
     if args.probe is not None:

@@ -49,11 +49,12 @@ class ModelCard:
             "format": FORMAT,
             "lightbsr_version": self.version,
             "network": json.dumps(options),
-            "scale": str(options["scale"]),
             "setting": self.setting,
             "training": json.dumps(self.training),
             "licence": self.licence,
         }
+        if "scale" in options:  # RBSR has one alone
+            metadata["scale"] = str(options["scale"])
         if self.probe is not None:
             metadata["probe"] = self.probe.to_json()
             if self.probe.inverse is not None:

@@ -37,6 +37,9 @@ DEFAULT_MODEL = "lightbsr_photo_x4"
 SMALL_MODEL = "lightbsr_small_x4"
 """Name of the model of setting 1: blur without noise."""
 
+BURST_MODEL = "rbsr_small_x4"
+"""Name of the model that restores bursts."""
+
 
 @dataclass(frozen=True)
 class Model:
@@ -61,7 +64,7 @@ def save_model(path: str | Path, state_dict: Mapping[str, Tensor], card: ModelCa
         card: What to say of it.
 
     Raises:
-        ValueError: No state dict of a network that restores images by themselves, or helps others to learn.
+        ValueError: No state dict of a network that restores images without more being known, or helps others to learn.
     """
     options = infer_options(state_dict)
     _build(state_dict, options, helpers=True)
@@ -138,7 +141,7 @@ def load_model(path: str | Path, command: str = "", helpers: bool = False) -> Mo
             a published code; or the name of a model that comes with the package.
         command: Of ``lightbsr``: load only networks that restore by it, see :attr:`Method.command`; empty for those that
             restore single images.
-        helpers: Take networks too that restore no images but help others to learn.
+        helpers: Take networks too that restore no images but help others to learn, and those of other commands.
 
     Raises:
         FileNotFoundError: No such file, and no such name.
@@ -214,7 +217,7 @@ def _build(
         raise ValueError(f"this is {kind}, a network that is not here.")
     if command and (method is None or method.command.get(kind) != command):
         raise ValueError(f"this is {kind}, which `lightbsr {command}` cannot run.")
-    if method is not None and kind in method.needs and not command:
+    if method is not None and kind in method.needs and not command and not (helpers and kind in method.command):
         raise ValueError(
             f"this is {kind}, which needs {method.needs[kind]} besides the LR image; {method.who_restores}."
         )

@@ -14,8 +14,11 @@ from PIL import Image
 
 from lightbsr_arch import Upscaler
 from lightbsr_arch.errors import MissingFileError
+from lightbsr_arch.inference.burst_restoring import plain_enlargement
+from lightbsr_arch.layers.camera import Colours
 from lightbsr_arch.methods.bicubic import BicubicUpsampler
 from lightbsr_arch.weights.model_files import (
+    BURST_MODEL,
     DEFAULT_MODEL,
     SMALL_MODEL,
     bundled_model,
@@ -25,8 +28,10 @@ from lightbsr_arch.weights.model_files import (
 )
 from lightbsr_model.data.blind_degradation_benchmark_dataset import BlindDegradationBenchmarkDataset
 from lightbsr_model.data.photographs import WALLPAPERS
+from lightbsr_model.data.synthetic_burst_dataset import SyntheticBurstDataset
 from lightbsr_model.degradation import get_degradation
 from lightbsr_model.degradation.base import as_batch, in_float32
+from lightbsr_model.degradation.jpeg import encode_and_decode_jpeg
 from lightbsr_model.methods.lway import reconstructor_degrader
 
 from support.helpers import ROOT
@@ -135,7 +140,36 @@ def _figures(model, data, preset, metrics=(calculate_psnr, calculate_ssim)):
 
 
 def test_every_model_in_the_box_is_here():
-    assert {model.name for model in BUNDLED} == set(bundled_models())
+    assert {*(model.name for model in BUNDLED), BURST_MODEL} == set(bundled_models())
+
+
+def test_the_model_of_bursts_gains_by_frames_and_says_how_much():
+    net = load_model(BURST_MODEL, command="burst").net
+    source = {"io_backend": {"type": "bundled"}, "pictures": ["coffee", "chelsea"]}
+    data = SyntheticBurstDataset({**source, "phase": "test", "camera": "small", "frames": 8, "gt_size": 256})
+    figures = {"bicubic": [], 1: [], 2: [], 4: [], 8: []}
+    for sample in data:
+        colours = Colours.of(sample["colours"][None], 1)
+        images = {"bicubic": plain_enlargement(sample["frames"][0], colours, net.scale)}
+        with torch.inference_mode():
+            for count in (1, 2, 4, 8):
+                srgb = colours.to_srgb(net(sample["frames"][None, :count]).clamp(0, 1))[0]
+                images[count] = (255 * srgb.permute(1, 2, 0)).round().byte().numpy()
+        gt = (255 * colours.to_srgb(sample["gt"][None])[0].permute(1, 2, 0)).round().byte().numpy()
+        for name, image in images.items():
+            figures[name].append(calculate_psnr(image, gt, 40))
+    bicubic, *ours = (float(np.mean(values)) for values in figures.values())
+    assert ours == sorted(ours)
+    assert ours[3] > ours[0] + 0.5
+    assert ours[0] > bicubic + 2
+    text = (FOLDER / f"{BURST_MODEL}.md").read_text(encoding="utf-8")
+    told = re.search(r"^\| " + r" \| ".join([r"([\d.]+)"] * 5) + r" \|$", text, re.MULTILINE)
+    assert told is not None
+    assert [float(value) for value in told.groups()] == pytest.approx([bicubic, *ours], abs=0.02)
+    path = bundled_model(BURST_MODEL)
+    assert path.stat().st_size < 1 << 20
+    assert load_model(BURST_MODEL, command="burst").card.training["iterations"] == 4000
+    assert "iter:   4,000" in path.with_suffix(".log").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(("model", "preset"), CASES)
@@ -251,6 +285,22 @@ def test_as_if_is_what_the_code_of_that_blur_does(blurred):
     # As what it is: nothing changes but by the error of what is seen.
     assert 10 * np.log10(255**2 / np.mean((restored(as_if="blur 3.6") - plain) ** 2)) > 35
     assert sharpness[-1] == pytest.approx(_sharpness(plain), rel=0.1)
+
+
+@pytest.mark.parametrize("picture", ["coffee", "chelsea"])
+def test_strength_of_the_photo_model_takes_the_blocks_away(picture):
+    import skimage.data
+
+    gt = np.ascontiguousarray(getattr(skimage.data, picture)()[40:296, 100:356])
+    low = encode_and_decode_jpeg(np.asarray(Image.fromarray(gt).resize((64, 64), Image.Resampling.BICUBIC)), 60)
+    strengths = (0, 0.25, 0.5, 0.75, 1)
+    results = [Upscaler.from_checkpoint(DEFAULT_MODEL, "cpu", strength=one).upscale(low) for one in strengths]
+    assert all(np.diff([_sharpness(image) for image in results]) < 0)
+    first, *_, last = (calculate_psnr(image, gt, 0) for image in results)
+    assert last > first
+    # In words: the lower the quality that it is taken for, the smoother the result.
+    told = [Upscaler.from_checkpoint(DEFAULT_MODEL, "cpu", as_if=f"jpeg {quality}").upscale(low) for quality in (95, 75)]
+    assert _sharpness(told[1]) < 0.99 * _sharpness(told[0])
 
 
 def test_the_lines_in_the_readme_run(tmp_path, monkeypatch):

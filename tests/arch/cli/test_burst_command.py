@@ -115,6 +115,14 @@ def test_frames_that_add_nothing_are_left_out_and_named(run, net, model, tmp_pat
     np.testing.assert_allclose(cv2.imread(str(out))[:, :, ::-1], expected, atol=0.6)
 
 
+def test_without_a_model_it_takes_the_one_in_the_package(run, tmp_path):
+    paths = _save(tmp_path / "in", _frames(2))
+    for name, flags in (("own", ()), ("named", ("-m", "rbsr_small_x4"))):
+        status, told = run("burst", *paths, "-o", tmp_path / f"{name}.png", *flags, "--device", "cpu")
+        assert status == 0, told
+    assert (tmp_path / "own.png").read_bytes() == (tmp_path / "named.png").read_bytes()
+
+
 def test_one_image_repeated_is_that_image(run, model, tmp_path):
     (path,) = _save(tmp_path / "one", _frames(1))
     repeated = _save(tmp_path / "four", _frames(1).expand(4, -1, -1, -1))

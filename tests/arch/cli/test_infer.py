@@ -319,6 +319,7 @@ def test_steering_reaches_the_upscaler_and_the_page(infer, tmp_path):
     [
         (["--strength", "1.5"], "strength: expected a number from 0 to 1, got 1.5"),
         (["--as-if", "blur 2.0"], "as_if: this model's file does not say which code belongs to a degradation"),
+        (["--as-if", "."], "--as-if .: a folder; name one image, or words and numbers"),
         (["--as-if", "missing.png"], "--as-if missing.png: there is no such image"),
         (["--as-if", "notes.txt"], "--as-if notes.txt: "),
         (["--as-if", ""], "--as-if: expected"),
