@@ -24,7 +24,14 @@ from support.published import GOLDEN
 _LONGEST = (
     *("test_exact_resume", "test_methods", "test_training", "test_stock_script", "test_pretrained", "test_equal_steps"),
     *("test_stopping", "test_lce", "test_export_info", "test_faults", "test_hostile", "test_preparing_faults"),
-    *("test_equal_ranks", "test_compare_recipes", "test_datasets", "test_launcher", "test_any_network", "test_golden_steps"),
+    *(
+        "test_equal_ranks",
+        "test_compare_recipes",
+        "test_datasets",
+        "test_launcher",
+        "test_any_network",
+        "test_golden_steps",
+    ),
 )
 """Files that take longest."""
 

@@ -149,7 +149,7 @@ def _as_if(given: str) -> Any:
     """A reference image where there is such a file, else words."""
     path = path_of(given)
     if path.is_dir():
-        raise OptionError(f"--as-if {given}: a folder; name one image, or words and numbers such as \"blur 2.0\".")
+        raise OptionError(f'--as-if {given}: a folder; name one image, or words and numbers such as "blur 2.0".')
     if not path.is_file():
         if path.suffix.lower() in READABLE:
             raise MissingFileError(f"--as-if {given}: there is no such image.")

@@ -28,6 +28,9 @@ INFO_FOLDER = "info"
 """In a set that is a folder: what is known of it, ``meta_info.txt`` and ``prepared.json``."""
 
 _JOURNAL = "journal.jsonl"
+_MOST_DIFFERENCES = 3
+"""Of another set, in a message."""
+
 _RECIPE = "recipe.json"
 _META_INFO = "meta_info.txt"
 _BATCH = 64 * 2**20
@@ -267,5 +270,17 @@ def _digest(lines: Sequence[str]) -> str:
 
 
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    keys = [key for key in {**before, **now} if before.get(key) != now.get(key)]
-    return ", ".join(f"{key} {before.get(key)!r} (now {now.get(key)!r})" for key in keys)
+    """The values that differ, those of sections one by one; the first of them, where there are many."""
+    one, other = _flat(before), _flat(now)
+    found = [
+        f"{key} {one.get(key)!r} (now {other.get(key)!r})" for key in {**one, **other} if one.get(key) != other.get(key)
+    ]
+    more = len(found) - _MOST_DIFFERENCES
+    return ", ".join(found[:_MOST_DIFFERENCES]) + (f" and {more} more" if more > 0 else "")
+
+
+def _flat(values: Mapping[str, Any], section: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat.update(_flat(value, f"{section}{key}.") if isinstance(value, Mapping) else {f"{section}{key}": value})
+    return flat

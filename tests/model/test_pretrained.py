@@ -299,7 +299,9 @@ def test_strength_of_the_photo_model_takes_the_blocks_away(picture):
     first, *_, last = (calculate_psnr(image, gt, 0) for image in results)
     assert last > first
     # In words: the lower the quality that it is taken for, the smoother the result.
-    told = [Upscaler.from_checkpoint(DEFAULT_MODEL, "cpu", as_if=f"jpeg {quality}").upscale(low) for quality in (95, 75)]
+    told = [
+        Upscaler.from_checkpoint(DEFAULT_MODEL, "cpu", as_if=f"jpeg {quality}").upscale(low) for quality in (95, 75)
+    ]
     assert _sharpness(told[1]) < 0.99 * _sharpness(told[0])
 
 

@@ -143,7 +143,7 @@ def test_stock_dataset_pairs_what_degrade_writes(tmp_path, hr):
         assert torch.equal(sample["gt"], ours[index]["gt"])
 
 
-def test_several_presets_and_overrides(tmp_path, hr):
+def test_several_presets_and_overrides(tmp_path, hr, capsys):
     words = ["--preset", "iso_0.6", "iso_1.2", "--scale", "2", "--set", "noise_level=[1,5]"]
     assert main(["data", "degrade", str(hr), "-o", str(tmp_path / "lr.v1"), *words]) == 0
     for preset, sigma in (("iso_0.6", 0.6), ("iso_1.2", 1.2)):
@@ -156,6 +156,11 @@ def test_several_presets_and_overrides(tmp_path, hr):
             expected = isotropic_gaussian_kernels(torch.tensor([sigma], dtype=torch.float64))[0]
             assert np.array(entry["kernel"]) == pytest.approx(expected.numpy(), abs=1e-12)
     assert len({entry["noise_level"] for entry in document["images"]}) == 6
+    # What differs is said value by value.
+    words[-1] = "noise_level=[1,6]"
+    assert main(["data", "degrade", str(hr), "-o", str(tmp_path / "lr.v1"), *words]) == 2
+    told = capsys.readouterr().err
+    assert "exists, made with degradation.noise_level [1.0, 5.0] (now [1.0, 6.0]): name another output" in told
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ def test_smooth_sub_images_are_left_out(tmp_path):
     with pytest.raises(OptionError, match="--min-detail: leaves out sub-images, and whole images are not cut"):
         prepare("folder", folder, "-o", tmp_path / "c", "--whole", "--min-detail", 1)
     # A set that was made with another threshold is another set.
-    with pytest.raises(OptionError, match="set5"):
+    with pytest.raises(OptionError, match=r"set5 exists, made with (grid\.)?min_detail 5.* \(now 7"):
         prepare("folder", folder, "-o", tmp_path / "set5", *cut, "--min-detail", 7)
 
 
