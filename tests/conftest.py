@@ -20,7 +20,6 @@ import lightbsr_model  # noqa: F401 - BasicSR does not import without it
 from support.helpers import forget_logs
 from support.published import GOLDEN
 
-
 _LONGEST = (
     *("test_exact_resume", "test_methods", "test_training", "test_stock_script", "test_pretrained", "test_equal_steps"),
     *("test_stopping", "test_lce", "test_export_info", "test_faults", "test_hostile", "test_preparing_faults"),
