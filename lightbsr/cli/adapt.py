@@ -112,7 +112,7 @@ def adapt_files(
     adapting = method.begin(model.net.to(device), targets)
     for name in method.references_of(model.net.scale).too_small[:_MOST_NAMES]:
         print(f"{name}: left out of the references, it is too small", file=sys.stderr)
-    facts = _facts(args, paths, adapting)
+    facts = {**_facts(args, paths, adapting), "seen in the images": seen}
     own = (
         {}
         if args.reconstructor is None
