@@ -191,11 +191,16 @@ def _check_room(output: Path, model: Model) -> None:
 
 
 def _warn(recipe: Any, targets: Any) -> None:
+    if recipe.most_noise is None:
+        return
     noise = max(targets.noise)
-    if recipe.most_noise is not None and noise > recipe.most_noise:
+    found = [f"noise of about {noise:.0f} grey levels"] * (noise > recipe.most_noise) + ["JPEG blocks"] * any(
+        targets.jpeg
+    )
+    if found:
         print(
-            f"These images have noise of about {noise:.0f} grey levels, which --method {recipe.name} learns to bring back: "
-            f"--method {_DEFAULT} does not.",
+            f"These images have {' and '.join(found)}, which --method {recipe.name} learns to bring back: --method {_DEFAULT} "
+            "does not.",
             file=sys.stderr,
         )
 

@@ -25,7 +25,13 @@ from lightbsr_arch.inference.image_writing import FORMATS, check_fit, write_pict
 from lightbsr_arch.inference.tiles import SMALLEST_TILE
 from lightbsr_arch.layers.camera import PATTERNS
 from lightbsr_arch.saving import check_writable
-from lightbsr_arch.weights.model_files import BURST_MODEL, load_model
+from lightbsr_arch.weights.model_files import load_model
+
+_NO_MODEL = (
+    "-m: missing; no network of bursts comes with the package. `lightbsr train -opt options/rbsr/train.yml` trains one, "
+    "options/rbsr/train_small.yml a very small one in three quarters of an hour on one CPU core; checkpoints of RBSR's "
+    "published code are taken as they are."
+)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -38,11 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("frames", nargs="+", metavar="FRAME", help="files, or one folder: its frames in the order of their names")
     add("-o", "--output", required=True, metavar="OUT", help=f"the image: {', '.join(FORMATS)}")
-    add(
-        *("-m", "--model"),
-        default=BURST_MODEL,
-        help="checkpoint or model file of a network that takes bursts (default: %(default)s, which is small)",
-    )
+    add("-m", "--model", help="checkpoint or model file of a network that takes bursts; none comes with the package")
     add("--base", type=int, default=1, metavar="N", help="number of the frame that is the base, from 1 (default: 1)")
     add(
         "--pattern",
@@ -94,6 +96,8 @@ def run(command: str, arguments: Sequence[str]) -> None:
     refuse_empty(**{"-o": args.output, "-m": args.model})
     for given in args.frames:
         refuse_empty(FRAME=given)
+    if args.model is None:
+        raise OptionError(_NO_MODEL)
     if not -1 <= args.min_agreement <= 1:
         raise OptionError(f"--min-agreement: expected a correlation, from -1 to 1, got {args.min_agreement}.")
     if args.tile < 2 * SMALLEST_TILE:

@@ -37,9 +37,6 @@ DEFAULT_MODEL = "lightbsr_photo_x4"
 SMALL_MODEL = "lightbsr_small_x4"
 """Name of the model of setting 1: blur without noise."""
 
-BURST_MODEL = "rbsr_small_x4"
-"""Name of the model that restores bursts."""
-
 
 @dataclass(frozen=True)
 class Model:

@@ -115,12 +115,22 @@ def test_frames_that_add_nothing_are_left_out_and_named(run, net, model, tmp_pat
     np.testing.assert_allclose(cv2.imread(str(out))[:, :, ::-1], expected, atol=0.6)
 
 
-def test_without_a_model_it_takes_the_one_in_the_package(run, tmp_path):
+def test_a_model_is_asked_for_and_how_to_get_one_is_said(run, net, model, tmp_path):
     paths = _save(tmp_path / "in", _frames(2))
-    for name, flags in (("own", ()), ("named", ("-m", "rbsr_small_x4"))):
-        status, told = run("burst", *paths, "-o", tmp_path / f"{name}.png", *flags, "--device", "cpu")
-        assert status == 0, told
-    assert (tmp_path / "own.png").read_bytes() == (tmp_path / "named.png").read_bytes()
+    status, told = run("burst", *paths, "-o", tmp_path / "out.png")
+    assert status == 2
+    assert (
+        "-m: missing; no network of bursts comes with the package. `lightbsr train -opt options/rbsr/train.yml`" in told
+    )
+    # A training's result becomes a model file, which no command for single images takes.
+    file = tmp_path / "burst.safetensors"
+    assert run("export", model, "-o", file, "--licence", "MIT")[0] == 0
+    assert run("burst", *paths, "-o", tmp_path / "file.png", "-m", file, "--device", "cpu")[0] == 0
+    assert run("burst", *paths, "-o", tmp_path / "checkpoint.png", "-m", model, "--device", "cpu")[0] == 0
+    assert (tmp_path / "file.png").read_bytes() == (tmp_path / "checkpoint.png").read_bytes()
+    assert "licence: MIT" in run("info", file)[1]
+    status, told = run("export", model, "-o", tmp_path / "a.onnx")
+    assert (status, "needs a burst of frames besides the LR image" in told) == (2, True), told
 
 
 def test_one_image_repeated_is_that_image(run, model, tmp_path):

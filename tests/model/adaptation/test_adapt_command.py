@@ -7,6 +7,7 @@ import re
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from lightbsr_arch.methods import registry
 from lightbsr_arch.weights.fingerprint import weights_sha256
@@ -207,6 +208,10 @@ def test_noise_warns_of_a_method_that_learns_it(place, capfd, monkeypatch):
     assert re.search(
         r"noise of about \d grey levels, which --method lway learns to bring back: --method references", told
     )
+    Image.fromarray(low(photo(size=240), 3.0)).save(place / "lr.jpg", quality=60)
+    _, told = _adapt(capfd, "--iterations", 1, "--method", "lway", "--overwrite", images=("lr.jpg",))
+    assert "1 image: no noise that stands out, JPEG of quality 60. Preparing" in told
+    assert "These images have JPEG blocks, which --method lway learns to bring back" in told
 
 
 def test_memory_does_not_grow_with_the_image(place, capfd, monkeypatch):
