@@ -28,9 +28,8 @@ from lightbsr_arch.saving import check_writable
 from lightbsr_arch.weights.model_files import load_model
 
 _NO_MODEL = (
-    "-m: missing; no network of bursts comes with the package. `lightbsr train -opt options/rbsr/train.yml` trains one, "
-    "options/rbsr/train_small.yml a very small one in three quarters of an hour on one CPU core; checkpoints of RBSR's "
-    "published code are taken as they are."
+    "-m: missing; no network of bursts comes with the package. docs/bursts.md names the recipes that train one (a very small "
+    "one in three quarters of an hour on one CPU core); a checkpoint of a published code is taken as it is."
 )
 
 

@@ -53,7 +53,7 @@ class ModelCard:
             "training": json.dumps(self.training),
             "licence": self.licence,
         }
-        if "scale" in options:  # RBSR has one alone
+        if "scale" in options:  # of networks that have several
             metadata["scale"] = str(options["scale"])
         if self.probe is not None:
             metadata["probe"] = self.probe.to_json()

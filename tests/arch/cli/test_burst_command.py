@@ -119,9 +119,7 @@ def test_a_model_is_asked_for_and_how_to_get_one_is_said(run, net, model, tmp_pa
     paths = _save(tmp_path / "in", _frames(2))
     status, told = run("burst", *paths, "-o", tmp_path / "out.png")
     assert status == 2
-    assert (
-        "-m: missing; no network of bursts comes with the package. `lightbsr train -opt options/rbsr/train.yml`" in told
-    )
+    assert "-m: missing; no network of bursts comes with the package. docs/bursts.md names the recipes" in told
     # A training's result becomes a model file, which no command for single images takes.
     file = tmp_path / "burst.safetensors"
     assert run("export", model, "-o", file, "--licence", "MIT")[0] == 0
