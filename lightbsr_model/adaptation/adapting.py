@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from lightbsr_arch.errors import OptionError
 from lightbsr_arch.methods.registry import method_of_network
-from lightbsr_model.adaptation.degraders import MOST_NOISE, Degrader, degrade, learn_degrader, load_reconstructor
+from lightbsr_model.adaptation.degraders import MOST_NOISE, Degrader, check_degrader, degrade, learn_degrader
 from lightbsr_model.adaptation.guard import Figures, Judge, Verdict, judge
 from lightbsr_model.adaptation.references import References, refuse_same
 from lightbsr_model.adaptation.targets import TargetImages
@@ -305,7 +305,8 @@ class GuardedAdaptation:
             MissingFileError: References or the reconstructor are not there.
         """
         check_network(net, name)
-        load_reconstructor(net.scale, self.files.get("reconstructor"))
+        for name in dict.fromkeys((self.recipe.degrader, self.recipe.judge)):
+            check_degrader(name, net.scale, path=self.files.get(name))
         open_all(self.references, "references")
 
     def begin(self, net: Any, targets: TargetImages, interval: int = 50) -> Adapting:

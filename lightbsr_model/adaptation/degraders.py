@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from lightbsr_arch.errors import MissingFileError, OptionError
+from lightbsr_arch.errors import OptionError
 from lightbsr_arch.methods import registry
-from lightbsr_arch.weights.model_files import load_helper
 from lightbsr_model.adaptation.targets import TargetImages
 from lightbsr_model.degradation.jpeg import compress_jpeg
 from lightbsr_model.degradation.noise import add_gaussian_noise, quantise
@@ -54,21 +53,20 @@ def learn_degrader(name: str, net: Any, targets: TargetImages, seed: int, **argu
     return found
 
 
-def load_reconstructor(scale: int, path: str | None = None) -> nn.Module:
-    """The reconstructor of a file, or of the package.
+def check_degrader(name: str, scale: int, **arguments: Any) -> None:
+    """Check that a degradation can be learnt at a scale, where that is known without LR images.
+
+    Args:
+        name: Under which a method registers it.
+        scale: Of the network that is to be adapted.
+        arguments: As for :func:`learn_degrader`.
 
     Raises:
-        MissingFileError: There is no such file, or none of this scale comes with the package.
-        OptionError: It is of another scale.
+        OptionError: It cannot: a file that it needs is missing, or of another scale.
     """
-    try:
-        return load_helper("LRReconstructor", scale, path)
-    except MissingFileError as error:
-        if path is not None:
-            raise
-        raise MissingFileError(
-            f"{error} Its recipe: options/lway/train_reconstructor_x{scale}.yml; `lightbsr adapt` takes it by --reconstructor."
-        ) from error
+    check = getattr(registry.degrader(name), "check", None)
+    if check is not None:
+        check(scale, **arguments)
 
 
 @torch.no_grad()

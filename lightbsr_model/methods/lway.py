@@ -12,10 +12,11 @@ import torch
 from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor
 
+from lightbsr_arch.errors import MissingFileError
 from lightbsr_arch.methods.lway import LRReconstructor
+from lightbsr_arch.weights.model_files import load_helper
 from lightbsr_model.adaptation.adapting import Bench, GuardedAdaptation, Recipe
 from lightbsr_model.adaptation.adapting_model import AdaptingModel, AdaptingOptions
-from lightbsr_model.adaptation.degraders import load_reconstructor
 from lightbsr_model.adaptation.targets import TargetImages
 from lightbsr_model.losses.wavelet import HighFrequencyWeightedL1Loss
 from lightbsr_model.runtime.declared_keys import key
@@ -53,17 +54,36 @@ class ReconstructorDegrader:
         return self.net.reconstruct(hr, self.codes[images.to(self.codes.device)])
 
 
-def reconstructor_degrader(
-    net: Any, targets: TargetImages, seed: int, path: str | None = None
-) -> ReconstructorDegrader:
-    """Take the reconstructor of a file, or of the package.
+class _LearntReconstructor:
+    """Makes a :class:`ReconstructorDegrader` by the reconstructor of a file, or of the package."""
 
-    Raises:
-        MissingFileError: There is no such file.
-        OptionError: It is of another scale, or none of this scale comes with the package.
-    """
-    reconstructor: Any = load_reconstructor(net.scale, path)
-    return ReconstructorDegrader(reconstructor, targets, next(net.parameters()).device)
+    def __call__(self, net: Any, targets: TargetImages, seed: int, path: str | None = None) -> ReconstructorDegrader:
+        """Make it for LR images.
+
+        Raises:
+            MissingFileError, OptionError: See :meth:`check`.
+        """
+        return ReconstructorDegrader(self.check(net.scale, path), targets, next(net.parameters()).device)
+
+    def check(self, scale: int, path: str | None = None) -> Any:
+        """Load the reconstructor.
+
+        Raises:
+            MissingFileError: There is no such file, or none of this scale comes with the package.
+            OptionError: It is of another scale.
+        """
+        try:
+            return load_helper("LRReconstructor", scale, path)
+        except MissingFileError as error:
+            if path is not None:
+                raise
+            raise MissingFileError(
+                f"{error} Its recipe: options/lway/train_reconstructor_x{scale}.yml; `lightbsr adapt` takes it by "
+                "--reconstructor."
+            ) from error
+
+
+reconstructor_degrader = _LearntReconstructor()
 
 
 def cycle_losses(bench: Bench) -> Mapping[str, Tensor]:
