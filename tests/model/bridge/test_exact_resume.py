@@ -151,13 +151,15 @@ def _gan(tmp_path: Path, images: Path) -> dict[str, Any]:
     return with_discriminator(opt, optim_d=opt["train"]["optim_g"])
 
 
+_WITH_WORKERS = ("SRModel", "LightBSRTeacher", "LightBSR", "RBSR")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("case", "workers"),
     [
-        *((case, 0) for case in ("SRModel", "SRGANModel", *TRAININGS)),
-        # One of each kind of data set: BasicSR's own, ours, ours on an LMDB file, and bursts.
-        *((case, 2) for case in ("SRModel", "LightBSRTeacher", "LightBSR", "RBSR")),
+        # Workers for one of each kind of data set: BasicSR's own, ours, ours on an LMDB file, and bursts.
+        *((case, 2 * (case in _WITH_WORKERS)) for case in ("SRModel", "SRGANModel", *TRAININGS)),
     ],
 )
 def test_killed_and_resumed(tmp_path, image_folder, fork_server, case, workers):

@@ -73,6 +73,9 @@ def _options(kind, teacher_files):
     else:
         opt = basicsr_options(kind)
     opt["train"].update(ema_decay=0.5, channels_last=True)
+    if "diffusion_opt" in opt["train"]:
+        # Once in so many iterations an adaptive strength looks how sure the discriminator is.
+        opt["train"]["diffusion_opt"] = {**opt["train"]["diffusion_opt"], "interval": 100}
     for name in opt["train"].keys() & {"optim_g", "optim_d"}:
         opt["train"][name]["fused"] = True
     opt["logger"] = {"print_freq": 100, "save_checkpoint_freq": 100}
