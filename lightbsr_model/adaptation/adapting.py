@@ -305,8 +305,8 @@ class GuardedAdaptation:
             MissingFileError: References or the reconstructor are not there.
         """
         check_network(net, name)
-        for name in dict.fromkeys((self.recipe.degrader, self.recipe.judge)):
-            check_degrader(name, net.scale, path=self.files.get(name))
+        for degrader in dict.fromkeys((self.recipe.degrader, self.recipe.judge)):
+            check_degrader(degrader, net.scale, path=self.files.get(degrader))
         open_all(self.references, "references")
 
     def begin(self, net: Any, targets: TargetImages, interval: int = 50) -> Adapting:

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import warnings
+import io
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
-_LUMA = (
-    *(16, 11, 10, 16, 24, 40, 51, 61, 12, 12, 14, 19, 26, 58, 60, 55),
-    *(14, 13, 16, 24, 40, 57, 69, 56, 14, 17, 22, 29, 51, 87, 80, 62),
-    *(18, 22, 37, 56, 68, 109, 103, 77, 24, 35, 55, 64, 81, 104, 113, 92),
-    *(49, 64, 78, 87, 103, 121, 120, 101, 72, 92, 95, 98, 112, 100, 103, 99),
-)
-"""The table of quality 50 (ITU-T T.81, table K.1), row by row, as Pillow gives a file's."""
+from lightbsr_model.adaptation.large_images import open_header
 
 
 def jpeg_quality_of(path: Path) -> int:
-    """The quality at which the standard's table is most like a file's, 1 to 100, as libjpeg counts it.
+    """The quality at which libjpeg's luma table is most like a file's, 1 to 100.
 
     Cameras with tables of their own get the nearest one.
 
@@ -28,23 +25,26 @@ def jpeg_quality_of(path: Path) -> int:
     Returns:
         0 for a file that is no JPEG, or none that Pillow reads.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                tables = getattr(image, "quantization", None) or {}
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+    image = open_header(path)
+    if image is None:
         return 0
-    return quality_of_table(tables[0]) if 0 in tables else 0
+    with image:
+        table = (getattr(image, "quantization", None) or {}).get(0)
+    return 0 if table is None else _nearest(table)
 
 
-def quality_of_table(table: object) -> int:
-    """The quality of a luma table of 64 values, see :func:`jpeg_quality_of`."""
-    wanted = np.asarray(table, dtype=np.float64)
-    errors = [np.abs(np.log(_table(quality) / wanted.clip(1))).sum() for quality in range(1, 101)]
-    return 1 + int(np.argmin(errors))
+def _nearest(table: Any) -> int:
+    logarithms = np.log(np.asarray(table, dtype=np.float64).clip(1))
+    return 1 + int(np.abs(np.log(_tables()) - logarithms).sum(axis=1).argmin())
 
 
-def _table(quality: int) -> np.ndarray:
-    factor = 5000 // quality if quality < 50 else 200 - 2 * quality
-    return ((np.array(_LUMA) * factor + 50) // 100).clip(1, 255)
+@lru_cache(maxsize=1)
+def _tables() -> NDArray[np.float64]:
+    """Libjpeg's luma tables of qualities 1 to 100, as Pillow gives a file's; (100, 64)."""
+    tables = []
+    for quality in range(1, 101):
+        file = io.BytesIO()
+        Image.new("L", (8, 8)).save(file, "JPEG", quality=quality)
+        with Image.open(file) as image:
+            tables.append(image.quantization[0])  # type: ignore[attr-defined]
+    return np.array(tables, dtype=np.float64)

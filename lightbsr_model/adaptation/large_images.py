@@ -24,6 +24,9 @@ _EIGHT_BITS = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"
 
 _ROWS = 256
 
+_NOT_TAKEN = (OSError, SyntaxError, ValueError, ArithmeticError, LookupError, Image.DecompressionBombError)
+"""What Pillow raises for files that are damaged, or no images."""
+
 
 class LargeImage:
     """An image that is cut without being copied: rows and columns of it are 8-bit RGB arrays.
@@ -79,18 +82,30 @@ def content_of(pixels: NDArray[np.uint8] | LargeImage) -> str:
     return digest.hexdigest()
 
 
-def _large(path: Path) -> LargeImage | None:
-    """A large image; None for a small one, and for a file that Pillow does not take, of which the other reader says why."""
+def open_header(path: Path) -> Any:
+    """An image of which Pillow has read the header, of any size; None for a file that Pillow does not take."""
     if not path.is_file():
         return None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image: Any = Image.open(path)
-            if image.width * image.height <= _LARGE or image.mode not in _EIGHT_BITS:
-                image.close()
-                return None
+            return Image.open(path)
+    except _NOT_TAKEN:
+        return None
+
+
+def _large(path: Path) -> LargeImage | None:
+    """A large image; None for a small one, and for a file that Pillow does not take, of which the other reader says why."""
+    image = open_header(path)
+    if image is None:
+        return None
+    if image.width * image.height <= _LARGE or image.mode not in _EIGHT_BITS:
+        image.close()
+        return None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             image.load()
             return LargeImage(ImageOps.exif_transpose(image))
-    except (OSError, SyntaxError, ValueError, ArithmeticError, LookupError, Image.DecompressionBombError):
+    except _NOT_TAKEN:
         return None
