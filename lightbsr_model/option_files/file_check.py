@@ -56,15 +56,6 @@ def blank_network(options: Mapping[str, Any]) -> nn.Module | None:
         raise OptionError(str(error)) from error
 
 
-def fault_of_network(options: Mapping[str, Any]) -> str | None:
-    """Why one of our networks cannot be built of its section; None if it can, or is not ours."""
-    try:
-        blank_network(options)
-    except OptionError as error:
-        return str(error)
-    return None
-
-
 class FileCheck:
     """Checks everything that needs a look at the disk, or a network to be built.
 
@@ -89,8 +80,10 @@ class FileCheck:
             yield from self._teacher()
 
     def _network(self, place: KeyPath, network_opt: Mapping[str, Any]) -> Found:
-        if (fault := fault_of_network(network_opt)) is not None:
-            yield place, fault
+        try:
+            blank_network(network_opt)
+        except OptionError as error:
+            yield place, str(error)
 
     # ---- data sets
 

@@ -19,10 +19,11 @@ from lightbsr_model.losses import FlowAlignedL1Loss, LowPassL1Loss
 from lightbsr_model.methods.mimicked import degraded_copy, low_gt
 
 from support.helpers import assert_close_to_reference, run_command
-from support.method_cases import CASES, STRATEGIES
+from support.method_cases import CASES
 from support.option_problems import problems_of
 from support.published import published_state_dict
 from support.small_models import build, options_of, smooth_batch, train
+from support.training_cases import STRATEGIES
 from support.training_files import training_options
 
 RCAN = {"num_in_ch": 3, "num_out_ch": 3, "upscale": 4}

@@ -15,8 +15,9 @@ from lightbsr_arch import convert_published_state_dict, infer_options
 from lightbsr_arch.methods import registry
 
 from support.helpers import assert_close_to_reference
-from support.method_cases import ALL, AUXILIARY, CASES, FROM_BURSTS
+from support.method_cases import ALL, CASES
 from support.published import published_state_dict
+from support.training_cases import AUXILIARY, FROM_BURSTS
 
 FROM_THE_IMAGE_ALONE = [case for case in ALL if case.is_student]
 

@@ -15,8 +15,8 @@ from lightbsr_arch.methods.rbsr import RBSR
 
 from support.bursts import burst_of_photo
 from support.helpers import assert_close_to_reference
-from support.method_cases import BURSTS
 from support.published import published_state_dict
+from support.training_cases import BURSTS
 
 CASE = BURSTS["RBSR"]
 RECORDED = ("t4", "t3_n2")

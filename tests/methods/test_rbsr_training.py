@@ -16,9 +16,9 @@ from lightbsr_model.bridge import launcher
 from lightbsr_model.training.linear_psnr import LINEAR_PAIR, LinearPair, calculate_psnr_linear, psnr_linear
 
 from support.bursts import burst_of_photo, photo
-from support.method_cases import BURSTS
 from support.option_problems import problems_of
 from support.small_models import build, burst_batch, options_of, train
+from support.training_cases import BURSTS
 from support.training_files import log_of, training_options, write_options
 
 CASE, SPYNET = BURSTS["RBSR"], BURSTS["RBSR_spynet"]

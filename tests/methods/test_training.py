@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from support.method_cases import ALL, TRAININGS
+from support.method_cases import ALL
 from support.small_models import build, smooth_batch, smooth_batch_of, train
+from support.training_cases import TRAININGS
 
 
 @pytest.mark.parametrize("case", TRAININGS.values(), ids=str)

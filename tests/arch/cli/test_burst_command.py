@@ -15,7 +15,7 @@ from lightbsr_arch.layers.camera import Colours
 from lightbsr_arch.layers.optical_flow import read_along
 from lightbsr_arch.methods.rbsr import RBSR
 
-from support.method_cases import BURSTS
+from support.training_cases import BURSTS
 
 COLOURS = Colours.of(None, 1)
 

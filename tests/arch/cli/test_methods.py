@@ -21,8 +21,9 @@ from lightbsr_arch.weights.model_files import ModelCard, load_model, read_metada
 
 from infer_helpers import photograph, save
 from support.helpers import TINY
-from support.method_cases import AUXILIARY, CASES, FROM_BURSTS
+from support.method_cases import CASES
 from support.students import REPRESENTING, STUDENTS, tiny
+from support.training_cases import AUXILIARY, FROM_BURSTS
 
 OTHERS = [name for name in STUDENTS if name != "LightBSR"]
 

@@ -16,9 +16,9 @@ from lightbsr_model.bridge.patches import apply_patches
 from lightbsr_model.bridge.validation import dist_validation
 from lightbsr_model.runtime.processes import init_process_group
 
-from support.method_cases import TRAININGS
 from support.model_options import TEACHER_NETWORK, basicsr_options, model_options
 from support.small_models import noise_batch_of
+from support.training_cases import TRAININGS
 
 
 def options_of(kind: str, teacher_file: str) -> dict[str, Any]:

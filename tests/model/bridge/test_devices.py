@@ -10,7 +10,7 @@ from lightbsr_arch.layers.momentum_contrast import contrastive_loss
 from lightbsr_model.bridge import option_parsing
 from lightbsr_model.bridge.training_data import keep_batches_in_use
 
-from support.method_cases import TRAININGS
+from support.training_cases import TRAININGS
 
 OURS = [case.model_type for case in TRAININGS.values()]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from support.method_cases import TRAININGS
+from support.training_cases import TRAININGS
 
 ADVERSARIAL = ("SRGANModel", "BlindGANModel")
 KINDS = [*TRAININGS, "SRModel", "BlindSRModel", *ADVERSARIAL]

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from support.adapting import adapting_files
-from support.method_cases import TRAININGS
+from support.training_cases import TRAININGS
 
 pytestmark = pytest.mark.slow
 

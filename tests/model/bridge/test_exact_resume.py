@@ -17,8 +17,9 @@ from lightbsr_model.bridge.training_data import ResumableSampler
 
 from support.helpers import TINY
 from support.lmdb_files import lmdb_of
-from support.method_cases import CASES, TRAININGS
+from support.method_cases import CASES
 from support.model_options import with_discriminator
+from support.training_cases import TRAININGS
 from support.training_files import plain_training, training_options, write_options
 
 

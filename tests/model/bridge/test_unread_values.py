@@ -16,9 +16,9 @@ from lightbsr_model.bridge.run import Run
 from lightbsr_model.bridge.supervision import Supervisor
 from lightbsr_model.methods import cdcl
 
-from support.method_cases import TRAININGS
 from support.model_options import TEACHER_NETWORK, basicsr_options, model_options
 from support.small_models import noise_batch_of
+from support.training_cases import TRAININGS
 
 READS = ("_local_scalar_dense", "is_nonzero", "equal", "nonzero", "masked_select", "_unique2", "unique_dim")
 """Operators whose result the host must know: numbers, truth values, and shapes that depend on values."""

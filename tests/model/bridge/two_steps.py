@@ -21,9 +21,10 @@ from lightbsr_model.runtime.random_streams import seeded
 from lightbsr_model.training.diffusion_augmentation import DiffusedDiscriminator
 
 from support.adapting import ALL_LOSSES, GAN, WEIGHTED, adapting_options
-from support.method_cases import TRAININGS, MethodCase
+from support.method_cases import MethodCase
 from support.model_options import TEACHER_NETWORK, basicsr_options, model_options
 from support.small_models import burst_batch, noise_batch
+from support.training_cases import TRAININGS
 
 ADAPTING = {
     "LWayModel": {"pixel_opt": WEIGHTED},

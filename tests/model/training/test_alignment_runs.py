@@ -11,8 +11,8 @@ from lightbsr_arch.errors import OptionError
 from lightbsr_model.bridge import launcher
 
 from support.helpers import run_command
-from support.method_cases import STRATEGIES
 from support.option_problems import problems_of
+from support.training_cases import STRATEGIES
 from support.training_files import as_test, assert_resumes_exactly, log_of, plain_training, training_options
 
 MISALIGN = {"shift": 2.0, "rotation": 0.5, "zoom": 0.01, "gain": 0.1, "offset": 0.02}
