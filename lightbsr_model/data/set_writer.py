@@ -27,10 +27,10 @@ from lightbsr_model.data.set_stores import EncodedPng, FolderStore, ImageEntry, 
 INFO_FOLDER = "info"
 """In a set that is a folder: what is known of it, ``meta_info.txt`` and ``prepared.json``."""
 
-_JOURNAL = "journal.jsonl"
 _MOST_DIFFERENCES = 3
 """Of another set, in a message."""
 
+_JOURNAL = "journal.jsonl"
 _RECIPE = "recipe.json"
 _META_INFO = "meta_info.txt"
 _BATCH = 64 * 2**20

@@ -20,7 +20,7 @@ from lightbsr_arch.inference.image_writing import write_picture
 from lightbsr_arch.weights.fingerprint import weights_sha256
 from lightbsr_arch.weights.model_files import Model
 from lightbsr_model.data.decoding import RGBImage
-from lightbsr_model.data.image_sources import open_all
+from lightbsr_model.data.image_sources import FolderImages, ImageReader
 from lightbsr_model.data.inspection import inspect_images
 from lightbsr_model.degradation import get_degradation
 from lightbsr_model.evaluation.comparison.running import Results
@@ -116,7 +116,7 @@ def divide(images: Path, folder: Path, scale: int, workers: int = 0) -> Division
         OptionError: Fewer than two different images can be used; or the folder holds something else.
         ImageError: There are none at all.
     """
-    reader = open_all(str(images), "IMAGES")
+    reader = ImageReader(FolderImages(images, key="IMAGES"))
     findings = inspect_images(reader, workers)
     least = scale * LR_PATCH
     left_out = list(findings.unreadable)
